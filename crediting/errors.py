@@ -1,0 +1,59 @@
+"""Errors that the user can mend; everything else is a bug and keeps its traceback."""
+
+import errno
+import sqlite3
+
+
+class CreditingError(Exception):
+    """A problem the user can mend: one message saying what was expected, what was found, what to do."""
+
+
+class ConfigError(CreditingError):
+    """The configuration cannot work; the message names the key."""
+
+
+class DataError(CreditingError):
+    """The dataset or its partition cannot be used; the message names the file or contributor."""
+
+
+class ArtifactError(CreditingError):
+    """A file in the store cannot be read back; the message names it."""
+
+
+class LedgerError(CreditingError):
+    """A ledger cannot be used, or does not hold what was asked of it."""
+
+
+class EvaluationError(CreditingError):
+    """Coalitions could not be evaluated; what was recorded before is kept."""
+
+
+_STORAGE_ADVICE = {
+    errno.ENOSPC: "the disk is full; free some space",
+    errno.EDQUOT: "your disk quota is used up; free some space",
+    errno.EFBIG: "a file grew over the allowed size; raise the limit",
+    errno.EACCES: "permission denied; choose a folder you may write to with paths.outputs=<folder>",
+    errno.EPERM: "permission denied; choose a folder you may write to with paths.outputs=<folder>",
+    errno.EROFS: "the file system is read-only; choose another folder with paths.outputs=<folder>",
+    errno.ENOTDIR: "a part of the path is a file; choose another folder with paths.outputs=<folder>",
+}
+
+
+def as_user_error(error: BaseException) -> CreditingError | None:
+    """Return the message for an error that the user can mend, or None for a bug of ours."""
+    if isinstance(error, CreditingError):
+        return error
+    if isinstance(error, OSError) and error.errno in _STORAGE_ADVICE:
+        where = f"{error.filename}: " if error.filename else ""
+        return CreditingError(
+            f"{where}{_STORAGE_ADVICE[error.errno]}. Nothing recorded so far is lost: "
+            "run the same command again afterwards."
+        )
+    if isinstance(error, sqlite3.OperationalError) and any(
+        sign in str(error) for sign in ("disk is full", "readonly", "unable to open", "disk I/O")
+    ):
+        return LedgerError(
+            f"the ledger could not be written ({error}); free some space or make the folder "
+            "writable. Nothing recorded so far is lost: run the same command again afterwards."
+        )
+    return None

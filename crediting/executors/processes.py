@@ -1,0 +1,224 @@
+"""Coalitions in several processes of this machine, which survive a crash of one of them."""
+
+import os
+import pickle
+import signal
+from collections import Counter, deque
+from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from contextlib import contextmanager
+from multiprocessing import get_context
+from types import TracebackType
+
+from crediting.errors import ConfigError, EvaluationError
+from crediting.executors.worker import Raised, evaluate, start_worker
+from crediting.interfaces import Evaluator, Outcome, Task
+
+_ONE_THREAD = dict.fromkeys(
+    (
+        "OMP_NUM_THREADS",
+        "MKL_NUM_THREADS",
+        "OPENBLAS_NUM_THREADS",
+        "NUMEXPR_NUM_THREADS",
+        "VECLIB_MAXIMUM_THREADS",
+    ),
+    "1",
+)
+
+
+class Processes:
+    """Evaluates in `workers` processes, "auto" for one per core; never more than there are tasks.
+
+    A task that was in flight when a worker died is tried again, at most `retries` times; then an
+    outcome with a failure, seed -1 and 0 seconds stands for it. Close the iterator that `run`
+    returns to stop at once.
+
+    Raises:
+        ConfigError: `workers` is neither a positive integer nor "auto", or `retries` is negative.
+    """
+
+    def __init__(self, workers: int | str, retries: int) -> None:
+        if workers != "auto" and not (_is_integer(workers) and int(workers) > 0):
+            raise ConfigError(
+                f"executor.workers must be a positive integer or auto, got {workers!r}"
+            )
+        if not (_is_integer(retries) and retries >= 0):
+            raise ConfigError(f"executor.retries must be 0 or a positive integer, got {retries!r}")
+        self.workers = workers
+        self.retries = retries
+
+    def run(
+        self, make_evaluator: Callable[[], Evaluator], tasks: Sequence[Task]
+    ) -> Iterator[Outcome]:
+        """Yield one outcome per task, in any order; `make_evaluator` must be picklable.
+
+        Raises:
+            CreditingError: as raised in a worker.
+            EvaluationError: workers keep dying before they can evaluate anything.
+            RuntimeError: an evaluator raised; holds the traceback of the worker.
+        """
+        size = min(_available_cores() if self.workers == "auto" else int(self.workers), len(tasks))
+        evaluator = pickle.dumps(make_evaluator)
+        backlog = _Backlog(tasks, size, self.retries)
+        while backlog:
+            with _Crew(size, evaluator) as crew:
+                lost = yield from _work_until_a_worker_dies(crew, backlog)
+                crew_was_ready = crew.was_ready()
+                if lost:
+                    crew.stop()
+            abandoned = backlog.take_back(lost)
+            if abandoned and not crew_was_ready:
+                raise EvaluationError(
+                    f"a worker died {self.retries + 1} times before it could evaluate anything, "
+                    f"most often for want of memory. Lower executor.workers, now {size}, or see "
+                    "why with executor=serial. What was recorded before is kept"
+                )
+            yield from map(self._death, abandoned)
+
+    def _death(self, task: Task) -> Outcome:
+        message = (
+            f"worker died {self.retries + 1} times while this coalition was evaluated, most often "
+            "for want of memory: lower executor.workers"
+        )
+        return Outcome(task, {}, {"": message}, seed=-1, seconds=0.0, device="unknown")
+
+
+class _Backlog:
+    """The tasks still to be submitted.
+
+    A pool breaks as a whole, so whatever was in flight is suspected of having killed the worker.
+    Suspects go first and alone: then only the culprit uses up its retries.
+    """
+
+    def __init__(self, tasks: Sequence[Task], size: int, retries: int) -> None:
+        self._fresh = deque(tasks)
+        self._suspects: deque[Task] = deque()
+        self._deaths: Counter[Task] = Counter()
+        self._most_in_flight = 2 * size  # no worker waits for the driver, and stopping is quick
+        self._retries = retries
+
+    def __bool__(self) -> bool:
+        return bool(self._suspects or self._fresh)
+
+    def next(self, in_flight: Collection[Task]) -> deque[Task] | None:
+        """Return the queue whose first task may join those in flight, or None."""
+        if self._suspects:
+            return None if in_flight else self._suspects
+        if any(task in self._deaths for task in in_flight):
+            return None
+        return self._fresh if self._fresh and len(in_flight) < self._most_in_flight else None
+
+    def take_back(self, lost: Sequence[Task]) -> list[Task]:
+        """Queue tasks that a worker died with; return those that have no retries left."""
+        self._deaths.update(lost)
+        self._suspects.extend(task for task in lost if self._deaths[task] <= self._retries)
+        return [task for task in lost if self._deaths[task] > self._retries]
+
+
+class _Crew:
+    """A pool of workers that exit as soon as the driver stops them or is no more."""
+
+    def __init__(self, size: int, make_evaluator: bytes) -> None:
+        context = get_context("spawn")
+        self._control, self._worker_end = context.Pipe()
+        self._pool = ProcessPoolExecutor(
+            size, context, start_worker, (make_evaluator, self._worker_end)
+        )
+
+    def __enter__(self) -> "_Crew":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        if kind is not None:
+            self.stop()
+        self._pool.shutdown(cancel_futures=True)
+        self.stop()
+        self._worker_end.close()
+
+    def submit(self, task: Task) -> "Future[Outcome | Raised]":
+        """Queue a task; this also starts a worker, as long as there are too few."""
+        with _environment_of_workers():
+            return self._pool.submit(evaluate, task)
+
+    def was_ready(self) -> bool:
+        """Return whether any worker came as far as to evaluate; ask before `stop`."""
+        return self._control.poll()
+
+    def stop(self) -> None:
+        """Have all workers exit at once, whatever they are doing."""
+        self._control.close()
+
+
+def _work_until_a_worker_dies(
+    crew: _Crew, backlog: _Backlog
+) -> Generator[Outcome, None, list[Task]]:
+    """Yield outcomes until all is done or the pool broke; return the tasks lost with it."""
+    in_flight: dict[Future[Outcome | Raised], Task] = {}
+    lost: list[Task] = []
+    intact = True
+    while in_flight or (intact and backlog):
+        intact = intact and _submit_what_fits(crew, backlog, in_flight)
+        for future in wait(in_flight, return_when=FIRST_COMPLETED).done:
+            task = in_flight.pop(future)
+            if isinstance(future.exception(), BrokenProcessPool):
+                intact = False
+                lost.append(task)
+            else:
+                yield _outcome(future.result(), task)
+    return lost
+
+
+def _submit_what_fits(
+    crew: _Crew, backlog: _Backlog, in_flight: "dict[Future[Outcome | Raised], Task]"
+) -> bool:
+    """Submit as many tasks as may be in flight; return False if the pool turns out broken."""
+    while queue := backlog.next(in_flight.values()):
+        try:
+            future = crew.submit(queue[0])
+        except BrokenProcessPool:
+            return False
+        in_flight[future] = queue.popleft()
+    return True
+
+
+def _outcome(returned: Outcome | Raised, task: Task) -> Outcome:
+    if not isinstance(returned, Raised):
+        return returned
+    if returned.mendable is not None:
+        raise returned.mendable
+    raise RuntimeError(
+        f"a worker raised while {returned.doing}; the task was {task}\n{returned.traceback}"
+    )
+
+
+@contextmanager
+def _environment_of_workers() -> Iterator[None]:
+    """Let processes started here use one thread each and leave Ctrl-C to the driver."""
+    before = {name: os.environ.get(name) for name in _ONE_THREAD}
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    os.environ.update(_ONE_THREAD)
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                del os.environ[name]
+            else:
+                os.environ[name] = value
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)  # last: a waiting Ctrl-C raises here
+
+
+def _available_cores() -> int:
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _is_integer(value: object) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)

@@ -1,0 +1,16 @@
+"""Coalitions one after another, in this process."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+from crediting.interfaces import Evaluator, Outcome, Task
+
+
+class Serial:
+    """Evaluates in this process, in order; the executor to debug with."""
+
+    def run(
+        self, make_evaluator: Callable[[], Evaluator], tasks: Sequence[Task]
+    ) -> Iterator[Outcome]:
+        """Yield the outcome of each task in order; without tasks no evaluator is built."""
+        if tasks:
+            yield from map(make_evaluator(), tasks)

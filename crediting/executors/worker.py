@@ -1,0 +1,61 @@
+"""What runs inside a worker process of `Processes`."""
+
+import os
+import pickle
+import traceback
+from multiprocessing import parent_process
+from multiprocessing.connection import Connection, wait
+from threading import Thread
+from typing import NamedTuple
+
+from crediting.errors import CreditingError, as_user_error
+from crediting.interfaces import Evaluator, Outcome, Task
+
+
+class Raised(NamedTuple):
+    """An exception on its way to the driver: as text, and as an error if the user can mend it.
+
+    Returned, not raised: an exception that cannot be unpickled would break the pool.
+    """
+
+    doing: str
+    traceback: str
+    mendable: CreditingError | None
+
+
+_evaluator: Evaluator | Raised
+
+
+def start_worker(make_evaluator: bytes, control: Connection) -> None:
+    """Build the evaluator, pickled here so that failing to unpickle it is reported like the rest.
+
+    A message on `control` tells that the worker is ready; its end tells the worker to exit.
+    """
+    global _evaluator
+    Thread(target=_exit_when_told, args=(control,), daemon=True).start()
+    try:
+        _evaluator = pickle.loads(make_evaluator)()
+    except BaseException as error:
+        _evaluator = _raised("building the evaluator", error)
+    control.send_bytes(b"ready")
+
+
+def evaluate(task: Task) -> Outcome | Raised:
+    """Return what the evaluator of this worker makes of a task, or what it raised."""
+    if isinstance(_evaluator, Raised):
+        return _evaluator
+    try:
+        return _evaluator(task)
+    except BaseException as error:
+        return _raised("evaluating", error)
+
+
+def _raised(doing: str, error: BaseException) -> Raised:
+    return Raised(doing, "".join(traceback.format_exception(error)), as_user_error(error))
+
+
+def _exit_when_told(control: Connection) -> None:
+    driver = parent_process()
+    assert driver is not None
+    wait([control, driver.sentinel])
+    os._exit(1)  # not sys.exit: the main thread may be deep in a computation

@@ -1,0 +1,109 @@
+"""A small classifier trained once on the labelled reference images: for data without ImageNet."""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors.torch import load_file
+from torch import nn
+from torch.nn import functional as F
+
+from crediting.errors import DataError
+from crediting.interfaces import Features
+from crediting.randomness import Stream, derive_seed
+
+
+class ReferenceClassifier:
+    """Convolutional classifier; embeddings are its last hidden layer.
+
+    Args:
+        channels: width of the two convolutions.
+        embedding: width d of the embedding.
+        steps: training steps with Adam.
+        batch_size: images per step, also at extraction.
+        learning_rate: of Adam, falling linearly to zero.
+        seed: identity of its randomness.
+    """
+
+    def __init__(
+        self,
+        channels: int,
+        embedding: int,
+        steps: int,
+        batch_size: int,
+        learning_rate: float,
+        seed: int,
+    ) -> None:
+        self._channels = channels
+        self._embedding = embedding
+        self._steps = steps
+        self._batch_size = batch_size
+        self._learning_rate = learning_rate
+        self._seed = seed
+
+    def fit(self, images: torch.Tensor, labels: NDArray[np.int64] | None) -> nn.Module:
+        """Return the classifier trained on images, uint8 (N, C, H, W), and labels (N,).
+
+        Raises:
+            DataError: the dataset has no labels for its reference images.
+        """
+        if labels is None:
+            raise DataError(
+                "extractor=reference_classifier learns from the labels of the reference images, "
+                "and this dataset has none. Choose extractor=inception_v3."
+            )
+        targets = torch.as_tensor(labels, device=images.device)
+        network = self._untrained(images.shape[1], int(targets.max()) + 1).to(images.device)
+        optimizer = torch.optim.Adam(network.parameters(), lr=self._learning_rate)
+        decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, self._steps)
+        everything = torch.arange(len(images), device=images.device)
+        for step in range(self._steps):
+            ids = Stream("classifier", self._seed, step).choose(everything, self._batch_size)
+            loss = F.cross_entropy(network(_scaled(images[ids]))[1], targets[ids])
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            decay.step()
+        return network.eval()
+
+    def load(self, folder: Path) -> nn.Module:
+        """Return the classifier whose weights are in `network.safetensors`."""
+        weights = load_file(folder / "network.safetensors")
+        n_channels, n_classes = weights["first.weight"].shape[1], len(weights["classes.bias"])
+        network = self._untrained(n_channels, n_classes)
+        network.load_state_dict(weights)
+        return network.eval()
+
+    @torch.inference_mode()
+    def features(self, network: nn.Module, images: torch.Tensor) -> Features:
+        """Return embeddings (N, embedding) and logits (N, classes), float64."""
+        batches = [network(_scaled(batch)) for batch in images.split(self._batch_size)]
+        embeddings, logits = (torch.cat(parts).double() for parts in zip(*batches, strict=True))
+        return Features(embeddings, logits)
+
+    def _untrained(self, n_channels: int, n_classes: int) -> "_Classifier":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(derive_seed("classifier", self._seed))
+            return _Classifier(n_channels, self._channels, self._embedding, n_classes)
+
+
+class _Classifier(nn.Module):
+    """Two convolutions, averages over a 4x4 grid, one hidden layer, class logits."""
+
+    def __init__(self, n_channels: int, channels: int, embedding: int, n_classes: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(n_channels, channels, 3, padding=1)
+        self.second = nn.Conv2d(channels, channels, 3, padding=1)
+        self.hidden = nn.Linear(channels * 16, embedding)
+        self.classes = nn.Linear(embedding, n_classes)
+
+    def forward(self, images: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        maps = F.relu(self.second(F.relu(self.first(images))))
+        embedding = F.relu(self.hidden(F.adaptive_avg_pool2d(maps, 4).flatten(1)))
+        return embedding, self.classes(embedding)
+
+
+def _scaled(images: torch.Tensor) -> torch.Tensor:
+    """Return uint8 pixels as float32 in [-1, 1]."""
+    return images.float() / 127.5 - 1

@@ -1,0 +1,24 @@
+"""Fine-tuning of the given model on a coalition's data."""
+
+from typing import Any
+
+import torch
+
+from crediting.interfaces import StartingPoint
+
+
+class Finetune:
+    """Train the given (pruned or dense) model for some steps on what the coalition owns.
+
+    With a pruned model this is the paper's sparsified fine-tuning (Eq. 6). The raw weights are
+    trained and a fresh average is kept; the empty coalition is the untrained model.
+    """
+
+    def __init__(self, recipe: Any) -> None:
+        self.recipe = recipe
+
+    def coalition_model(self, start: StartingPoint, examples: torch.Tensor) -> torch.nn.Module:
+        """Return the averaged model after fine-tuning on examples, int64 (k,)."""
+        if len(examples) == 0:
+            return start.untrained()
+        return start.train(start.trained(), self.recipe, examples)

@@ -1,0 +1,20 @@
+"""Training from scratch on a coalition's data: what the Shapley value is defined by."""
+
+from typing import Any
+
+import torch
+
+from crediting.interfaces import StartingPoint
+
+
+class Retrain:
+    """Train an untrained model of the given shape; the empty coalition leaves it untrained."""
+
+    def __init__(self, recipe: Any) -> None:
+        self.recipe = recipe
+
+    def coalition_model(self, start: StartingPoint, examples: torch.Tensor) -> torch.nn.Module:
+        """Return the averaged model after training from scratch on examples, int64 (k,)."""
+        if len(examples) == 0:
+            return start.untrained()
+        return start.train(start.untrained(), self.recipe, examples)

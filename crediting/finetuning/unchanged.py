@@ -1,0 +1,19 @@
+"""No fine-tuning at all: the two ends of the game as the authors take them."""
+
+import torch
+
+from crediting.interfaces import StartingPoint
+
+
+class Unchanged:
+    """The given model for everybody, the untrained model for nobody.
+
+    It defines a game only for those two coalitions. `endpoints=dense` measures v(N) and v(empty)
+    by it on the dense model, as the authors' code does (paper.md 1.3).
+    """
+
+    recipe = None
+
+    def coalition_model(self, start: StartingPoint, examples: torch.Tensor) -> torch.nn.Module:
+        """Return the averaged model as it was given, or the untrained one without examples."""
+        return start.averaged() if len(examples) else start.untrained()

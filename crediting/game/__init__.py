@@ -1,0 +1,42 @@
+"""The cooperative game between contributors: players, coalitions, utilities, credits. Numpy only.
+
+Games whose Shapley values are known in closed form are in `crediting.game.toy`.
+"""
+
+from crediting.game.attribution import Attribution, exactly
+from crediting.game.axioms import efficiency_gap, null_player_gap, symmetry_gap
+from crediting.game.coalition import (
+    Coalition,
+    CoalitionMatrix,
+    all_coalitions,
+    coalition_from_key,
+    coalition_key,
+    distinct,
+    empty_coalition,
+    grand_coalition,
+)
+from crediting.game.contributor import Contributor, Partition, group_examples
+from crediting.game.game import EvaluatedSample, Game, Sample, play
+
+__all__ = [
+    "Attribution",
+    "Coalition",
+    "CoalitionMatrix",
+    "Contributor",
+    "EvaluatedSample",
+    "Game",
+    "Partition",
+    "Sample",
+    "all_coalitions",
+    "coalition_from_key",
+    "coalition_key",
+    "distinct",
+    "efficiency_gap",
+    "empty_coalition",
+    "exactly",
+    "grand_coalition",
+    "group_examples",
+    "null_player_gap",
+    "play",
+    "symmetry_gap",
+]

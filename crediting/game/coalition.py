@@ -1,0 +1,45 @@
+"""Coalitions: subsets of the contributors as boolean rows, and their canonical keys."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+Coalition = NDArray[np.bool_]
+"""One subset of the players, shape (n,): True where the contributor takes part."""
+
+CoalitionMatrix = NDArray[np.bool_]
+"""Many coalitions, shape (m, n)."""
+
+
+def empty_coalition(n_players: int) -> Coalition:
+    """Return the coalition of nobody, (n,)."""
+    return np.zeros(n_players, dtype=bool)
+
+
+def grand_coalition(n_players: int) -> Coalition:
+    """Return the coalition of everybody, (n,)."""
+    return np.ones(n_players, dtype=bool)
+
+
+def all_coalitions(n_players: int) -> CoalitionMatrix:
+    """Return all 2^n coalitions, (2^n, n); row r holds the binary digits of r, player 0 lowest."""
+    return (np.arange(2**n_players)[:, None] >> np.arange(n_players) & 1).astype(bool)
+
+
+def coalition_key(coalition: Coalition) -> str:
+    """Return the canonical text of a coalition: its size over n and its bits in hexadecimal."""
+    bits = np.packbits(coalition, bitorder="little").tobytes().hex()
+    return f"{int(coalition.sum())}of{len(coalition)}-{bits}"
+
+
+def coalition_from_key(key: str) -> Coalition:
+    """Return the coalition, (n,), whose `coalition_key` is given."""
+    head, bits = key.split("-")
+    n_players = int(head.split("of")[1])
+    packed = np.frombuffer(bytes.fromhex(bits), dtype=np.uint8)
+    return np.unpackbits(packed, count=n_players, bitorder="little").astype(bool)
+
+
+def distinct(coalitions: CoalitionMatrix) -> CoalitionMatrix:
+    """Return the rows without repeats, in order of first appearance."""
+    _, first = np.unique(coalitions, axis=0, return_index=True)
+    return coalitions[np.sort(first)]

@@ -1,0 +1,92 @@
+"""Contributors (the players of the game) and the partition of the training examples among them."""
+
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crediting.errors import DataError
+
+
+@dataclass(frozen=True)
+class Contributor:
+    """One player: a name and the indices of the training examples it supplied, int64 (examples,)."""
+
+    name: str
+    examples: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Partition:
+    """The contributors in a fixed order; every training example belongs to exactly one of them.
+
+    Raises:
+        DataError: a contributor is empty, a name repeats, or an example is shared or unassigned.
+    """
+
+    contributors: Sequence[Contributor]
+    n_examples: int
+
+    def __post_init__(self) -> None:
+        names = [contributor.name for contributor in self.contributors]
+        if len(names) < 2:
+            raise DataError(f"a game needs at least 2 contributors, got {len(names)}: {names}")
+        repeated = sorted({name for name in names if names.count(name) > 1})
+        if repeated:
+            raise DataError(f"contributor names must be unique, got twice: {repeated}")
+        empty = [c.name for c in self.contributors if len(c.examples) == 0]
+        if empty:
+            raise DataError(
+                f"contributors without a single training image: {empty}. "
+                "Remove them from the partition or give them images."
+            )
+        owners = np.bincount(
+            np.concatenate([c.examples for c in self.contributors]), minlength=self.n_examples
+        )
+        if len(owners) != self.n_examples or np.any(owners != 1):
+            odd = np.flatnonzero(owners != 1)
+            raise DataError(
+                "every training example must belong to exactly one contributor; "
+                f"{len(odd)} do not, for instance example {odd[0]} with {owners[odd[0]]} owners"
+            )
+
+    def __len__(self) -> int:
+        return len(self.contributors)
+
+    @property
+    def names(self) -> list[str]:
+        """Contributor names in player order."""
+        return [contributor.name for contributor in self.contributors]
+
+    @cached_property
+    def sizes(self) -> NDArray[np.int64]:
+        """Training examples per contributor, (n,)."""
+        return np.array([len(c.examples) for c in self.contributors], dtype=np.int64)
+
+    @cached_property
+    def owner(self) -> NDArray[np.int64]:
+        """Player index of every training example, (n_examples,)."""
+        owner = np.empty(self.n_examples, dtype=np.int64)
+        for player, contributor in enumerate(self.contributors):
+            owner[contributor.examples] = player
+        return owner
+
+    def examples(self, coalition: NDArray[np.bool_]) -> NDArray[np.int64]:
+        """Return the sorted indices of all examples that a coalition, bool (n,), owns."""
+        return np.flatnonzero(coalition[self.owner])
+
+    def digest(self) -> str:
+        """Return the sha256 of names and ownership: equal exactly when the games' players are."""
+        sha = hashlib.sha256("\0".join(self.names).encode())
+        sha.update(self.owner.astype("<i8").tobytes())
+        return sha.hexdigest()
+
+
+def group_examples(values: NDArray) -> Partition:
+    """Partition examples by equal value of an array (n_examples,); players in sorted order."""
+    return Partition(
+        [Contributor(str(v), np.flatnonzero(values == v)) for v in np.unique(values)], len(values)
+    )

@@ -1,0 +1,60 @@
+"""The game between a design and an estimator: which coalitions, and what each is worth."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crediting.game.coalition import CoalitionMatrix, empty_coalition, grand_coalition
+
+Game = Callable[[CoalitionMatrix], NDArray[np.float64]]
+"""A characteristic function: coalitions (m, n) -> utilities (m,)."""
+
+
+@dataclass(frozen=True)
+class Sample:
+    """What a design asks for: coalitions (m, n), rows may repeat, and log-probabilities (m,).
+
+    A row's log-probability is that of drawing exactly this coalition in one draw; a design that
+    enumerates a set gives every member the same probability.
+    """
+
+    coalitions: CoalitionMatrix
+    log_probabilities: NDArray[np.float64]
+
+    def __len__(self) -> int:
+        return len(self.coalitions)
+
+
+@dataclass(frozen=True)
+class EvaluatedSample:
+    """What an estimator reads: a sample, its utilities (m,), and the two ends of the game."""
+
+    coalitions: CoalitionMatrix
+    log_probabilities: NDArray[np.float64]
+    utilities: NDArray[np.float64]
+    v_empty: float
+    v_full: float
+
+    @property
+    def n_players(self) -> int:
+        """Number of contributors n."""
+        return self.coalitions.shape[1]
+
+    def __len__(self) -> int:
+        return len(self.coalitions)
+
+
+def play(game: Game, sample: Sample) -> EvaluatedSample:
+    """Evaluate a sample and both ends of a game that is cheap to call."""
+    n_players = sample.coalitions.shape[1]
+    ends = np.stack([empty_coalition(n_players), grand_coalition(n_players)])
+    v_empty, v_full = game(ends)
+    return EvaluatedSample(
+        sample.coalitions,
+        sample.log_probabilities,
+        game(sample.coalitions),
+        float(v_empty),
+        float(v_full),
+    )

@@ -1,0 +1,6 @@
+"""Generations: how images are drawn from a denoiser."""
+
+from crediting.generation.ddim import Ddim
+from crediting.generation.dpm_solver import DpmSolver
+
+__all__ = ["Ddim", "DpmSolver"]

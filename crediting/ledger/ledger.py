@@ -1,0 +1,295 @@
+"""The ledger: a durable record of evaluations, the only link between evaluating and estimating."""
+
+import json
+import math
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crediting.errors import LedgerError
+from crediting.interfaces import Outcome, Task
+from crediting.ledger.fingerprint import as_plain
+from crediting.ledger.store import atomic_write_text, exclusive_lock, versions
+from crediting.ledger.tables import KEY, connect, create, explained
+
+_FILE = "ledger.sqlite"
+_GAME_FILE = "game.json"
+
+
+class Failure(NamedTuple):
+    """An evaluation that gave no value of a property, with the traceback that tells why."""
+
+    coalition: str
+    replicate: int
+    property: str
+    property_fingerprint: str
+    traceback: str
+    seed: int
+    seconds: float
+    device: str
+    recorded_at: str
+
+
+class Disagreement(NamedTuple):
+    """A repeated evaluation whose value was not the one recorded first, which still counts."""
+
+    coalition: str
+    replicate: int
+    property: str
+    property_fingerprint: str
+    first: float
+    repeat: float
+    first_device: str
+    repeat_device: str
+    recorded_at: str
+
+
+class Ledger:
+    """The evaluations of one game; several processes may read and write at once.
+
+    What `record` has returned from survives a killed process and a power cut. The constructor opens
+    a file that exists; `open` makes one if need be.
+
+    Raises:
+        LedgerError: the file is absent, damaged, of another version or of another game.
+    """
+
+    def __init__(self, path: Path, game: str) -> None:
+        self.path = Path(path)
+        self.game = game
+        self._connection = connect(self.path)
+        ((found,),) = self._query("SELECT game FROM meta")
+        if found != game:
+            self.close()
+            raise _other_game(self.path, found, game)
+
+    @classmethod
+    def open(cls, folder: Path, game: str, content: Mapping[str, Any]) -> "Ledger":
+        """Return the ledger of a folder, made if absent, with its `game.json` beside it.
+
+        `content` is the resolved config behind the fingerprint `game`, in plain data.
+
+        Raises:
+            LedgerError: the ledger there is damaged, of another version or of another game.
+        """
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        with exclusive_lock(folder / ".ledger.lock"):
+            _describe_game(folder / _GAME_FILE, game, content)
+            if not (folder / _FILE).exists():
+                create(folder / _FILE, game)
+        return cls(folder / _FILE, game)
+
+    @classmethod
+    def peek(cls, folder: Path, game: str) -> "Ledger | None":
+        """Return the ledger of a folder, or None where there is none; nothing is made.
+
+        Raises:
+            LedgerError: the ledger there is damaged, of another version or of another game.
+        """
+        path = Path(folder) / _FILE
+        return cls(path, game) if path.exists() else None
+
+    def close(self) -> None:
+        """Release the file."""
+        self._connection.close()
+
+    def __enter__(self) -> "Ledger":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # ------------------------------------------------------------------------------ writing
+
+    def record(self, outcome: Outcome, property_fingerprints: Mapping[str, str]) -> None:
+        """Write all values and failures of an outcome, or none; return once they are durable.
+
+        The first value of a key stays. A repeat that differs is kept among the disagreements.
+        Values that are not finite are failures. A failure of "" (no images at all) is written for
+        every property of the task that has no value. Signed zeros are one value, as in SQLite.
+        """
+        common = self._common_columns(outcome)
+        with self._transaction():
+            for name, value in outcome.values.items():
+                row = common | _property_columns(name, property_fingerprints)
+                if math.isfinite(value):
+                    self._record_value(row | {"value": float(value)})
+                else:
+                    problem = f"{name} came out as {value}, which is not a utility"
+                    self._insert("failures", row | {"traceback": problem})
+            for name, traceback in _failures_by_property(outcome):
+                row = common | _property_columns(name, property_fingerprints)
+                self._insert("failures", row | {"traceback": traceback})
+
+    def _record_value(self, row: dict[str, Any]) -> None:
+        if self._insert("evaluations", row, f"ON CONFLICT ({KEY}) DO NOTHING"):
+            return
+        ((first,),) = self._connection.execute(
+            "SELECT value FROM evaluations WHERE game = :game AND coalition = :coalition"
+            " AND replicate = :replicate AND property_fingerprint = :property_fingerprint",
+            row,
+        )
+        if first != row["value"]:
+            self._insert("disagreements", row)
+
+    def _insert(self, table: str, row: Mapping[str, Any], conflict: str = "") -> bool:
+        names = ", ".join(row)
+        places = ", ".join(f":{name}" for name in row)
+        sql = f"INSERT INTO {table} ({names}) VALUES ({places}) {conflict}"
+        return self._connection.execute(sql, row).rowcount == 1
+
+    def _common_columns(self, outcome: Outcome) -> dict[str, Any]:
+        return {
+            "game": self.game,
+            "coalition": outcome.task.coalition,
+            "replicate": int(outcome.task.replicate),
+            "seed": int(outcome.seed),
+            "seconds": float(outcome.seconds),
+            "device": outcome.device,
+            "versions": json.dumps(versions()),
+            "recorded_at": datetime.now(UTC).isoformat(),
+        }
+
+    # ------------------------------------------------------------------------------ reading
+
+    def missing(
+        self, coalitions: Sequence[str], replicates: int, property_fingerprints: Mapping[str, str]
+    ) -> list[Task]:
+        """Return a task for each coalition key and replicate that lacks a value of a property.
+
+        Tasks are in the order of the keys, each key once, replicates 0 .. replicates - 1 within.
+        """
+        wanted = list(property_fingerprints.values())
+        recorded = set(
+            self._query(
+                "SELECT coalition, replicate, property_fingerprint FROM evaluations WHERE game = ?"
+                f" AND property_fingerprint IN ({', '.join('?' * len(wanted))})",
+                self.game,
+                *wanted,
+            )
+        )
+        tasks = []
+        for coalition in dict.fromkeys(coalitions):
+            for replicate in range(replicates):
+                absent = tuple(
+                    name
+                    for name, fingerprint in property_fingerprints.items()
+                    if (coalition, replicate, fingerprint) not in recorded
+                )
+                if absent:
+                    tasks.append(Task(coalition, replicate, absent))
+        return tasks
+
+    def values(
+        self, coalitions: Sequence[str], replicates: int, property_fingerprint: str
+    ) -> NDArray[np.float64]:
+        """Return the values of a property, (m, replicates), in the order of the keys.
+
+        What is not recorded is NaN; a key may occur several times.
+        """
+        place = {key: index for index, key in enumerate(dict.fromkeys(coalitions))}
+        table = np.full((len(place), replicates), np.nan)
+        for coalition, replicate, value in self._query(
+            "SELECT coalition, replicate, value FROM evaluations"
+            " WHERE game = ? AND property_fingerprint = ? AND replicate < ?",
+            self.game,
+            property_fingerprint,
+            replicates,
+        ):
+            if coalition in place:
+                table[place[coalition], replicate] = value
+        return table[[place[key] for key in coalitions]]
+
+    def count(self) -> int:
+        """Return how many values are recorded, over all properties."""
+        ((count,),) = self._query("SELECT COUNT(*) FROM evaluations WHERE game = ?", self.game)
+        return count
+
+    def mean_seconds(self) -> float | None:
+        """Return the mean seconds of an evaluation that gave a value, or None without any."""
+        ((seconds,),) = self._query(
+            "SELECT AVG(seconds) FROM (SELECT DISTINCT coalition, replicate, recorded_at, seconds"
+            " FROM evaluations WHERE game = ?)",
+            self.game,
+        )
+        return seconds
+
+    def failures(self) -> list[Failure]:
+        """Return the latest failure of each key that has no value, oldest first."""
+        rows = self._query(
+            f"SELECT {', '.join(Failure._fields)} FROM failures"
+            f" WHERE id IN (SELECT MAX(id) FROM failures WHERE game = ? GROUP BY {KEY})"
+            f" AND ({KEY}) NOT IN (SELECT {KEY} FROM evaluations) ORDER BY id",
+            self.game,
+        )
+        return [Failure(*row) for row in rows]
+
+    def disagreements(self) -> list[Disagreement]:
+        """Return every repeat that differed from the first record, oldest first."""
+        rows = self._query(
+            "SELECT repeat.coalition, repeat.replicate, repeat.property,"
+            " repeat.property_fingerprint, first.value, repeat.value, first.device, repeat.device,"
+            " repeat.recorded_at"
+            f" FROM disagreements AS repeat JOIN evaluations AS first USING ({KEY})"
+            " WHERE repeat.game = ? ORDER BY repeat.id",
+            self.game,
+        )
+        return [Disagreement(*row) for row in rows]
+
+    # ------------------------------------------------------------------------------ SQLite
+
+    @contextmanager
+    def _transaction(self) -> Iterator[None]:
+        with explained(self.path):
+            self._connection.execute("BEGIN IMMEDIATE")
+            try:
+                yield
+                self._connection.execute("COMMIT")
+            except BaseException:
+                self._connection.rollback()
+                raise
+
+    def _query(self, sql: str, *parameters: object) -> list[tuple]:
+        with explained(self.path):
+            return self._connection.execute(sql, parameters).fetchall()
+
+
+def _property_columns(name: str, property_fingerprints: Mapping[str, str]) -> dict[str, str]:
+    return {"property": name, "property_fingerprint": property_fingerprints[name]}
+
+
+def _failures_by_property(outcome: Outcome) -> Iterator[tuple[str, str]]:
+    for name, traceback in outcome.failures.items():
+        if name:
+            yield name, traceback
+        else:
+            for spoilt in outcome.task.properties:
+                if spoilt not in outcome.values:
+                    yield spoilt, traceback
+
+
+def _describe_game(path: Path, game: str, content: Mapping[str, Any]) -> None:
+    if not path.exists():
+        description = {"game": game, "content": as_plain(content)}
+        atomic_write_text(path, json.dumps(description, indent=2))
+        return
+    found = None
+    with suppress(ValueError, KeyError, TypeError):
+        found = json.loads(path.read_text())["game"]
+    if found != game:
+        raise _other_game(path, found, game)
+
+
+def _other_game(path: Path, found: object, expected: str) -> LedgerError:
+    return LedgerError(
+        f"{path} belongs to the game {found}, expected {expected}. Nothing was changed: move the "
+        f"folder {path.parent} away, or undo what was altered in it by hand, and run the same "
+        "command again"
+    )

@@ -1,0 +1,106 @@
+"""The tables of a ledger, and how its SQLite file is made, opened and complained about."""
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from crediting.errors import LedgerError
+from crediting.ledger.store import replace_durably, temporary_beside
+
+LEDGER_VERSION = 1
+"""Version of the tables. Raise it when they change; older ledgers are then refused, not altered."""
+
+KEY = "game, coalition, replicate, property_fingerprint"
+"""The columns that identify an evaluation."""
+
+_BUSY_SECONDS = 60
+
+_IDENTITY = """
+  game TEXT NOT NULL, coalition TEXT NOT NULL, replicate INTEGER NOT NULL,
+  property TEXT NOT NULL, property_fingerprint TEXT NOT NULL"""
+_PROVENANCE = """
+  seed INTEGER NOT NULL, seconds REAL NOT NULL, device TEXT NOT NULL,
+  versions TEXT NOT NULL, recorded_at TEXT NOT NULL"""
+_TABLES = f"""
+CREATE TABLE meta (schema_version INTEGER NOT NULL, game TEXT NOT NULL);
+CREATE TABLE evaluations ({_IDENTITY}, value REAL NOT NULL, {_PROVENANCE}, PRIMARY KEY ({KEY}));
+CREATE TABLE disagreements (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, {_IDENTITY}, value REAL NOT NULL, {_PROVENANCE});
+CREATE TABLE failures (
+  id INTEGER PRIMARY KEY AUTOINCREMENT, {_IDENTITY}, traceback TEXT NOT NULL, {_PROVENANCE});
+"""
+
+_ADVICE = {
+    sqlite3.SQLITE_NOTADB: "It is not a ledger. Nothing was changed: move the file away, or put "
+    "back a copy of the ledger, and run the same command again",
+    sqlite3.SQLITE_CORRUPT: "It is damaged. Nothing was deleted: put back a copy, or move the file "
+    "away to evaluate anew, and run the same command again",
+    sqlite3.SQLITE_BUSY: f"Another process held it for {_BUSY_SECONDS} s. Nothing recorded is "
+    "lost: run the same command again when that process is done",
+}
+
+
+def create(path: Path, game: str) -> None:
+    """Make an empty ledger beside its place and move it there: it never lacks its tables."""
+    temporary = temporary_beside(path)
+    try:
+        connection = sqlite3.connect(temporary, isolation_level=None)
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+            connection.executescript(_TABLES)
+            connection.execute("INSERT INTO meta VALUES (?, ?)", (LEDGER_VERSION, game))
+        finally:
+            connection.close()
+        replace_durably(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """Return a connection to a ledger that exists, whose commits survive a power cut.
+
+    Raises:
+        LedgerError: the file is absent, not a ledger, damaged, or of another version.
+    """
+    if not path.is_file():
+        raise LedgerError(f"{path}: there is no such ledger; evaluate coalitions first")
+    with explained(path):
+        connection = sqlite3.connect(
+            f"{path.resolve().as_uri()}?mode=rw",  # never creates
+            uri=True,
+            timeout=_BUSY_SECONDS,
+            isolation_level=None,
+        )
+        try:
+            connection.execute("PRAGMA synchronous = FULL")
+            _refuse_other_tables(connection, path)
+        except BaseException:
+            connection.close()
+            raise
+    return connection
+
+
+@contextmanager
+def explained(path: Path) -> Iterator[None]:
+    """Turn the errors of SQLite that the user can mend into a LedgerError about the file."""
+    try:
+        yield
+    except sqlite3.DatabaseError as error:
+        primary_code = getattr(error, "sqlite_errorcode", 0) & 0xFF
+        if primary_code not in _ADVICE:
+            raise
+        raise LedgerError(f"{path}: {error}. {_ADVICE[primary_code]}") from error
+
+
+def _refuse_other_tables(connection: sqlite3.Connection, path: Path) -> None:
+    tables = connection.execute("SELECT name FROM sqlite_master WHERE name = 'meta'").fetchall()
+    if not tables:
+        raise LedgerError(f"{path}: it has no table 'meta'. {_ADVICE[sqlite3.SQLITE_NOTADB]}")
+    versions = connection.execute("SELECT schema_version FROM meta").fetchall()
+    if versions != [(LEDGER_VERSION,)]:
+        found = ", ".join(str(version) for (version,) in versions) or "none"
+        raise LedgerError(
+            f"{path} is a ledger of version {found}, expected {LEDGER_VERSION}. Nothing was "
+            "changed: use the release of crediting that wrote it, or move it away to evaluate anew"
+        )

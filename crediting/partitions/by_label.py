@@ -1,0 +1,41 @@
+"""One contributor per value of a column."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from difflib import get_close_matches
+
+from numpy.typing import NDArray
+
+from crediting.errors import ConfigError
+from crediting.game.contributor import Partition, group_examples
+
+
+def column_values(columns: Mapping[str, NDArray], name: str) -> NDArray:
+    """Return one column of a dataset, (n_examples,).
+
+    Raises:
+        ConfigError: the dataset has no such column.
+    """
+    if name not in columns:
+        near = get_close_matches(name, columns, n=1)
+        hint = f"did you mean {near[0]!r}?" if near else "choose one of these."
+        raise ConfigError(
+            f"partition.column: the dataset has the columns {sorted(columns)}, got {name!r}; {hint}"
+        )
+    return columns[name]
+
+
+@dataclass(frozen=True)
+class ByLabel:
+    """Examples with the same value of a column belong together; players sorted by value."""
+
+    column: str
+
+    def partition(self, columns: Mapping[str, NDArray]) -> Partition:
+        """Return the contributors, named by the values; columns have shape (n_examples,).
+
+        Raises:
+            ConfigError: the dataset has no such column.
+            DataError: the column has fewer than 2 values.
+        """
+        return group_examples(column_values(columns, self.column))

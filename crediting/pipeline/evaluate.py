@@ -1,0 +1,92 @@
+"""Stage evaluate: fill the ledger with the utilities of the coalitions that are missing."""
+
+from functools import partial
+
+from crediting.errors import EvaluationError
+from crediting.game.coalition import coalition_key
+from crediting.interfaces import Task
+from crediting.ledger import Failure, Ledger
+from crediting.pipeline.diffusion_game import DiffusionGame
+from crediting.pipeline.study import GameSpec, Study
+from crediting.progress import bar, say
+
+
+def evaluate(study: Study) -> None:
+    """Evaluate what the design asks for and the ledger lacks.
+
+    Raises:
+        EvaluationError: coalitions failed, and allow_missing is off or one of them is an end.
+    """
+    for spec in study.games:
+        keys = [coalition_key(row) for row in study.coalitions(spec)]
+        with open_ledger(study, spec) as ledger:
+            tasks = ledger.missing(keys, len(study.replicates), study.property_fingerprints)
+            total = len(keys) * len(study.replicates)
+            say(
+                f"evaluate: {total} distinct coalitions, {total - len(tasks)} reused, "
+                f"{len(tasks)} to evaluate ({study.folder_name(spec)})"
+            )
+            evaluate_tasks(study, spec, ledger, tasks)
+            _judge_failures(study, ledger, keys)
+            for repeat in ledger.disagreements():
+                say(
+                    f"evaluate: {repeat.property} of {repeat.coalition} was {repeat.first!r} and "
+                    f"came out as {repeat.repeat!r} when repeated; the first record counts"
+                )
+
+
+def open_ledger(study: Study, spec: GameSpec) -> Ledger:
+    """Return the ledger of a game, made if need be."""
+    address = spec.address
+    folder = study.store.folder(address.stage, address.fingerprint)
+    content = {
+        "game": address.content,
+        "start": {"content": spec.start.content, "fingerprint": spec.start.fingerprint},
+        "model": {"content": study.trained.content, "fingerprint": study.trained.fingerprint},
+        "dataset": {"content": study.config["dataset"], "fingerprint": study.trained.parents[0]},
+        "contributors": study.partition.names,
+    }
+    return Ledger.open(folder, address.fingerprint, content)
+
+
+def evaluate_tasks(study: Study, spec: GameSpec, ledger: Ledger, tasks: list[Task]) -> None:
+    """Evaluate tasks wherever the executor does, recording each outcome as it comes."""
+    if not tasks:
+        return
+    outcomes = study.executor.run(partial(DiffusionGame, study, spec), tasks)
+    with bar("evaluate", len(tasks), unit="coalition") as progress:
+        for outcome in outcomes:
+            ledger.record(outcome, study.property_fingerprints)
+            progress.update()
+
+
+def _judge_failures(study: Study, ledger: Ledger, keys: list[str]) -> None:
+    wanted = set(keys)
+    measured = set(study.property_fingerprints.values())
+    failed = [
+        failure
+        for failure in ledger.failures()
+        if failure.coalition in wanted and failure.property_fingerprint in measured
+    ]
+    if not failed:
+        return
+    ends = {coalition_key(row) for row in study.ends}
+    fatal = [f for f in failed if f.coalition in ends] if study.config["allow_missing"] else failed
+    if fatal:
+        raise EvaluationError(_explain(ledger, fatal, study))
+    say(f"evaluate: leaving out {len(failed)} failed evaluations, as allow_missing=true asks for")
+
+
+def _explain(ledger: Ledger, failed: list[Failure], study: Study) -> str:
+    last = failed[-1]
+    reason = last.traceback.strip().splitlines()[-1]
+    advice = (
+        "v(N) and v(empty) cannot be left out"
+        if study.config["allow_missing"]
+        else "to estimate without them, add allow_missing=true"
+    )
+    return (
+        f"{len(failed)} evaluations failed, for instance {last.property} of coalition "
+        f"{last.coalition}: {reason}\nTracebacks are in the table `failures` of {ledger.path}. "
+        "Everything else is recorded; the same command tries the failed ones again; " + advice + "."
+    )

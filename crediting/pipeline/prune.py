@@ -1,0 +1,42 @@
+"""Stage prune: the smaller model that all coalitions start from."""
+
+from pathlib import Path
+from typing import Any
+
+from crediting.models.checkpoint import load_denoiser, load_weights
+from crediting.pipeline.artifact import completed, produce_once
+from crediting.pipeline.study import GameSpec, Study
+from crediting.pipeline.train import AVERAGED, RAW, save_model, train_on_everything
+from crediting.progress import say
+
+
+def prune(study: Study) -> None:
+    """Prune the full model for every game of the study, and let it recover on all data."""
+    for spec in study.games:
+        _prune_for(study, spec)
+
+
+def _prune_for(study: Study, spec: GameSpec) -> None:
+    """Prune the raw weights, as the paper does; recovery starts a fresh average."""
+
+    def produce(folder: Path) -> dict[str, Any]:
+        source = completed(study, study.trained, "train")
+        dense = load_denoiser(source, RAW)
+        denoiser, report = spec.pruning.prune(dense, study.model)
+        if spec.pruning.recovery is not None:
+            averaged = train_on_everything(
+                study, denoiser, spec.pruning.recovery, "recover", folder
+            )
+        elif denoiser is dense:
+            averaged = load_weights(source / f"{AVERAGED}.safetensors")
+        else:
+            averaged = {}  # nothing to average yet: the pruned weights as they are
+        save_model(folder, denoiser, averaged)
+        say(
+            f"prune: {report.parameters_before:,} -> {report.parameters_after:,} parameters "
+            f"({report.realised_ratio:.1%} removed), {report.macs_before:,} -> "
+            f"{report.macs_after:,} multiply-adds per image and step"
+        )
+        return {**report._asdict(), "realised_ratio": report.realised_ratio}
+
+    produce_once(study, spec.start, "prune", produce)

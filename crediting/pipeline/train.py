@@ -1,0 +1,60 @@
+"""Stage train: the full model, trained on everybody's data."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from crediting.models.checkpoint import save_denoiser, save_weights
+from crediting.pipeline.artifact import produce_once
+from crediting.pipeline.machine import open_machine
+from crediting.pipeline.study import Study
+from crediting.progress import bar
+from crediting.randomness import Stream, derive_seed
+from crediting.training import Recipe, Trainer, partial_checkpoint
+
+RAW, AVERAGED = "denoiser", "averaged"
+"""Names of the raw and of the averaged (EMA) weights in a model's folder."""
+
+
+def train(study: Study) -> None:
+    """Train the full model and store its raw and averaged weights."""
+
+    def produce(folder: Path) -> dict[str, Any]:
+        recipe = study.model.training
+        denoiser = study.model.untrained(derive_seed("initialise", study.seed))
+        averaged = train_on_everything(study, denoiser, recipe, "train", folder)
+        save_model(folder, denoiser, averaged)
+        parameters = sum(p.numel() for p in denoiser.parameters())
+        return {"parameters": parameters, "steps": recipe.steps}
+
+    produce_once(study, study.trained, "train", produce)
+
+
+def train_on_everything(
+    study: Study, denoiser: nn.Module, recipe: Recipe, purpose: str, folder: Path
+) -> dict[str, torch.Tensor]:
+    """Train a denoiser in place on all data and return its averaged parameters by name.
+
+    What a kill cut short is resumed from the folder.
+    """
+    accelerator = open_machine(study.runtime)
+    latents = study.model.encode(study.dataset.training_images().to(accelerator.device))
+    trainer = Trainer(latents, study.model.noise_scheduler(), accelerator)
+    checkpoint = partial_checkpoint(folder, study.runtime["checkpoint_seconds"], folder.name)
+    with bar(purpose, recipe.steps) as progress:
+        return trainer.train(
+            denoiser.to(accelerator.device),
+            recipe,
+            torch.arange(len(latents), device=accelerator.device),
+            Stream(purpose, study.seed),
+            checkpoint,
+            lambda step: progress.update(step - progress.n),
+        )
+
+
+def save_model(folder: Path, denoiser: nn.Module, averaged: dict[str, torch.Tensor]) -> None:
+    """Store a denoiser with its raw weights, and the averaged ones beside them."""
+    save_denoiser(folder, denoiser, RAW)
+    save_weights(folder / f"{AVERAGED}.safetensors", denoiser.state_dict() | averaged)

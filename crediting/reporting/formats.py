@@ -1,0 +1,141 @@
+"""The credit table as CSV for machines, as Markdown and LaTeX for people."""
+
+import csv
+import io
+import math
+from collections.abc import Sequence
+
+from crediting.reporting.table import COLUMNS, CreditTable
+
+UNKNOWN = "-"
+
+_MARKDOWN = str.maketrans({character: f"\\{character}" for character in r"\`*_[]<>|~&$#"})
+# A star or a bracket at the start of a row would be read as an argument of the row before.
+_LATEX = str.maketrans(
+    {character: f"\\{character}" for character in "&%$#_{}"}
+    | {character: f"{{{character}}}" for character in "*["}
+    | {
+        "\\": r"\textbackslash{}",
+        "~": r"\textasciitilde{}",
+        "^": r"\textasciicircum{}",
+        "<": r"\textless{}",
+        ">": r"\textgreater{}",
+        "|": r"\textbar{}",
+    }
+)
+
+
+def to_csv(table: CreditTable) -> str:
+    """Return the table at full precision; an unknown number is an empty field."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(COLUMNS)
+    for row in table.rows:
+        writer.writerow(_exact(value) if isinstance(value, float) else value for value in row)
+    return text.getvalue()
+
+
+def to_markdown(table: CreditTable) -> str:
+    """Return a pipe table, rounded, followed by its caption as a list."""
+    header = [escape_markdown(column) for column in COLUMNS]
+    body = [[escape_markdown(name), *numbers] for name, *numbers in rounded_rows(table)]
+    widths = [max(map(len, column)) for column in zip(header, *body, strict=True)]
+    rule = ["-" * widths[0]] + ["-" * (width - 1) + ":" for width in widths[1:]]
+    lines = [_pipe_row(cells, widths) for cells in (header, rule, *body)]
+    caption = [f"- {escape_markdown(line)}" for line in table.caption]
+    return "\n".join([*lines, "", *caption, ""])
+
+
+def to_latex(table: CreditTable) -> str:
+    """Return a `table` float, rounded, with its caption; needs the package booktabs."""
+    body = [
+        [escape_latex(name), *map(_latex_number, numbers)] for name, *numbers in rounded_rows(table)
+    ]
+    lines = [
+        r"\begin{table}",
+        r"\centering",
+        rf"\caption{{{escape_latex(' '.join(table.caption))}}}",
+        rf"\begin{{tabular}}{{l{'r' * (len(COLUMNS) - 1)}}}",
+        r"\toprule",
+        _latex_row([escape_latex(column) for column in COLUMNS]),
+        r"\midrule",
+        *map(_latex_row, body),
+        r"\bottomrule",
+        r"\end{tabular}",
+        r"\end{table}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def rounded_rows(table: CreditTable) -> list[list[str]]:
+    """Return the cells of every row in the order of `COLUMNS`, rounded for people.
+
+    Each column keeps as many decimals as give its largest number 4 significant digits; credits
+    and the ends of their intervals share one resolution, so that they can be compared.
+    """
+    if not table.rows:
+        return []
+    names, examples, credits, errors, lows, highs, shares, ranks = zip(*table.rows, strict=True)
+    credit_style = _style([*credits, *lows, *highs])
+    percents = [100 * share for share in shares]
+    columns = [
+        [one_line(name) for name in names],
+        [f"{count}" for count in examples],
+        _rounded(credits, credit_style),
+        _rounded(errors, _style(errors)),
+        _rounded(lows, credit_style),
+        _rounded(highs, credit_style),
+        _rounded(percents, _style(percents), suffix="%"),
+        [f"{rank}" for rank in ranks],
+    ]
+    return [list(cells) for cells in zip(*columns, strict=True)]
+
+
+def one_line(text: str) -> str:
+    """Return the text without line breaks, control characters and runs of spaces."""
+    return " ".join("".join(c if c.isprintable() else " " for c in text).split())
+
+
+def escape_markdown(text: str) -> str:
+    """Return the text with every character that Markdown would interpret escaped."""
+    return one_line(text).translate(_MARKDOWN)
+
+
+def escape_latex(text: str) -> str:
+    """Return the text with every character that LaTeX would interpret escaped."""
+    return one_line(text).translate(_LATEX)
+
+
+def _exact(value: float) -> str:
+    return "" if math.isnan(value) else repr(value)
+
+
+def _style(values: Sequence[float]) -> str:
+    """Return the format that gives the largest of the values 4 significant digits."""
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    if largest == 0:
+        return "z.0f"
+    magnitude = math.floor(math.log10(largest))
+    return f"z.{max(0, 3 - magnitude)}f" if -4 <= magnitude < 9 else "z.3e"
+
+
+def _rounded(values: Sequence[float], style: str, suffix: str = "") -> list[str]:
+    return [UNKNOWN if math.isnan(value) else f"{value:{style}}{suffix}" for value in values]
+
+
+def _pipe_row(cells: Sequence[str], widths: Sequence[int]) -> str:
+    name, *numbers = cells
+    padded = [name.ljust(widths[0])]
+    padded += [number.rjust(width) for number, width in zip(numbers, widths[1:], strict=True)]
+    return f"| {' | '.join(padded)} |"
+
+
+def _latex_row(cells: Sequence[str]) -> str:
+    return " & ".join(cells) + r" \\"
+
+
+def _latex_number(cell: str) -> str:
+    cell = cell.replace("%", r"\%")
+    # A bare hyphen would be set as a hyphen, much shorter than a minus sign.
+    return f"$-${cell[1:]}" if cell.startswith("-") and cell != UNKNOWN else cell

@@ -1,0 +1,51 @@
+"""The report: one Markdown page for a study."""
+
+from collections.abc import Mapping, Sequence
+from urllib.parse import quote
+
+from crediting.reporting.forecast import humanise_seconds
+from crediting.reporting.formats import escape_markdown, to_markdown
+from crediting.reporting.table import CreditTable
+
+
+def report_markdown(
+    title: str,
+    tables: Sequence[CreditTable],
+    figures: Mapping[str, str],
+    forecast: str,
+    fingerprints: Mapping[str, str],
+    versions: Mapping[str, str],
+    seconds: Mapping[str, float],
+) -> str:
+    """Return the page: credits, figures, what more certainty would cost, and provenance.
+
+    `figures` maps a caption to a path relative to the page; `fingerprints` and `seconds` are by
+    stage, `versions` by package.
+    """
+    parts = [f"# {escape_markdown(title)}"]
+    parts += [
+        f"## Credit for {escape_markdown(t.property_name)}\n\n{to_markdown(t)}" for t in tables
+    ]
+    if figures:
+        links = [_image(caption, path) for caption, path in figures.items()]
+        parts.append("\n\n".join(["## Figures", *links]))
+    parts.append(f"## More certainty\n\n{escape_markdown(forecast)}")
+    durations = {stage: humanise_seconds(spent) for stage, spent in seconds.items()}
+    parts.append("## Provenance")
+    parts += [
+        _facts("stage", "fingerprint", fingerprints),
+        _facts("stage", "duration", durations),
+        _facts("package", "version", versions),
+    ]
+    return "\n\n".join(part.strip() for part in parts if part) + "\n"
+
+
+def _image(caption: str, path: str) -> str:
+    return f"![{escape_markdown(caption)}]({quote(path)})\n\n*{escape_markdown(caption)}*"
+
+
+def _facts(key: str, value: str, facts: Mapping[str, str]) -> str:
+    if not facts:
+        return ""
+    rows = [f"| {escape_markdown(k)} | {escape_markdown(v)} |" for k, v in facts.items()]
+    return "\n".join([f"| {key} | {value} |", "| --- | --- |", *rows])

@@ -1,0 +1,229 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from crediting.design import Exhaustive, ShapleyKernel
+from crediting.errors import ConfigError, LedgerError
+from crediting.estimators import Exact, KernelShap
+from crediting.estimators.kernel_shap import importance_weights
+from crediting.game.game import Sample, play
+from crediting.game.toy import Additive, Airport, Gloves, SymmetricMajority, UnanimitySum
+
+ESTIMATOR = KernelShap(confidence=0.95, bootstrap=50, seed=0)
+INTERACTIONS = UnanimitySum.random(10, (10, 20, 20, 10), seed=5)
+
+
+def permuted(sample, order):
+    return replace(
+        sample,
+        coalitions=sample.coalitions[order],
+        log_probabilities=sample.log_probabilities[order],
+        utilities=sample.utilities[order],
+    )
+
+
+def paper_formula(sample):
+    """The authors' closed form, written with the pseudo-inverse as in their code."""
+    x = sample.coalitions.astype(float)
+    a = x.T @ x / len(x)
+    b = x.T @ (sample.utilities - sample.v_empty) / len(x)
+    inverse = np.linalg.pinv(a, rcond=1e-12)
+    ones = np.ones(len(b))
+    total = sample.v_full - sample.v_empty
+    return inverse @ (b - ones * (ones @ inverse @ b - total) / (ones @ inverse @ ones))
+
+
+@pytest.mark.parametrize(
+    "game",
+    [
+        Additive((1.0, -2.5)),
+        Gloves(3, 5),
+        Airport((1.0, 8.0, 2.0, 2.0, 5.0, 0.0)),
+        SymmetricMajority(7),
+        INTERACTIONS,
+        UnanimitySum.random(14, (14, 30, 30), seed=6),
+    ],
+    ids=lambda game: type(game).__name__,
+)
+def test_all_coalitions_give_the_exact_values(game):
+    sample = play(game, Exhaustive().sample(game.n_players))
+    attribution = ESTIMATOR(sample)
+    np.testing.assert_allclose(attribution.credits, Exact()(sample).credits, rtol=0, atol=1e-9)
+    np.testing.assert_allclose(attribution.credits, game.shapley_values, rtol=0, atol=1e-9)
+    np.testing.assert_array_equal(attribution.ci_low, attribution.ci_high)
+    assert np.all(attribution.std_errors == 0)
+
+
+@pytest.mark.parametrize("budget", [10, 60, 400])
+def test_sampled_coalitions_give_the_closed_form_of_the_paper(budget):
+    sample = play(INTERACTIONS, ShapleyKernel(budget, 3).sample(10))
+    np.testing.assert_allclose(ESTIMATOR(sample).credits, paper_formula(sample), rtol=0, atol=1e-9)
+
+
+def test_an_additive_game_is_recovered_from_few_coalitions():
+    game = Additive(tuple(np.linspace(-1, 3, 12)))
+    attribution = ESTIMATOR(play(game, ShapleyKernel(60, 0).sample(12)))
+    np.testing.assert_allclose(attribution.credits, game.shapley_values, rtol=0, atol=1e-9)
+    assert attribution.std_errors.max() < 1e-9
+
+
+@pytest.mark.parametrize("budget", [1, 2, 5, 9, 10, 30, 200])
+def test_credits_are_efficient_for_any_budget(budget):
+    sample = play(INTERACTIONS, ShapleyKernel(budget, 1).sample(10))
+    assert abs(ESTIMATOR(sample).efficiency_gap) < 1e-9
+
+
+def test_error_shrinks_with_the_budget():
+    game = UnanimitySum.random(8, (8, 12, 12), seed=0)
+    errors = [
+        np.linalg.norm(
+            ESTIMATOR(play(game, ShapleyKernel(budget, 0).sample(8))).credits - game.shapley_values
+        )
+        for budget in (40, 4000)
+    ]
+    assert errors[1] < errors[0] / 4
+
+
+@pytest.mark.parametrize("n_players", [2, 3, 20, 258, 1100])
+def test_the_paper_design_gets_identical_weights(n_players):
+    sample = ShapleyKernel(100, 2).sample(n_players)
+    weights = importance_weights(sample.coalitions, sample.log_probabilities)
+    assert np.unique(weights).tolist() == [weights[0]]
+    assert weights.sum() == pytest.approx(1)
+
+
+def test_weights_undo_any_other_distribution():
+    game = UnanimitySum.random(5, (5, 8, 8), seed=4)
+    everything = Exhaustive().sample(5)
+    sizes = everything.coalitions.sum(axis=1)
+    copies = np.repeat(np.arange(32), 1 + sizes)
+    tilted = Sample(everything.coalitions[copies], np.log((1 + sizes)[copies] / len(copies)))
+    np.testing.assert_allclose(
+        ESTIMATOR(play(game, tilted)).credits, game.shapley_values, rtol=0, atol=1e-9
+    )
+
+
+def test_empty_and_grand_rows_change_nothing():
+    sample = play(INTERACTIONS, ShapleyKernel(50, 0).sample(10))
+    ends = np.array([[False] * 10, [True] * 10])
+    extended = replace(
+        sample,
+        coalitions=np.concatenate([ends, sample.coalitions]),
+        log_probabilities=np.concatenate([[-1.0, -2.0], sample.log_probabilities]),
+        utilities=np.concatenate([[1e6, -1e6], sample.utilities]),
+    )
+    np.testing.assert_array_equal(ESTIMATOR(extended).credits, ESTIMATOR(sample).credits)
+
+
+def test_order_of_rows_does_not_matter_even_to_the_interval():
+    sample = play(INTERACTIONS, ShapleyKernel(80, 0).sample(10))
+    order = np.random.default_rng(1).permutation(80)
+    first, second = ESTIMATOR(sample), ESTIMATOR(permuted(sample, order))
+    for field in ("credits", "std_errors", "ci_low", "ci_high"):
+        np.testing.assert_allclose(
+            getattr(first, field), getattr(second, field), rtol=0, atol=1e-12
+        )
+
+
+def test_relabelled_players_keep_their_credits():
+    sample = play(INTERACTIONS, ShapleyKernel(80, 0).sample(10))
+    relabelling = np.random.default_rng(2).permutation(10)
+    relabelled = replace(sample, coalitions=sample.coalitions[:, relabelling])
+    np.testing.assert_allclose(
+        ESTIMATOR(relabelled).credits, ESTIMATOR(sample).credits[relabelling], rtol=0, atol=1e-9
+    )
+
+
+def test_same_seed_same_bits_other_seed_other_interval():
+    sample = play(INTERACTIONS, ShapleyKernel(80, 0).sample(10))
+    first, again = ESTIMATOR(sample), ESTIMATOR(sample)
+    other = replace(ESTIMATOR, seed=1)(sample)
+    np.testing.assert_array_equal(first.credits, other.credits)
+    for field in ("std_errors", "ci_low", "ci_high"):
+        np.testing.assert_array_equal(getattr(first, field), getattr(again, field))
+        assert np.all(getattr(first, field) != getattr(other, field))
+
+
+def test_resampling_in_chunks_changes_nothing(monkeypatch):
+    sample = play(INTERACTIONS, ShapleyKernel(80, 0).sample(10))
+    at_once = ESTIMATOR(sample)
+    monkeypatch.setattr("crediting.estimators.kernel_shap.CHUNK_BYTES", 7 * 8 * 10 * 90)
+    in_chunks = ESTIMATOR(sample)
+    np.testing.assert_allclose(in_chunks.std_errors, at_once.std_errors, rtol=0, atol=1e-12)
+
+
+def test_higher_confidence_widens_the_interval():
+    sample = play(INTERACTIONS, ShapleyKernel(80, 0).sample(10))
+    narrow, wide = (replace(ESTIMATOR, confidence=level)(sample) for level in (0.5, 0.9))
+    assert np.all(narrow.ci_low > wide.ci_low)
+    assert np.all(narrow.ci_high < wide.ci_high)
+    assert wide.confidence == 0.9
+
+
+def test_intervals_cover_the_true_values_about_as_often_as_they_promise():
+    game = UnanimitySum.random(6, (6, 8, 8), seed=9)
+    estimator = KernelShap(confidence=0.9, bootstrap=200, seed=0)
+    covered, squared_errors, variances = [], [], []
+    for seed in range(150):
+        attribution = estimator(play(game, ShapleyKernel(60, seed).sample(6)))
+        truth = game.shapley_values
+        covered.append((attribution.ci_low <= truth) & (truth <= attribution.ci_high))
+        squared_errors.append((attribution.credits - truth) ** 2)
+        variances.append(attribution.std_errors**2)
+    assert 0.84 < np.mean(covered) < 0.95
+    assert 0.8 < np.sqrt(np.mean(variances) / np.mean(squared_errors)) < 1.25
+
+
+@pytest.mark.parametrize("budget", [1, 6, 10, 12])
+def test_uncertainty_is_unknown_where_resamples_rarely_determine_the_credits(budget):
+    attribution = ESTIMATOR(play(INTERACTIONS, ShapleyKernel(budget, 0).sample(10)))
+    for field in ("std_errors", "ci_low", "ci_high"):
+        assert np.isnan(getattr(attribution, field)).all()
+    assert np.isfinite(attribution.credits).all()
+
+
+def test_undetermined_credits_follow_the_stated_convention():
+    # Players 0 and 1 only ever occur together, player 3 never does.
+    coalitions = np.array([[1, 1, 0, 0], [0, 0, 1, 0], [1, 1, 1, 0]], dtype=bool)
+    game = Additive((3.0, 1.0, 2.0, 0.0))
+    credits = ESTIMATOR(play(game, Sample(coalitions, np.zeros(3)))).credits
+    np.testing.assert_allclose(credits, [2, 2, 2, 0], rtol=0, atol=1e-9)
+
+
+def test_repeats_do_not_pass_for_an_enumeration():
+    rows = np.arange(16)
+    rows[5] = 6
+    everything = Exhaustive().sample(4)
+    sample = Sample(everything.coalitions[rows], everything.log_probabilities[rows])
+    game = UnanimitySum.random(4, (4, 4, 2), seed=0)
+    assert np.all(ESTIMATOR(play(game, sample)).std_errors > 0)
+
+
+def test_a_sample_that_happens_to_hold_every_coalition_is_no_enumeration():
+    everything = Exhaustive().sample(4)
+    proper = everything.coalitions[1:-1]
+    unequal = np.where(proper.sum(axis=1) == 2, -3.0, -2.0)
+    game = UnanimitySum.random(4, (4, 4, 2), seed=0)
+    assert np.all(ESTIMATOR(play(game, Sample(proper, unequal))).std_errors > 0)
+
+
+def test_no_coalition_between_the_ends_is_refused():
+    ends = Sample(np.array([[False] * 3, [True] * 3]), np.zeros(2))
+    with pytest.raises(LedgerError, match=r"got none among 2; .*design=shapley_kernel"):
+        ESTIMATOR(play(Additive((1.0, 2.0, 3.0)), ends))
+
+
+@pytest.mark.parametrize("confidence", [0.0, 1.0, 95.0, float("nan")])
+def test_confidence_outside_its_range_is_refused(confidence):
+    with pytest.raises(ConfigError, match=rf"estimator\.confidence: .* got {confidence}; "):
+        KernelShap(confidence, 1000, 0)
+
+
+def test_fewer_than_two_resamples_are_refused():
+    with pytest.raises(ConfigError, match=r"estimator\.bootstrap: .*at least 2 .* got 1; "):
+        KernelShap(0.95, 1, 0)
+
+
+def test_it_asks_for_one_coalition_per_contributor():
+    assert ESTIMATOR.minimum_coalitions(17) == 17

@@ -1,0 +1,175 @@
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from torch import nn
+
+from crediting.errors import ConfigError
+from crediting.models import DDPM
+from crediting.pruning import Magnitude
+
+UNET = {
+    "sample_size": 8,
+    "in_channels": 1,
+    "out_channels": 1,
+    "block_out_channels": [16, 32],
+    "layers_per_block": 1,
+    "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
+    "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
+    "attention_head_dim": 8,
+    "norm_num_groups": 4,
+}
+NOISE = {
+    "num_train_timesteps": 1000,
+    "beta_start": 1e-4,
+    "beta_end": 0.02,
+    "beta_schedule": "linear",
+    "prediction_type": "epsilon",
+    "clip_sample": True,
+}
+
+
+def ddpm(noise=None, **unet):
+    return DDPM({**UNET, **unet}, {**NOISE, **(noise or {})}, training=None)
+
+
+def weights_equal(one, other):
+    pairs = zip(one.parameters(), other.parameters(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_constructor_keeps_the_recipe():
+    assert DDPM({}, {}, training="recipe").training == "recipe"
+
+
+def test_untrained_is_a_function_of_the_seed():
+    model = ddpm()
+    assert weights_equal(model.untrained(3), model.untrained(3))
+    assert not weights_equal(model.untrained(3), model.untrained(4))
+
+
+def test_initialising_leaves_the_global_stream_alone():
+    model = ddpm()
+    before = torch.random.get_rng_state()
+    model.reinitialise(model.untrained(1), 2)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+def test_reinitialise_copies_the_shape_but_not_the_weights():
+    model = ddpm()
+    dense = model.untrained(0)
+    original = [p.clone() for p in dense.parameters()]
+    fresh = model.reinitialise(dense, 1)
+    assert all(torch.equal(a, b) for a, b in zip(original, dense.parameters(), strict=True))
+    assert not weights_equal(fresh, dense)
+    assert weights_equal(fresh, model.reinitialise(dense, 1))
+    assert not weights_equal(fresh, model.reinitialise(dense, 2))
+
+
+def test_reinitialise_forgets_training_and_gradients():
+    model = ddpm()
+    trained = model.untrained(0)
+    for parameter in trained.parameters():
+        parameter.data.fill_(7.0)
+        parameter.grad = torch.ones_like(parameter)
+    fresh = model.reinitialise(trained, 1)
+    assert weights_equal(fresh, model.reinitialise(model.untrained(5), 1))
+    assert all(p.grad is None for p in fresh.parameters())
+
+
+def test_reinitialise_draws_from_the_distribution_of_untrained():
+    model = ddpm(block_out_channels=[32, 64])
+    dense = model.untrained(0)
+    fresh = model.reinitialise(dense, 1)
+    for (name, one), other in zip(dense.named_parameters(), fresh.parameters(), strict=True):
+        if one.numel() >= 1000:
+            assert other.std().item() == pytest.approx(one.std().item(), rel=0.1), name
+            assert other.abs().max().item() == pytest.approx(one.abs().max().item(), rel=0.05), name
+        elif "norm" in name:
+            assert torch.equal(one, other), name
+
+
+def test_reinitialise_keeps_the_shape_of_a_pruned_denoiser():
+    model = ddpm()
+    pruned, _ = Magnitude(0.3, None).prune(model.untrained(0), model)
+    fresh = model.reinitialise(pruned, 1)
+    assert [p.shape for p in fresh.parameters()] == [p.shape for p in pruned.parameters()]
+    assert not torch.equal(fresh.conv_in.weight, pruned.conv_in.weight)
+    assert fresh(**model.prunable(fresh).example_inputs).sample.shape == (1, 1, 8, 8)
+
+
+def test_reinitialise_refuses_parameters_it_cannot_initialise():
+    class Scale(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.factor = nn.Parameter(torch.ones(1))
+
+    with pytest.raises(AssertionError, match=r"Scale cannot reinitialise.*factor"):
+        ddpm().reinitialise(nn.Sequential(nn.Linear(2, 2), Scale()), 0)
+
+
+def test_prunable_describes_the_denoiser_that_it_is_given():
+    model = ddpm()
+    denoiser = model.untrained(0)
+    prunable = model.prunable(denoiser)
+    output = denoiser(**prunable.example_inputs).sample
+    assert output.shape == (1, *model.latent_shape())
+    assert prunable.ignored_layers == [denoiser.conv_out]
+    attention = denoiser.down_blocks[1].attentions[0]
+    for projection in (attention.to_q, attention.to_k, attention.to_v):
+        assert prunable.num_heads[projection] == 32 // 8
+
+
+def test_encoding_round_trips_every_pixel_value():
+    model = ddpm()
+    images = torch.arange(256, dtype=torch.uint8).reshape(4, 1, 8, 8)
+    latents = model.encode(images)
+    assert latents.dtype == torch.float32
+    assert latents.shape == images.shape
+    assert (latents.min(), latents.max()) == (-1, 1)
+    assert torch.equal(model.decode(latents), images)
+
+
+def test_decode_clamps_and_rounds():
+    latents = torch.tensor([-9.0, 9.0, 0.6 / 127.5 - 1, 0.4 / 127.5 - 1])
+    assert ddpm().decode(latents).tolist() == [0, 255, 1, 0]
+
+
+@pytest.mark.parametrize(
+    ("size", "shape"), [(8, (1, 8, 8)), ([8, 16], (1, 8, 16)), ((8, 16), (1, 8, 16))]
+)
+def test_latent_shape_comes_from_the_unet(size, shape):
+    assert ddpm(sample_size=size).latent_shape() == shape
+
+
+def test_noise_scheduler_is_the_configured_one():
+    scheduler = ddpm(noise={"num_train_timesteps": 10}).noise_scheduler()
+    assert isinstance(scheduler, DDPMScheduler)
+    assert scheduler.config.num_train_timesteps == 10
+
+
+@pytest.mark.parametrize(
+    ("unet", "problem"),
+    [
+        ({"depth": 3}, "depth"),
+        ({"block_out_channels": [3, 5]}, "divisible"),
+        ({"down_block_types": ["DownBlock2D"]}, "down_block_types"),
+        ({"down_block_types": ["DownBlock2D", "Down"]}, "Down does not exist"),
+    ],
+)
+def test_impossible_architecture_names_the_key(unet, problem):
+    with pytest.raises(ConfigError, match=rf"^model\.unet: .*UNet2DModel.*{problem}.*correct"):
+        ddpm(**unet).untrained(0)
+
+
+@pytest.mark.parametrize(
+    ("noise", "problem"), [({"beta": 1}, "beta"), ({"beta_schedule": "none"}, "not implemented")]
+)
+def test_impossible_noise_names_the_key(noise, problem):
+    with pytest.raises(ConfigError, match=rf"^model\.noise: .*DDPMScheduler.*{problem}.*correct"):
+        ddpm(noise=noise).noise_scheduler()
+
+
+def test_unet_without_image_size_is_refused():
+    model = DDPM({"in_channels": 1}, NOISE, None)
+    with pytest.raises(ConfigError, match=r"^model\.unet: .*found no sample_size; set"):
+        model.latent_shape()

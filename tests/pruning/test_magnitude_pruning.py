@@ -1,0 +1,273 @@
+import copy
+import math
+
+import numpy as np
+import pytest
+import torch
+from diffusers.models.attention_processor import Attention
+from diffusers.models.resnet import ResnetBlock2D
+from torch import nn
+
+from crediting.errors import ConfigError
+from crediting.models import DDPM
+from crediting.pruning import Magnitude
+
+TINY = {
+    "sample_size": 8,
+    "in_channels": 1,
+    "out_channels": 1,
+    "block_out_channels": [16, 32],
+    "layers_per_block": 1,
+    "norm_num_groups": 4,
+    "attention_head_dim": 8,
+    "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
+    "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
+}
+CIFAR = {
+    "sample_size": 32,
+    "in_channels": 3,
+    "out_channels": 3,
+    "block_out_channels": [128, 256, 256, 256],
+    "layers_per_block": 2,
+    "norm_num_groups": 32,
+    "norm_eps": 1e-6,
+    "attention_head_dim": None,
+    "downsample_padding": 0,
+    "flip_sin_to_cos": False,
+    "freq_shift": 1,
+    "down_block_types": ["DownBlock2D", "AttnDownBlock2D", "DownBlock2D", "DownBlock2D"],
+    "up_block_types": ["UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"],
+}
+CELEBA = {
+    "sample_size": 64,
+    "in_channels": 3,
+    "out_channels": 3,
+    "block_out_channels": [224, 448, 672, 896],
+    "layers_per_block": 2,
+    "norm_num_groups": 32,
+    "attention_head_dim": 32,
+    "down_block_types": ["DownBlock2D"] + ["AttnDownBlock2D"] * 3,
+    "up_block_types": ["AttnUpBlock2D"] * 3 + ["UpBlock2D"],
+}
+
+
+def ddpm(unet=TINY, **changes):
+    return DDPM({**unet, **changes}, {}, None)
+
+
+def pruned(model, ratio, seed=0):
+    return Magnitude(ratio, None).prune(model.untrained(seed), model)[0]
+
+
+def level_widths(denoiser):
+    return [block.resnets[-1].conv2.out_channels for block in denoiser.down_blocks]
+
+
+def attentions(denoiser):
+    return [module for module in denoiser.modules() if isinstance(module, Attention)]
+
+
+# ---------------------------------------------------------------------- sizes of the paper
+
+
+def test_cifar_unet_has_the_published_size():
+    model = ddpm(CIFAR)
+    small, report = Magnitude(0.3, None).prune(model.untrained(0), model)
+    assert (report.parameters_before, report.parameters_after) == (35_746_307, 19_851_157)
+    assert level_widths(small) == [96, 192, 192, 192]
+    assert small.time_embedding.linear_1.out_features == 358
+    assert report.macs_after < report.macs_before
+
+
+@pytest.mark.slow
+def test_celeba_unet_has_the_published_size():
+    model = ddpm(CELEBA)
+    small, report = Magnitude(0.5, None).prune(model.untrained(0), model)
+    assert (report.parameters_before, report.parameters_after) == (274_056_163, 70_926_419)
+    assert level_widths(small) == [128, 224, 352, 448]
+    assert report.realised_ratio == pytest.approx(0.741, abs=1e-3)
+
+
+# ---------------------------------------------------------------------- how many channels go
+
+
+@pytest.mark.parametrize(
+    ("ratio", "widths", "time"),
+    [(0.2, [16, 28], 51), (0.3, [12, 24], 44), (0.5, [8, 16], 32), (0.9, [4, 4], 6)],
+)
+def test_removal_is_rounded_down_to_whole_norm_groups(ratio, widths, time):
+    # 64 x 0.1 is 6.4, of 16 and 32 channels a multiple of 4 goes, one per norm group stays
+    small = pruned(ddpm(), ratio)
+    assert level_widths(small) == widths
+    assert small.time_embedding.linear_2.out_features == time
+
+
+def test_time_embedding_alone_is_not_rounded_to_norm_groups():
+    small = pruned(ddpm(norm_num_groups=1), 0.3)
+    assert level_widths(small) == [math.floor(16 * 0.7), math.floor(32 * 0.7)]
+
+
+def test_output_channels_stay():
+    assert pruned(ddpm(in_channels=3, out_channels=3), 0.5).conv_out.out_channels == 3
+
+
+def test_attention_heads_stay_whole():
+    small = pruned(ddpm(), 0.5)
+    assert attentions(small)
+    for attention in attentions(small):
+        assert attention.heads == 4
+        assert attention.to_q.out_features == attention.inner_dim == 4 * 4
+        assert attention.to_k.out_features == attention.to_v.out_features == 16
+        assert attention.scale == pytest.approx(4**-0.5)
+
+
+# ---------------------------------------------------------------------- which channels go
+
+
+def energy(layer, axis):
+    """Sum of squares of a weight for each channel along an axis."""
+    weight = layer.weight.detach().double().numpy()
+    others = tuple(a for a in range(weight.ndim) if a != axis)
+    return (weight**2).sum(axis=others)
+
+
+def kept(scores, blocks, n_removed):
+    """Rank the mean over the blocks; a channel goes together with its namesakes."""
+    order = np.argsort(scores.reshape(blocks, -1).mean(axis=0))
+    size = len(scores) // blocks
+    stay = np.sort(order[n_removed:])
+    return np.concatenate([stay + block * size for block in range(blocks)])
+
+
+def test_the_smallest_channels_inside_every_block_go():
+    dense = ddpm().untrained(0)
+    small, _ = Magnitude(0.5, None).prune(dense, ddpm())
+    for name, block in dense.named_modules():
+        if isinstance(block, ResnetBlock2D):
+            scores = energy(block.conv1, 0) + energy(block.time_emb_proj, 0)
+            scores += energy(block.conv2, 1)
+            stay = kept(scores, blocks=4, n_removed=len(scores) // 8)
+            assert torch.equal(small.get_submodule(name).conv1.bias, block.conv1.bias[stay])
+            assert torch.equal(small.get_submodule(name).norm2.weight, block.norm2.weight[stay])
+
+
+def test_the_smallest_channels_of_the_time_embedding_go():
+    dense = ddpm().untrained(0)
+    small, _ = Magnitude(0.3, None).prune(dense, ddpm())
+    first, second = dense.time_embedding.linear_1, dense.time_embedding.linear_2
+    readers = [m.time_emb_proj for m in dense.modules() if isinstance(m, ResnetBlock2D)]
+    inner = kept(energy(first, 0) + energy(second, 1), 1, 20)
+    outer = kept(energy(second, 0) + sum(energy(reader, 1) for reader in readers), 1, 20)
+    assert torch.equal(small.time_embedding.linear_1.weight, first.weight[inner])
+    assert torch.equal(small.time_embedding.linear_2.weight, second.weight[outer][:, inner])
+
+
+def test_the_smallest_dimensions_of_attention_heads_go():
+    dense = ddpm().untrained(0)
+    small, _ = Magnitude(0.5, None).prune(dense, ddpm())
+    for before, after in zip(attentions(dense), attentions(small), strict=True):
+        scores = sum(energy(layer, 0) for layer in (before.to_q, before.to_k, before.to_v))
+        stay = kept(scores + energy(before.to_out[0], 1), blocks=4, n_removed=4)
+        for name in ("to_q", "to_k", "to_v"):
+            assert torch.equal(getattr(after, name).bias, getattr(before, name).bias[stay])
+
+
+def test_scores_come_from_the_weights_not_the_biases():
+    model, dense = ddpm(), ddpm().untrained(0)
+    loud = copy.deepcopy(dense)
+    for module in loud.modules():
+        if isinstance(module, nn.Conv2d | nn.Linear):
+            module.bias.data += 100
+    small, _ = Magnitude(0.5, None).prune(dense, model)
+    other, _ = Magnitude(0.5, None).prune(loud, model)
+    assert torch.equal(small.conv_in.weight, other.conv_in.weight)
+
+
+# ---------------------------------------------------------------------- the result works
+
+
+@pytest.mark.parametrize("ratio", [0.2, 0.3, 0.5, 0.7, 0.99])
+@pytest.mark.parametrize("attention", [True, False])
+def test_pruned_denoiser_learns(ratio, attention):
+    blocks = (
+        {}
+        if attention
+        else {
+            "down_block_types": ["DownBlock2D", "DownBlock2D"],
+            "up_block_types": ["UpBlock2D", "UpBlock2D"],
+            "add_attention": False,
+        }
+    )
+    model = ddpm(**blocks)
+    dense = model.untrained(0).requires_grad_(False)
+    small, report = Magnitude(ratio, None).prune(dense, model)
+    output = small(torch.randn(2, 1, 8, 8), torch.tensor([1, 999])).sample
+    assert output.shape == (2, 1, 8, 8)
+    output.square().mean().backward()
+    assert all(p.grad is not None for p in small.parameters())
+    assert report.parameters_after == sum(p.numel() for p in small.parameters())
+    assert report.parameters_after < report.parameters_before
+    assert report.macs_after < report.macs_before
+
+
+def test_pruned_denoiser_can_be_pruned_again():
+    model = ddpm()
+    once = pruned(model, 0.3)
+    twice, report = Magnitude(0.5, None).prune(once, model)
+    assert level_widths(twice) == [8, 12]
+    assert report.parameters_before == sum(p.numel() for p in once.parameters())
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_input_is_left_untouched(training):
+    model = ddpm(dropout=0.1)
+    dense = model.untrained(0).requires_grad_(False).train(training)
+    weights = copy.deepcopy(dense.state_dict())
+    stream = torch.random.get_rng_state()
+    with torch.no_grad():
+        small, _ = Magnitude(0.5, None).prune(dense, model)
+    assert all(torch.equal(weights[name], t) for name, t in dense.state_dict().items())
+    assert not any(p.requires_grad for p in dense.parameters())
+    assert dense.training == small.training == training
+    assert torch.equal(torch.random.get_rng_state(), stream)
+
+
+def test_pruning_repeats_itself():
+    model = ddpm()
+    first, second = pruned(model, 0.5).state_dict(), pruned(model, 0.5).state_dict()
+    pruned(ddpm(CIFAR, block_out_channels=[32] * 4), 0.5, seed=1)
+    third = pruned(model, 0.5).state_dict()
+    for name, tensor in first.items():
+        assert torch.equal(tensor, second[name])
+        assert torch.equal(tensor, third[name])
+
+
+# ---------------------------------------------------------------------- ratios that cannot work
+
+
+@pytest.mark.parametrize("ratio", [-0.1, 1, 1.5, math.nan, "half"])
+def test_ratio_out_of_range_is_refused(ratio):
+    with pytest.raises(ConfigError, match=rf"^pruning\.ratio: expected .* got {ratio!r}\.$"):
+        Magnitude(ratio, None)
+
+
+def test_ratio_zero_is_sent_to_no_pruning():
+    with pytest.raises(ConfigError, match=r"^pruning\.ratio: .* got 0, .*choose pruning=none"):
+        Magnitude(0.0, None)
+
+
+def test_ratio_without_effect_is_refused_and_the_least_is_named():
+    model = ddpm(norm_num_groups=8)
+    with pytest.raises(ConfigError) as refusal:
+        pruned(model, 0.2187)
+    message = str(refusal.value)
+    assert message.startswith("pruning.ratio: 0.2187 removes no channel")
+    assert "32 channels in 8 norm groups takes a ratio of 0.2188 or more" in message
+    assert "lower model.unet.norm_num_groups" in message
+    assert level_widths(pruned(model, 0.2188)) == [16, 24]
+
+
+def test_norm_groups_of_one_channel_cannot_be_pruned():
+    model = ddpm(block_out_channels=[16, 16], norm_num_groups=16)
+    with pytest.raises(ConfigError, match=r"16 norm groups of one channel each no ratio would\."):
+        pruned(model, 0.9)
