@@ -261,6 +261,9 @@ class Executor(Protocol):
     ) -> Iterator[Outcome]:
         """Yield one outcome per task, in any order, as soon as each is there."""
 
+    def width(self) -> int:
+        """Return how many coalitions are evaluated at once, given enough of them."""
+
 
 __all__ = [
     "Coalition",

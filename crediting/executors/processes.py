@@ -58,7 +58,7 @@ class Processes:
             EvaluationError: workers keep dying before they can evaluate anything.
             RuntimeError: an evaluator raised; holds the traceback of the worker.
         """
-        size = min(_available_cores() if self.workers == "auto" else int(self.workers), len(tasks))
+        size = min(self.width(), len(tasks))
         evaluator = pickle.dumps(make_evaluator)
         backlog = _Backlog(tasks, size, self.retries)
         while backlog:
@@ -75,6 +75,10 @@ class Processes:
                     "why with executor=serial. What was recorded before is kept"
                 )
             yield from map(self._death, abandoned)
+
+    def width(self) -> int:
+        """Return how many coalitions are evaluated at once, given enough of them."""
+        return _available_cores() if self.workers == "auto" else int(self.workers)
 
     def _death(self, task: Task) -> Outcome:
         message = (

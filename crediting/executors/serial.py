@@ -14,3 +14,7 @@ class Serial:
         """Yield the outcome of each task in order; without tasks no evaluator is built."""
         if tasks:
             yield from map(make_evaluator(), tasks)
+
+    def width(self) -> int:
+        """Return how many coalitions are evaluated at once: 1."""
+        return 1

@@ -3,6 +3,7 @@
 import os
 import pickle
 import traceback
+from contextlib import suppress
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from threading import Thread
@@ -37,7 +38,8 @@ def start_worker(make_evaluator: bytes, control: Connection) -> None:
         _evaluator = pickle.loads(make_evaluator)()
     except BaseException as error:
         _evaluator = _raised("building the evaluator", error)
-    control.send_bytes(b"ready")
+    with suppress(BrokenPipeError):  # the driver stopped meanwhile: the thread is about to exit
+        control.send_bytes(b"ready")
 
 
 def evaluate(task: Task) -> Outcome | Raised:

@@ -1,8 +1,15 @@
 """What lies between evaluating and estimating: fingerprints, the store and the ledger."""
 
 from crediting.ledger.fingerprint import SCHEMA_VERSION, canonical_json, fingerprint, short
-from crediting.ledger.ledger import Disagreement, Failure, Ledger
-from crediting.ledger.store import Production, Store, atomic_write_bytes, atomic_write_text
+from crediting.ledger.ledger import Ledger
+from crediting.ledger.store import (
+    Production,
+    Store,
+    atomic_write_bytes,
+    atomic_write_text,
+    versions,
+)
+from crediting.ledger.tables import Disagreement, Failure
 
 __all__ = [
     "SCHEMA_VERSION",
@@ -16,4 +23,5 @@ __all__ = [
     "canonical_json",
     "fingerprint",
     "short",
+    "versions",
 ]

@@ -2,12 +2,11 @@
 
 import json
 import math
-import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,38 +15,10 @@ from crediting.errors import LedgerError
 from crediting.interfaces import Outcome, Task
 from crediting.ledger.fingerprint import as_plain
 from crediting.ledger.store import atomic_write_text, exclusive_lock, versions
-from crediting.ledger.tables import KEY, connect, create, explained
+from crediting.ledger.tables import KEY, Disagreement, Failure, connect, create, explained
 
 _FILE = "ledger.sqlite"
 _GAME_FILE = "game.json"
-
-
-class Failure(NamedTuple):
-    """An evaluation that gave no value of a property, with the traceback that tells why."""
-
-    coalition: str
-    replicate: int
-    property: str
-    property_fingerprint: str
-    traceback: str
-    seed: int
-    seconds: float
-    device: str
-    recorded_at: str
-
-
-class Disagreement(NamedTuple):
-    """A repeated evaluation whose value was not the one recorded first, which still counts."""
-
-    coalition: str
-    replicate: int
-    property: str
-    property_fingerprint: str
-    first: float
-    repeat: float
-    first_device: str
-    repeat_device: str
-    recorded_at: str
 
 
 class Ledger:

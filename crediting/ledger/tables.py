@@ -1,9 +1,10 @@
-"""The tables of a ledger, and how its SQLite file is made, opened and complained about."""
+"""The tables and rows of a ledger, and how its SQLite file is made, opened and complained of."""
 
 import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 from crediting.errors import LedgerError
 from crediting.ledger.store import replace_durably, temporary_beside
@@ -39,6 +40,34 @@ _ADVICE = {
     sqlite3.SQLITE_BUSY: f"Another process held it for {_BUSY_SECONDS} s. Nothing recorded is "
     "lost: run the same command again when that process is done",
 }
+
+
+class Failure(NamedTuple):
+    """An evaluation that gave no value of a property, with the traceback that tells why."""
+
+    coalition: str
+    replicate: int
+    property: str
+    property_fingerprint: str
+    traceback: str
+    seed: int
+    seconds: float
+    device: str
+    recorded_at: str
+
+
+class Disagreement(NamedTuple):
+    """A repeated evaluation whose value was not the one recorded first, which still counts."""
+
+    coalition: str
+    replicate: int
+    property: str
+    property_fingerprint: str
+    first: float
+    repeat: float
+    first_device: str
+    repeat_device: str
+    recorded_at: str
 
 
 def create(path: Path, game: str) -> None:

@@ -85,7 +85,8 @@ class DiffusionGame:
         values: dict[str, float] = {}
         failures: dict[str, str] = {}
         try:
-            images = self.images(task.coalition, task.replicate)
+            keep = self.study.runtime["keep_images"]
+            images = self.images(task.coalition, task.replicate, keep)
             features = self.study.extractor.features(self._network, images)
         except Exception:
             failures[""] = traceback.format_exc()
@@ -104,13 +105,13 @@ class DiffusionGame:
             device=str(self._device),
         )
 
-    def images(self, coalition: str, replicate: int) -> torch.Tensor:
+    def images(self, coalition: str, replicate: int, keep: bool) -> torch.Tensor:
         """Return a coalition's images, uint8 (N, C, H, W): the kept ones, or newly generated."""
         kept = self._images / images_file(coalition, replicate)
         if kept.exists():
             return load_file(kept)["images"].to(self._device)
         images = self._generate(coalition, replicate)
-        if self.study.runtime["keep_images"]:
+        if keep:
             kept.parent.mkdir(parents=True, exist_ok=True)
             save_weights(kept, {"images": images})
         return images

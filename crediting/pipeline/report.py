@@ -26,7 +26,7 @@ from crediting.reporting.terminal import print_table
 def report(study: Study, attributions: Mapping[str, Attribution]) -> None:
     """Write everything under outputs/studies/<name>/ and print the tables."""
     study.folder.mkdir(parents=True, exist_ok=True)
-    tables = {name: _table(study, name, a) for name, a in attributions.items()}
+    tables = {name: table_of(study, name, a) for name, a in attributions.items()}
     figures: dict[str, str] = {}
     for name, table in tables.items():
         for ending, text in (
@@ -52,7 +52,8 @@ def report(study: Study, attributions: Mapping[str, Attribution]) -> None:
     print(f"\n{outlook}\nEverything is in {study.folder}")
 
 
-def _table(study: Study, name: str, attribution: Attribution) -> CreditTable:
+def table_of(study: Study, name: str, attribution: Attribution) -> CreditTable:
+    """Return the credit table of one property."""
     measured = study.properties[name]
     return credit_table(
         attribution, study.partition.names, study.partition.sizes.tolist(), name,

@@ -6,29 +6,28 @@ from crediting.pipeline.estimate import estimate
 from crediting.pipeline.evaluate import evaluate
 from crediting.pipeline.extract import extract
 from crediting.pipeline.prune import prune
+from crediting.pipeline.report import report, table_of
 from crediting.pipeline.study import Study
 from crediting.pipeline.train import train
+from crediting.reporting.terminal import print_table
 
 
 def run(study: Study, stage: str) -> None:
     """Run one stage, or `all` of them; what the store holds already is reused."""
-    for name, run_stage in _STAGES.items():
-        if stage in (name, "all"):
-            run_stage(study)
+    if stage == "all":
+        for step in (train, prune, extract, evaluate, _report):
+            step(study)
+    else:
+        _STAGES[stage](study)
 
 
 def _estimate(study: Study) -> None:
-    from crediting.reporting.terminal import print_table
-
-    from crediting.pipeline.report import table_of
-
+    """Print the tables and write nothing."""
     for name, attribution in estimate(study).items():
         print_table(table_of(study, name, attribution))
 
 
 def _report(study: Study) -> None:
-    from crediting.pipeline.report import report
-
     report(study, estimate(study))
 
 
@@ -37,5 +36,6 @@ _STAGES: dict[str, Callable[[Study], None]] = {
     "prune": prune,
     "extract": extract,
     "evaluate": evaluate,
+    "estimate": _estimate,
     "report": _report,
 }

@@ -38,12 +38,26 @@ def test_subsets_of_a_size_are_uniform():
     assert chisquare(observed).pvalue > 0.01
 
 
-@pytest.mark.parametrize("n_players", [2, 3, 6, 9])
+@pytest.mark.parametrize("n_players", [2, 3, 7])
 def test_probabilities_of_all_drawable_coalitions_sum_to_one(n_players):
     sample = ShapleyKernel(3000, 1).sample(n_players)
     distinct, first = np.unique(sample.coalitions, axis=0, return_index=True)
     assert len(distinct) == 2**n_players - 2
     assert np.exp(sample.log_probabilities[first]).sum() == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("n_players", [2, 20, 258])
+def test_probabilities_of_all_sizes_sum_to_one(n_players):
+    sample = ShapleyKernel(4000, 0).sample(n_players)
+    probability = dict(
+        zip(sample.coalitions.sum(axis=1).tolist(), sample.log_probabilities, strict=True)
+    )
+    # A size and its complement are equally likely, which fills in what was never drawn.
+    total = sum(
+        comb(n_players, size) * np.exp(probability.get(size, probability.get(n_players - size, 0)))
+        for size in range(1, n_players)
+    )
+    assert total == pytest.approx(1, abs=1e-9)
 
 
 def test_log_probabilities_follow_the_formula_where_binomials_overflow():

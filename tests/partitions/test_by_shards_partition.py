@@ -18,11 +18,11 @@ def test_every_example_has_one_owner_and_shares_are_equal(contributors, shards, 
     assert np.ptp(partition.sizes) <= shards
 
 
-def test_a_contributor_knows_as_many_labels_as_it_has_shards():
+def test_a_contributor_knows_no_more_labels_than_it_has_shards():
     # 20 shards of 30 examples out of 60 per label: no shard straddles two labels.
     partition = ByShards(10, 2, "label", 3).partition({"label": LABELS})
     known = [len(np.unique(LABELS[c.examples])) for c in partition.contributors]
-    assert set(known) == {1, 2}
+    assert max(known) <= 2
     np.testing.assert_array_equal(partition.sizes, 60)
 
 

@@ -1,0 +1,114 @@
+"""Evaluators that spawned workers can import, and a driver that is there to be killed."""
+
+import os
+import signal
+import sys
+import time
+from functools import partial
+from pathlib import Path
+from uuid import uuid4
+
+from crediting.errors import ConfigError
+from crediting.executors import Processes
+from crediting.interfaces import Outcome, Task
+
+
+def tasks(count: int) -> list[Task]:
+    return [Task(str(number), 0, ("score",)) for number in range(count)]
+
+
+def outcome_of(task: Task, value: float) -> Outcome:
+    return Outcome(task, {"score": value}, {}, seed=1, seconds=0.0, device=str(os.getpid()))
+
+
+class Square:
+    """Notes each time that it is built."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        (folder / f"built-{os.getpid()}-{uuid4().hex}").touch()
+
+    def __call__(self, task: Task) -> Outcome:
+        time.sleep(0.01)
+        return outcome_of(task, int(task.coalition) ** 2)
+
+
+class DiesOn(Square):
+    """Is killed while it evaluates some coalitions, each the given number of times."""
+
+    def __init__(self, folder: Path, deaths: dict[str, int]) -> None:
+        super().__init__(folder)
+        self.deaths = deaths
+
+    def __call__(self, task: Task) -> Outcome:
+        died = len(list(self.folder.glob(f"died-{task.coalition}-*")))
+        if died < self.deaths.get(task.coalition, 0):
+            (self.folder / f"died-{task.coalition}-{uuid4().hex}").touch()
+            os.kill(os.getpid(), signal.SIGKILL)
+        return super().__call__(task)
+
+
+class Sleeps:
+    """Notes its process and then takes very long."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def __call__(self, task: Task) -> Outcome:
+        if task.coalition != "0":
+            (self.folder / f"pid-{os.getpid()}").touch()
+            time.sleep(600)
+        return outcome_of(task, 0.0)
+
+
+class RaisesOn3:
+    def __call__(self, task: Task) -> Outcome:
+        if task.coalition == "3":
+            raise ZeroDivisionError("a slip of ours")
+        return outcome_of(task, 0.0)
+
+
+class Exits:
+    def __call__(self, task: Task) -> Outcome:
+        sys.exit(0)
+
+
+def reports_its_environment() -> partial:
+    return partial(_environment)
+
+
+def _environment(task: Task) -> Outcome:
+    blocked = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    return outcome_of(task, float(os.environ["OMP_NUM_THREADS"] == "1" and blocked))
+
+
+def lacks_its_model() -> None:
+    raise FileNotFoundError("there is no model.safetensors")
+
+
+def is_wrongly_configured() -> None:
+    raise ConfigError("generation.steps must be positive, got -1")
+
+
+def is_killed_while_built(folder: Path) -> None:
+    (folder / f"built-{uuid4().hex}").touch()
+    os._exit(9)
+
+
+class VanishesWhenUnpickled:
+    """Stands for an evaluator whose module the worker cannot import."""
+
+    def __reduce__(self) -> tuple:
+        return _raise_import_error, ()
+
+
+def _raise_import_error() -> None:
+    raise ImportError("no module named their_property")
+
+
+if __name__ == "__main__":
+    try:
+        for outcome in Processes(2, 0).run(partial(Sleeps, Path(sys.argv[1])), tasks(8)):
+            print(outcome.task.coalition, flush=True)
+    except KeyboardInterrupt:
+        print("interrupted", flush=True)

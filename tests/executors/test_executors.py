@@ -1,0 +1,162 @@
+import multiprocessing
+import os
+import random
+import subprocess
+import sys
+from functools import partial
+from pathlib import Path
+
+import evaluators_for_tests as evaluators
+import pytest
+
+from crediting.errors import ConfigError, EvaluationError
+from crediting.executors import Processes, Serial
+from crediting.executors.processes import _ONE_THREAD, _available_cores, _environment_of_workers
+
+
+def scores(outcomes) -> dict[str, float]:
+    return {outcome.task.coalition: outcome.values["score"] for outcome in outcomes}
+
+
+def builds(folder: Path) -> list[str]:
+    return [path.name.split("-")[1] for path in folder.glob("built-*")]
+
+
+@pytest.fixture(autouse=True)
+def _no_process_is_left_behind():
+    yield
+    assert multiprocessing.active_children() == []
+
+
+@pytest.mark.parametrize("executor", [Serial(), Processes(2, 0), Processes("auto", 0)])
+def test_every_task_has_one_outcome_whatever_the_order(executor, tmp_path):
+    tasks = evaluators.tasks(20)
+    random.Random(0).shuffle(tasks)
+    outcomes = list(executor.run(partial(evaluators.Square, tmp_path), tasks))
+    assert len(outcomes) == 20
+    assert scores(outcomes) == {str(n): n**2 for n in range(20)}
+
+
+def test_serial_builds_one_evaluator_here_and_keeps_the_order(tmp_path):
+    outcomes = list(Serial().run(partial(evaluators.Square, tmp_path), evaluators.tasks(5)))
+    assert [outcome.task for outcome in outcomes] == evaluators.tasks(5)
+    assert builds(tmp_path) == [str(os.getpid())]
+
+
+def test_processes_build_one_evaluator_per_worker(tmp_path):
+    outcomes = Processes(2, 0).run(partial(evaluators.Square, tmp_path), evaluators.tasks(60))
+    workers = {outcome.device for outcome in outcomes}
+    assert sorted(builds(tmp_path)) == sorted(set(builds(tmp_path)))
+    assert workers <= set(builds(tmp_path))
+    assert len(builds(tmp_path)) == 2
+    assert str(os.getpid()) not in workers
+
+
+def test_there_are_never_more_workers_than_tasks(tmp_path):
+    list(Processes(16, 0).run(partial(evaluators.Square, tmp_path), evaluators.tasks(1)))
+    assert len(builds(tmp_path)) == 1
+
+
+@pytest.mark.parametrize("executor", [Serial(), Processes(2, 0)])
+def test_without_tasks_nothing_is_built(executor, tmp_path):
+    assert list(executor.run(partial(evaluators.Square, tmp_path), [])) == []
+    assert builds(tmp_path) == []
+
+
+def test_a_task_is_tried_again_when_its_worker_is_killed(tmp_path):
+    make = partial(evaluators.DiesOn, tmp_path, {"3": 2, "7": 1})
+    outcomes = list(Processes(2, retries=2).run(make, evaluators.tasks(12)))
+    assert scores(outcomes) == {str(n): n**2 for n in range(12)}
+    assert len(list(tmp_path.glob("died-3-*"))) == 2
+
+
+def test_tasks_that_always_kill_are_reported_and_all_others_are_done(tmp_path):
+    make = partial(evaluators.DiesOn, tmp_path, {"1": 99, "2": 99})
+    outcomes = list(Processes(2, retries=1).run(make, evaluators.tasks(10)))
+    dead = [outcome for outcome in outcomes if outcome.failures]
+    assert sorted(outcome.task.coalition for outcome in dead) == ["1", "2"]
+    assert all("worker died 2 times" in outcome.failures[""] for outcome in dead)
+    assert all(outcome.values == {} for outcome in dead)
+    done = [outcome for outcome in outcomes if not outcome.failures]
+    assert scores(done) == {str(n): n**2 for n in range(10) if n not in (1, 2)}
+    assert len(list(tmp_path.glob("died-1-*"))) <= 2
+
+
+def test_an_evaluator_that_cannot_be_built_shows_its_own_traceback():
+    with pytest.raises(RuntimeError, match="building the evaluator") as caught:
+        list(Processes(2, 2).run(evaluators.lacks_its_model, evaluators.tasks(4)))
+    assert "FileNotFoundError: there is no model.safetensors" in str(caught.value)
+    assert "in lacks_its_model" in str(caught.value)
+
+
+def test_an_evaluator_that_cannot_be_imported_shows_its_own_traceback():
+    with pytest.raises(RuntimeError, match="ImportError: no module named their_property"):
+        list(Processes(1, 2).run(evaluators.VanishesWhenUnpickled(), evaluators.tasks(4)))
+
+
+def test_an_error_that_the_user_can_mend_stays_one():
+    with pytest.raises(ConfigError, match=r"^generation.steps must be positive, got -1$"):
+        list(Processes(2, 2).run(evaluators.is_wrongly_configured, evaluators.tasks(4)))
+
+
+def test_workers_that_die_while_they_are_built_are_no_endless_loop(tmp_path):
+    make = partial(evaluators.is_killed_while_built, tmp_path)
+    with pytest.raises(EvaluationError, match=r"died 2 times before .* executor\.workers"):
+        list(Processes(2, 1).run(make, evaluators.tasks(50)))
+    assert len(list(tmp_path.glob("built-*"))) <= 4
+
+
+def test_an_evaluator_that_raises_is_a_bug_shown_with_its_task():
+    with pytest.raises(RuntimeError, match="ZeroDivisionError: a slip of ours") as caught:
+        list(Processes(2, 2).run(evaluators.RaisesOn3, evaluators.tasks(20)))
+    assert "Task(coalition='3', replicate=0, properties=('score',))" in str(caught.value)
+
+
+def test_an_evaluator_that_exits_does_not_end_the_driver():
+    with pytest.raises(RuntimeError, match="SystemExit"):
+        list(Processes(1, 0).run(evaluators.Exits, evaluators.tasks(1)))
+
+
+def test_workers_use_one_thread_and_leave_interrupts_to_the_driver():
+    outcomes = Processes(1, 0).run(evaluators.reports_its_environment, evaluators.tasks(1))
+    assert scores(outcomes) == {"0": 1.0}
+
+
+def test_the_environment_of_the_driver_is_put_back(monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "7")
+    monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    before = dict(os.environ)
+    with _environment_of_workers():
+        assert {name: os.environ[name] for name in _ONE_THREAD} == _ONE_THREAD
+    assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize("workers", [0, -1, "all", 1.5, True, None])
+def test_a_senseless_number_of_workers_is_refused_by_key(workers):
+    with pytest.raises(ConfigError, match=r"executor\.workers must be .* got"):
+        Processes(workers, 0)
+
+
+@pytest.mark.parametrize("retries", [-1, 0.5, True])
+def test_a_senseless_number_of_retries_is_refused_by_key(retries):
+    with pytest.raises(ConfigError, match=r"executor\.retries must be"):
+        Processes(1, retries)
+
+
+@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs CPU affinity")
+def test_auto_counts_the_cores_that_may_be_used():
+    allowed = os.sched_getaffinity(0)
+    os.sched_setaffinity(0, {min(allowed)})
+    try:
+        assert _available_cores() == 1
+    finally:
+        os.sched_setaffinity(0, allowed)
+    assert _available_cores() == len(allowed)
+
+
+def test_executors_import_neither_numpy_nor_torch():
+    """A worker sets its number of threads before it imports them."""
+    code = "import crediting.executors, sys; print({'numpy', 'torch', 'hydra'} & set(sys.modules))"
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    printed = subprocess.check_output([sys.executable, "-c", code], text=True, env=environment)
+    assert printed.strip() == "set()"
