@@ -72,5 +72,7 @@ def _sweep_name(name: str, overrides: list[str]) -> str:
     """Give each job of a sweep a folder of its own, named by what the sweep varies."""
     varied = [o.lstrip("+") for o in overrides if not o.lstrip("+").startswith("paths.")]
     if any("/" in override for override in varied):
-        raise CreditingError(f"cannot name a sweep's study after {varied}: give name=<name> instead")
+        raise CreditingError(
+            f"cannot name a sweep's study after {varied}: give name=<name> instead"
+        )
     return "__".join([name, *varied])

@@ -206,7 +206,11 @@ def refuse_shadowed_options(folders: typing.Sequence[str]) -> None:
 def _check_settings(config: Mapping[str, Any]) -> Iterator[str]:
     least = {"seed": 0, "replicates": 1}
     values = {key: config[key] for key in least}
-    for section, key, low in (("report", "top", 1), ("report", "grid", 1), ("runtime", "threads", 1)):
+    for section, key, low in (
+        ("report", "top", 1),
+        ("report", "grid", 1),
+        ("runtime", "threads", 1),
+    ):
         least[f"{section}.{key}"] = low
         values[f"{section}.{key}"] = config[section][key]
     for key, low in least.items():

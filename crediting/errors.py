@@ -5,7 +5,7 @@ import sqlite3
 
 
 class CreditingError(Exception):
-    """A problem the user can mend: one message saying what was expected, what was found, what to do."""
+    """A problem the user can mend: its message says what was expected, found, and what to do."""
 
 
 class ConfigError(CreditingError):
@@ -35,7 +35,7 @@ _STORAGE_ADVICE = {
     errno.EACCES: "permission denied; choose a folder you may write to with paths.outputs=<folder>",
     errno.EPERM: "permission denied; choose a folder you may write to with paths.outputs=<folder>",
     errno.EROFS: "the file system is read-only; choose another folder with paths.outputs=<folder>",
-    errno.ENOTDIR: "a part of the path is a file; choose another folder with paths.outputs=<folder>",
+    errno.ENOTDIR: "part of the path is a file; choose another folder with paths.outputs=<folder>",
 }
 
 

@@ -7,7 +7,7 @@ checked before anything runs and can be sent to workers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
@@ -157,9 +157,7 @@ class Generation(Protocol):
     steps: int
     batch_size: int
 
-    def generate(
-        self, denoiser: torch.nn.Module, model: DiffusionModel, seed: int
-    ) -> torch.Tensor:
+    def generate(self, denoiser: torch.nn.Module, model: DiffusionModel, seed: int) -> torch.Tensor:
         """Return images, uint8 (images, C, H, W), on the device of the denoiser."""
 
 
@@ -258,8 +256,11 @@ class Executor(Protocol):
 
     def run(
         self, make_evaluator: Callable[[], Evaluator], tasks: Sequence[Task]
-    ) -> Iterator[Outcome]:
-        """Yield one outcome per task, in any order, as soon as each is there."""
+    ) -> Generator[Outcome, None, None]:
+        """Yield one outcome per task, in any order, as soon as each is there.
+
+        Closing the generator stops all work at once.
+        """
 
     def width(self) -> int:
         """Return how many coalitions are evaluated at once, given enough of them."""

@@ -170,4 +170,6 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
 
 def partial_checkpoint(folder: Path, every_seconds: float, identity: str) -> TrainingCheckpoint:
     """Return the checkpoint of an unfinished training in an artifact's folder."""
-    return TrainingCheckpoint(folder / "checkpoint" / "training.safetensors", every_seconds, identity)
+    return TrainingCheckpoint(
+        folder / "checkpoint" / "training.safetensors", every_seconds, identity
+    )

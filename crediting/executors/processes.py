@@ -50,7 +50,7 @@ class Processes:
 
     def run(
         self, make_evaluator: Callable[[], Evaluator], tasks: Sequence[Task]
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Outcome, None, None]:
         """Yield one outcome per task, in any order; `make_evaluator` must be picklable.
 
         Raises:

@@ -1,6 +1,6 @@
 """Coalitions one after another, in this process."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 
 from crediting.interfaces import Evaluator, Outcome, Task
 
@@ -10,7 +10,7 @@ class Serial:
 
     def run(
         self, make_evaluator: Callable[[], Evaluator], tasks: Sequence[Task]
-    ) -> Iterator[Outcome]:
+    ) -> Generator[Outcome, None, None]:
         """Yield the outcome of each task in order; without tasks no evaluator is built."""
         if tasks:
             yield from map(make_evaluator(), tasks)

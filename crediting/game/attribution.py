@@ -48,7 +48,14 @@ def exactly(
     credits: NDArray[np.float64], v_empty: float, v_full: float, estimator: str, n_coalitions: int
 ) -> Attribution:
     """Wrap credits that carry no sampling error."""
-    zeros = np.zeros_like(credits)
     return Attribution(
-        credits, zeros, credits.copy(), credits.copy(), 1.0, v_empty, v_full, estimator, n_coalitions
+        credits=credits,
+        std_errors=np.zeros_like(credits),
+        ci_low=credits.copy(),
+        ci_high=credits.copy(),
+        confidence=1.0,
+        v_empty=v_empty,
+        v_full=v_full,
+        estimator=estimator,
+        n_coalitions=n_coalitions,
     )

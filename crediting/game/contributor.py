@@ -13,7 +13,7 @@ from crediting.errors import DataError
 
 @dataclass(frozen=True)
 class Contributor:
-    """One player: a name and the indices of the training examples it supplied, int64 (examples,)."""
+    """One player: a name and the indices of the examples it supplied, int64 (examples,)."""
 
     name: str
     examples: NDArray[np.int64]
@@ -43,10 +43,14 @@ class Partition:
                 f"contributors without a single training image: {empty}. "
                 "Remove them from the partition or give them images."
             )
-        owners = np.bincount(
-            np.concatenate([c.examples for c in self.contributors]), minlength=self.n_examples
-        )
-        if len(owners) != self.n_examples or np.any(owners != 1):
+        assigned = np.concatenate([c.examples for c in self.contributors])
+        if assigned.min() < 0 or assigned.max() >= self.n_examples:
+            raise DataError(
+                f"example indices must lie in 0..{self.n_examples - 1}, got "
+                f"{assigned.min()}..{assigned.max()}"
+            )
+        owners = np.bincount(assigned, minlength=self.n_examples)
+        if np.any(owners != 1):
             odd = np.flatnonzero(owners != 1)
             raise DataError(
                 "every training example must belong to exactly one contributor; "

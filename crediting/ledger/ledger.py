@@ -219,8 +219,8 @@ class Ledger:
     @contextmanager
     def _transaction(self) -> Iterator[None]:
         with explained(self.path):
-            self._connection.execute("BEGIN IMMEDIATE")
             try:
+                self._connection.execute("BEGIN IMMEDIATE")
                 yield
                 self._connection.execute("COMMIT")
             except BaseException:

@@ -1,6 +1,7 @@
 """The game itself: obtain a coalition's model, generate images, measure their properties."""
 
 import copy
+import gc
 import hashlib
 import time
 import traceback
@@ -78,9 +79,16 @@ class DiffusionGame:
         self._measures = {name: p.bind(reference) for name, p in study.properties.items()}
         self._images = images_folder(study, spec)
         self._loaded: dict[str, nn.Module] = {}
+        # accelerate collects garbage after every training; without the libraries and the data in
+        # the collector's view that takes milliseconds instead of half a second
+        gc.freeze()
 
     def __call__(self, task: Task) -> Outcome:
-        """Evaluate one coalition; what fails is reported in the outcome, not raised."""
+        """Evaluate one coalition; what fails is reported in the outcome, not raised.
+
+        Raises:
+            OSError: a file cannot be read or written, which is no fault of the coalition.
+        """
         started = time.perf_counter()
         values: dict[str, float] = {}
         failures: dict[str, str] = {}
@@ -88,6 +96,8 @@ class DiffusionGame:
             keep = self.study.runtime["keep_images"]
             images = self.images(task.coalition, task.replicate, keep)
             features = self.study.extractor.features(self._network, images)
+        except OSError:
+            raise
         except Exception:
             failures[""] = traceback.format_exc()
         else:

@@ -23,8 +23,8 @@ def estimate(study: Study) -> dict[str, Attribution]:
 def read_sample(study: Study, name: str) -> EvaluatedSample:
     """Return the design's coalitions with the mean utility of their replicates."""
     sample = study.sample
-    utilities = _utilities(study, study.game, sample.coalitions, name)
-    v_empty, v_full = _utilities(study, study.endpoints, study.ends, name)
+    utilities = read_utilities(study, study.game, sample.coalitions, name)
+    v_empty, v_full = read_utilities(study, study.endpoints, study.ends, name)
     if np.isnan([v_empty, v_full]).any():
         raise LedgerError(_not_evaluated(study, name, "v(N) or v(empty) is"))
     present = ~np.isnan(utilities)
@@ -41,10 +41,14 @@ def read_sample(study: Study, name: str) -> EvaluatedSample:
     )
 
 
-def _utilities(
+def read_utilities(
     study: Study, spec: GameSpec, coalitions: CoalitionMatrix, name: str
 ) -> NDArray[np.float64]:
-    """Return mean utilities over replicates, (m,); NaN where a replicate is missing."""
+    """Return mean utilities over replicates, (m,); NaN where a replicate is missing.
+
+    Raises:
+        LedgerError: the game has no ledger yet.
+    """
     address = spec.address
     folder = study.store.folder(address.stage, address.fingerprint)
     ledger = Ledger.peek(folder, address.fingerprint)

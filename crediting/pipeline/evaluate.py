@@ -1,9 +1,10 @@
 """Stage evaluate: fill the ledger with the utilities of the coalitions that are missing."""
 
+from contextlib import closing
 from functools import partial
 
 from crediting.errors import EvaluationError
-from crediting.game.coalition import coalition_key
+from crediting.game.coalition import CoalitionMatrix, coalition_key
 from crediting.interfaces import Task
 from crediting.ledger import Failure, Ledger
 from crediting.pipeline.diffusion_game import DiffusionGame
@@ -18,24 +19,33 @@ def evaluate(study: Study) -> None:
         EvaluationError: coalitions failed, and allow_missing is off or one of them is an end.
     """
     for spec in study.games:
-        keys = [coalition_key(row) for row in study.coalitions(spec)]
-        with open_ledger(study, spec) as ledger:
-            tasks = ledger.missing(keys, len(study.replicates), study.property_fingerprints)
-            total = len(keys) * len(study.replicates)
+        evaluate_coalitions(study, spec, study.coalitions(spec))
+
+
+def evaluate_coalitions(study: Study, spec: GameSpec, coalitions: CoalitionMatrix) -> None:
+    """Evaluate what the ledger of a game lacks of distinct coalitions (m, n).
+
+    Raises:
+        EvaluationError: as `evaluate`.
+    """
+    keys = [coalition_key(row) for row in coalitions]
+    with _open_ledger(study, spec) as ledger:
+        tasks = ledger.missing(keys, len(study.replicates), study.property_fingerprints)
+        total = len(keys) * len(study.replicates)
+        say(
+            f"evaluate: {total} distinct coalitions, {total - len(tasks)} reused, "
+            f"{len(tasks)} to evaluate ({study.folder_name(spec)})"
+        )
+        _evaluate_tasks(study, spec, ledger, tasks)
+        _judge_failures(study, ledger, keys)
+        for repeat in ledger.disagreements():
             say(
-                f"evaluate: {total} distinct coalitions, {total - len(tasks)} reused, "
-                f"{len(tasks)} to evaluate ({study.folder_name(spec)})"
+                f"evaluate: {repeat.property} of {repeat.coalition} was {repeat.first!r} and "
+                f"came out as {repeat.repeat!r} when repeated; the first record counts"
             )
-            evaluate_tasks(study, spec, ledger, tasks)
-            _judge_failures(study, ledger, keys)
-            for repeat in ledger.disagreements():
-                say(
-                    f"evaluate: {repeat.property} of {repeat.coalition} was {repeat.first!r} and "
-                    f"came out as {repeat.repeat!r} when repeated; the first record counts"
-                )
 
 
-def open_ledger(study: Study, spec: GameSpec) -> Ledger:
+def _open_ledger(study: Study, spec: GameSpec) -> Ledger:
     """Return the ledger of a game, made if need be."""
     address = spec.address
     folder = study.store.folder(address.stage, address.fingerprint)
@@ -49,12 +59,14 @@ def open_ledger(study: Study, spec: GameSpec) -> Ledger:
     return Ledger.open(folder, address.fingerprint, content)
 
 
-def evaluate_tasks(study: Study, spec: GameSpec, ledger: Ledger, tasks: list[Task]) -> None:
+def _evaluate_tasks(study: Study, spec: GameSpec, ledger: Ledger, tasks: list[Task]) -> None:
     """Evaluate tasks wherever the executor does, recording each outcome as it comes."""
     if not tasks:
         return
-    outcomes = study.executor.run(partial(DiffusionGame, study, spec), tasks)
-    with bar("evaluate", len(tasks), unit="coalition") as progress:
+    with (
+        closing(study.executor.run(partial(DiffusionGame, study, spec), tasks)) as outcomes,
+        bar("evaluate", len(tasks), unit="coalition") as progress,
+    ):
         for outcome in outcomes:
             ledger.record(outcome, study.property_fingerprints)
             progress.update()

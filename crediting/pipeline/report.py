@@ -30,7 +30,9 @@ def report(study: Study, attributions: Mapping[str, Attribution]) -> None:
     figures: dict[str, str] = {}
     for name, table in tables.items():
         for ending, text in (
-            ("csv", to_csv(table)), ("md", to_markdown(table)), ("tex", to_latex(table))
+            ("csv", to_csv(table)),
+            ("md", to_markdown(table)),
+            ("tex", to_latex(table)),
         ):
             atomic_write_text(study.folder / f"shapley_{name}.{ending}", text)
         credit_chart(table, study.folder / f"shapley_{name}.png")
@@ -41,9 +43,13 @@ def report(study: Study, attributions: Mapping[str, Attribution]) -> None:
     manifest = _manifest(study, attributions)
     atomic_write_text(study.folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
     page = report_markdown(
-        study.name, list(tables.values()), figures, outlook,
+        study.name,
+        list(tables.values()),
+        figures,
+        outlook,
         {stage: short(value) for stage, value in manifest["fingerprints"].items()},
-        manifest["versions"], manifest["seconds"],
+        manifest["versions"],
+        manifest["seconds"],
     )
     atomic_write_text(study.folder / "report.md", page)
     for table in tables.values():
@@ -56,8 +62,12 @@ def table_of(study: Study, name: str, attribution: Attribution) -> CreditTable:
     """Return the credit table of one property."""
     measured = study.properties[name]
     return credit_table(
-        attribution, study.partition.names, study.partition.sizes.tolist(), name,
-        measured.unit, measured.higher_is_better,
+        attribution,
+        study.partition.names,
+        study.partition.sizes.tolist(),
+        name,
+        measured.unit,
+        measured.higher_is_better,
     )
 
 
@@ -74,7 +84,8 @@ def _draw_images(study: Study, attributions: Mapping[str, Attribution]) -> None:
     side = math.isqrt(study.config["report"]["grid"] - 1) + 1
     for name, coalition in remaining.items():
         left_out = ", ".join(
-            c.name for c, stays in zip(study.partition.contributors, coalition, strict=True)
+            c.name
+            for c, stays in zip(study.partition.contributors, coalition, strict=True)
             if not stays
         )
         panels = [

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from crediting.pipeline.dry_run import dry_run
 from crediting.pipeline.estimate import estimate
 from crediting.pipeline.evaluate import evaluate
 from crediting.pipeline.extract import extract
@@ -39,3 +40,5 @@ _STAGES: dict[str, Callable[[Study], None]] = {
     "estimate": _estimate,
     "report": _report,
 }
+
+__all__ = ["dry_run", "run"]

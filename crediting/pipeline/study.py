@@ -78,19 +78,18 @@ class Study:
         """
         partition = parts["partition"].partition(parts["dataset"].columns())
         _check_pairing(parts["design"], parts["estimator"], len(partition))
-        addresses = _address(config, parts, partition)
-        shared = {
-            group: parts[group]
-            for group in (
-                "dataset model generation extractor design estimator executor".split()
-            )
-        }
         return Study(
             config=config,
+            dataset=parts["dataset"],
             partition=partition,
+            model=parts["model"],
+            generation=parts["generation"],
+            extractor=parts["extractor"],
             properties=parts["property"],
-            **shared,
-            **addresses,
+            design=parts["design"],
+            estimator=parts["estimator"],
+            executor=parts["executor"],
+            **_address(config, parts, partition),
         )
 
     @property

@@ -19,6 +19,7 @@ def test_seed_decides_the_coalitions():
     first, again, other = (ShapleyKernel(40, seed).sample(12).coalitions for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert np.any(first != other)
+    assert np.any(first[1:] != other[:-1]), "seeds share their streams"
 
 
 def test_sizes_follow_the_law_of_the_paper():

@@ -7,6 +7,7 @@ from crediting.design import Exhaustive, ShapleyKernel
 from crediting.errors import ConfigError, LedgerError
 from crediting.estimators import Exact, KernelShap
 from crediting.estimators.kernel_shap import importance_weights
+from crediting.game.coalition import all_coalitions
 from crediting.game.game import Sample, play
 from crediting.game.toy import Additive, Airport, Gloves, SymmetricMajority, UnanimitySum
 
@@ -104,6 +105,20 @@ def test_weights_undo_any_other_distribution():
     )
 
 
+@pytest.mark.parametrize("design", [Exhaustive(), ShapleyKernel(50, 0)], ids=repr)
+def test_an_offset_of_all_utilities_changes_nothing(design):
+    sample = play(INTERACTIONS, design.sample(10))
+    offset = replace(
+        sample,
+        utilities=sample.utilities + 100,
+        v_empty=sample.v_empty + 100,
+        v_full=sample.v_full + 100,
+    )
+    np.testing.assert_allclose(
+        ESTIMATOR(offset).credits, ESTIMATOR(sample).credits, rtol=0, atol=1e-9
+    )
+
+
 def test_empty_and_grand_rows_change_nothing():
     sample = play(INTERACTIONS, ShapleyKernel(50, 0).sample(10))
     ends = np.array([[False] * 10, [True] * 10])
@@ -161,18 +176,36 @@ def test_higher_confidence_widens_the_interval():
     assert wide.confidence == 0.9
 
 
-def test_intervals_cover_the_true_values_about_as_often_as_they_promise():
+def uniform_draws(budget, seed):
+    """Independent draws from all proper coalitions of 6 players alike."""
+    numbers = np.random.default_rng(seed).integers(1, 2**6 - 1, size=budget)
+    return Sample(all_coalitions(6)[numbers], np.full(budget, -np.log(2**6 - 2)))
+
+
+def kernel_draws(budget, seed):
+    return ShapleyKernel(budget, seed).sample(6)
+
+
+@pytest.mark.parametrize("draw", [kernel_draws, uniform_draws])
+def test_intervals_cover_the_true_values_about_as_often_as_they_promise(draw):
     game = UnanimitySum.random(6, (6, 8, 8), seed=9)
     estimator = KernelShap(confidence=0.9, bootstrap=200, seed=0)
     covered, squared_errors, variances = [], [], []
     for seed in range(150):
-        attribution = estimator(play(game, ShapleyKernel(60, seed).sample(6)))
+        attribution = estimator(play(game, draw(60, seed)))
         truth = game.shapley_values
         covered.append((attribution.ci_low <= truth) & (truth <= attribution.ci_high))
         squared_errors.append((attribution.credits - truth) ** 2)
         variances.append(attribution.std_errors**2)
     assert 0.84 < np.mean(covered) < 0.95
     assert 0.8 < np.sqrt(np.mean(variances) / np.mean(squared_errors)) < 1.25
+
+
+def test_resamples_are_weighted_as_the_sample_is():
+    game = UnanimitySum.random(6, (6, 8, 8), seed=9)
+    attribution = ESTIMATOR(play(game, uniform_draws(2000, seed=0)))
+    middle = (attribution.ci_low + attribution.ci_high) / 2
+    np.testing.assert_array_less(np.abs(middle - attribution.credits), attribution.std_errors)
 
 
 @pytest.mark.parametrize("budget", [1, 6, 10, 12])

@@ -149,9 +149,15 @@ def test_auto_counts_the_cores_that_may_be_used():
     os.sched_setaffinity(0, {min(allowed)})
     try:
         assert _available_cores() == 1
+        assert Processes("auto", 0).width() == 1
     finally:
         os.sched_setaffinity(0, allowed)
     assert _available_cores() == len(allowed)
+
+
+def test_width_is_how_many_coalitions_are_evaluated_at_once():
+    assert Serial().width() == 1
+    assert Processes(3, 0).width() == 3
 
 
 def test_executors_import_neither_numpy_nor_torch():

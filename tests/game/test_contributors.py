@@ -31,13 +31,8 @@ def test_digest_depends_on_names_and_owners_only():
         ([[0, 1, 2], []], r"without a single training image: \['c1'\]"),
         ([[0, 1], [1, 2]], "example 1 with 2 owners"),
         ([[0], [2]], "example 1 with 0 owners"),
-        pytest.param(
-            [[0, 1], [2, 3]],
-            "exactly one contributor",
-            marks=pytest.mark.xfail(
-                raises=IndexError, strict=True, reason="an example beyond the last has no message"
-            ),
-        ),
+        ([[0, 1], [2, 3]], r"must lie in 0\.\.2, got 0\.\.3"),
+        ([[0, 1], [2, -1]], r"must lie in 0\.\.2, got -1\.\.2"),
     ],
 )
 def test_what_is_not_a_partition_is_refused(owned, message):

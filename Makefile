@@ -1,0 +1,44 @@
+# Two commands do everything on a fresh machine with Python 3.11 or newer:
+#   make demo    install into .venv and run the default study
+#   make test    install into .venv and run all checks and tests
+PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3 python,\
+  $(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
+BIN := .venv/bin
+WORKERS ?= 2
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test check fast bench clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+install: .venv/.installed ## create .venv and install the package with its tools
+
+.venv/.installed: pyproject.toml
+	@test -n "$(PYTHON)" || { echo "make: Python 3.11 or newer is needed; name it with PYTHON=<path>"; exit 2; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
+	@touch $@
+
+demo: install ## the default study: Shapley values of ten contributors of handwriting
+	$(BIN)/credit
+
+test: check ## formatting, types and all tests
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+
+check: install ## formatting and types only
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+fast: install ## the tests that take seconds
+	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
+
+bench: install ## speed and accuracy of the parts, each against a stated reference
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/workers.py
+	$(BIN)/python benchmarks/fidelity.py
+
+clean: ## remove .venv and caches; outputs stay
+	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache
