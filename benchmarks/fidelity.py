@@ -1,11 +1,12 @@
 """How well sparsified fine-tuning stands in for exact retraining on digits.
 
-    python benchmarks/fidelity.py [--coalitions 30] [--size 5] [override ...]
+    python benchmarks/fidelity.py [--coalitions 30] [--size 5] [--quick] [override ...]
 
 Draws coalitions that hold `size` of the ten contributors, evaluates each by both, and prints the
 Spearman rank correlation of the two utilities with a bootstrap interval over the coalitions.
 Coalitions of one size are used because size alone would explain much of the agreement. Overrides
-as for `credit`, for instance finetuning.recipe.steps=200, apply to the fine-tuning only.
+as for `credit`, for instance finetuning.recipe.steps=200, apply to the fine-tuning only. --quick
+runs a miniature of the same, in seconds, whose figures mean nothing.
 """
 
 import argparse
@@ -23,14 +24,24 @@ from crediting.pipeline.prune import prune
 from crediting.pipeline.study import Study
 from crediting.pipeline.train import train
 
+QUICK = [
+    "model.training.steps=4",
+    "finetuning.recipe.steps=2",
+    "generation.images=8",
+    "generation.steps=2",
+    "executor=serial",
+]
+
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--coalitions", type=int, default=30)
     parser.add_argument("--size", type=int, default=5)
+    parser.add_argument("--quick", action="store_true")
     arguments, overrides = parser.parse_known_args()
-    cheap = make_study(overrides)
-    exact = make_study(["pruning=none", "finetuning=retrain"])
+    shared = QUICK if arguments.quick else []
+    cheap = make_study([*shared, *overrides])
+    exact = make_study([*shared, "pruning=none", "finetuning=retrain"])
     coalitions = draw(arguments.coalitions, len(cheap.partition), arguments.size)
     for study in (cheap, exact):
         for stage in (train, prune, extract):

@@ -1,5 +1,6 @@
 """The one entry point, `credit`: compose the config, assemble the study, run its stages."""
 
+import hashlib
 import os
 import sys
 import traceback
@@ -10,52 +11,51 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from crediting import config
-from crediting.errors import CreditingError, as_user_error
+from crediting.errors import ConfigError, CreditingError, as_user_error
 
-_composed = False
-"""Whether Hydra has composed a config: if not, its error is about what the user typed."""
+_FULL_ERROR = "HYDRA_FULL_ERROR"
+_WANTS_TRACEBACK = os.environ.get(_FULL_ERROR) == "1"
+_LONGEST_NAME = 120
 
 
 def main() -> None:
     """Run `credit`.
 
     Exit codes: 0 done, 1 a bug of ours (with traceback), 2 something the user can mend (with one
-    message), 130 interrupted.
+    message, and with a traceback only if HYDRA_FULL_ERROR=1), 130 interrupted.
     """
     config.register()
+    os.environ[_FULL_ERROR] = "1"  # Hydra raises its errors instead of printing them
     try:
         _run()
-    except SystemExit as stop:
-        if stop.code == 1 and not _composed:
-            raise SystemExit(2) from None
-        raise
+    except KeyboardInterrupt:
+        print("\nInterrupted. Run the same command again to continue.", file=sys.stderr)
+        raise SystemExit(130) from None
+    except Exception as error:  # from Hydra, about the command line or a config file
+        mendable = as_user_error(error) or ConfigError(config.explain(error))
+        raise SystemExit(_tell(mendable)) from None
+    finally:
+        if not _WANTS_TRACEBACK:
+            del os.environ[_FULL_ERROR]
 
 
 @hydra.main(version_base="1.3", config_path=str(config.CONFIG_DIR), config_name="config")
 def _run(composed: DictConfig) -> None:
-    global _composed
-    _composed = True
     try:
         _run_study(composed)
-    except KeyboardInterrupt:
-        print("\nInterrupted. Run the same command again to continue.", file=sys.stderr)
-        raise SystemExit(130) from None
     except Exception as error:
-        user_error = as_user_error(error)
-        if user_error is None or os.environ.get("HYDRA_FULL_ERROR"):
-            traceback.print_exc()
-            raise SystemExit(1 if user_error is None else 2) from None
-        print(f"credit: {user_error}", file=sys.stderr)
-        raise SystemExit(2) from None
+        # not left to Hydra: it would finish the sweep first and then tell of one failure only
+        raise SystemExit(_tell(as_user_error(error))) from None
 
 
 def _run_study(composed: DictConfig) -> None:
-    hydra_config = HydraConfig.get()
-    sources = [s.path for s in hydra_config.runtime.config_sources if s.schema == "file"]
-    config.refuse_shadowed_options(sources)
+    context = HydraConfig.get()
+    folders = [source.path for source in context.runtime.config_sources if source.schema == "file"]
+    config.refuse_shadowed_options(folders)
     plain = config.resolve(composed)
-    if hydra_config.mode is RunMode.MULTIRUN:
-        plain["name"] = _sweep_name(plain["name"], list(hydra_config.overrides.task))
+    if context.mode is RunMode.MULTIRUN:
+        plain["name"] = sweep_name(plain["name"], context.overrides.task)
+        print(f"\n{plain['name']}", file=sys.stderr)
     parts = config.build(plain)
 
     from crediting.pipeline import stages
@@ -68,11 +68,21 @@ def _run_study(composed: DictConfig) -> None:
         stages.run(study, plain["stage"])
 
 
-def _sweep_name(name: str, overrides: list[str]) -> str:
-    """Give each job of a sweep a folder of its own, named by what the sweep varies."""
-    varied = [o.lstrip("+") for o in overrides if not o.lstrip("+").startswith("paths.")]
-    if any("/" in override for override in varied):
-        raise CreditingError(
-            f"cannot name a sweep's study after {varied}: give name=<name> instead"
-        )
-    return "__".join([name, *varied])
+def sweep_name(name: str, overrides: list[str]) -> str:
+    """Return a folder name of its own for each job of a sweep, made of its overrides."""
+    said = [text.lstrip("+~") for text in overrides]
+    label = "__".join([name, *(text for text in said if not text.startswith(("name=", "paths.")))])
+    label = label.replace("/", "_")
+    if len(label) <= _LONGEST_NAME:
+        return label
+    return f"{label[:_LONGEST_NAME]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+
+
+def _tell(mendable: CreditingError | None) -> int:
+    """Print what is to be known of the error at hand and return the exit code."""
+    if mendable is None or _WANTS_TRACEBACK:
+        traceback.print_exc()
+    if mendable is None:
+        return 1
+    print(f"credit: {mendable}", file=sys.stderr)
+    return 2

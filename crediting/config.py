@@ -1,26 +1,24 @@
-"""The door to Hydra: where configs live, what may stand in them, and the objects they describe.
+"""The door to Hydra: where configs live, and how they become plain values and objects.
 
-Only this module and `cli` know of hydra and omegaconf. Everything beyond receives plain values.
+Only this module, `schema` and `cli` know of hydra and omegaconf. Everything beyond receives plain
+values.
 """
 
-import difflib
-import importlib
-import inspect
-import os
-import types
-import typing
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
-from enum import Enum
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Union
+from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.errors import InstantiationException
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
 from hydra.utils import instantiate
 from omegaconf import MISSING, DictConfig, OmegaConf
+from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from crediting.errors import ConfigError, CreditingError
+from crediting.schema import Schema
+from crediting.validation import did_you_mean, option_problems, settings_problems
 
 _HERE = Path(__file__).resolve().parent
 CONFIG_DIR = next(
@@ -46,113 +44,29 @@ GROUPS = (
 """Config groups whose options name a class by `_target_`."""
 
 
-class Stage(Enum):
-    """What to run; every stage but `all` needs the ones before it in the store."""
-
-    all = "all"
-    train = "train"
-    prune = "prune"
-    extract = "extract"
-    evaluate = "evaluate"
-    estimate = "estimate"
-    report = "report"
-
-
-class Endpoints(Enum):
-    """Which kind of model gives v(N) and v(empty)."""
-
-    same = "same"
-    dense = "dense"
-
-
-class Device(Enum):
-    """Where tensors live."""
-
-    auto = "auto"
-    cpu = "cpu"
-    cuda = "cuda"
-    mps = "mps"
-
-
-class Precision(Enum):
-    """Arithmetic of training and sampling."""
-
-    fp32 = "fp32"
-    bf16 = "bf16"
-    fp16 = "fp16"
-
-
-@dataclass
-class Runtime:
-    """How things run; see configs/runtime."""
-
-    device: Device = MISSING
-    precision: Precision = MISSING
-    threads: int = MISSING
-    checkpoint_seconds: float = MISSING
-    keep_images: bool = MISSING
-
-
-@dataclass
-class Report:
-    """What the report shows; see configs/config.yaml."""
-
-    top: int = MISSING
-    grid: int = MISSING
-
-
-@dataclass
-class Paths:
-    """Where results go; see configs/config.yaml."""
-
-    outputs: str = MISSING
-
-
-@dataclass
-class Schema:
-    """Types of everything in configs/config.yaml; the values stand there."""
-
-    name: str = MISSING
-    seed: int = MISSING
-    stage: Stage = MISSING
-    dry_run: bool = MISSING
-    replicates: int = MISSING
-    endpoints: Endpoints = MISSING
-    allow_missing: bool = MISSING
-    report: Report = field(default_factory=Report)
-    paths: Paths = field(default_factory=Paths)
-    runtime: Runtime = field(default_factory=Runtime)
-    dataset: Any = MISSING
-    partition: Any = MISSING
-    model: Any = MISSING
-    pruning: Any = MISSING
-    finetuning: Any = MISSING
-    generation: Any = MISSING
-    extractor: Any = MISSING
-    property: Any = MISSING
-    design: Any = MISSING
-    estimator: Any = MISSING
-    executor: Any = MISSING
-
-
 def register() -> None:
-    """Make the schema and the one resolver known to Hydra."""
+    """Make the schema known to Hydra, and what `credit --help` lists."""
     ConfigStore.instance().store(name="schema", node=Schema)
-    OmegaConf.register_new_resolver("process_id", os.getpid, replace=True)
+    OmegaConf.register_new_resolver("options", _options, replace=True)
 
 
 def resolve(composed: DictConfig) -> dict[str, Any]:
     """Return the composed config as plain values, with absolute paths.
 
     Raises:
-        ConfigError: values are missing (all of them are named).
+        ConfigError: values are missing (all of them are named), unknown or refer to nothing.
     """
-    missing = sorted(OmegaConf.missing_keys(composed))
+    written = OmegaConf.to_container(composed)
+    missing = sorted(_missing(written))
     if missing:
-        raise ConfigError(
-            "these settings have no value yet: " + ", ".join(f"{key}=<value>" for key in missing)
-        )
-    plain = OmegaConf.to_container(composed, resolve=True, enum_to_str=True)
+        listed = ", ".join(f"{key}=<value>" for key in missing)
+        raise ConfigError(f"these settings have no value yet: {listed}")
+    try:
+        # once more against the schema: `+key=value` adds keys that it does not know
+        checked = OmegaConf.merge(OmegaConf.structured(Schema), written)
+        plain = OmegaConf.to_container(checked, resolve=True, enum_to_str=True)
+    except OmegaConfBaseException as error:
+        raise ConfigError(explain(error)) from error
     assert isinstance(plain, dict)
     plain["paths"]["outputs"] = str(Path(plain["paths"]["outputs"]).expanduser().resolve())
     return {str(key): value for key, value in plain.items()}
@@ -164,37 +78,43 @@ def build(config: Mapping[str, Any]) -> dict[str, Any]:
     Everything is checked before anything is built, and all problems are reported together.
 
     Raises:
-        ConfigError: a target cannot be imported, or its arguments do not fit.
+        ConfigError: a setting is out of range, a target cannot be imported, or its arguments do
+            not fit.
     """
-    problems = [*_check_settings(config)]
+    _refuse(settings_problems(config))
+    _refuse(problem for group in GROUPS for problem in option_problems(group, config[group]))
+    built: dict[str, Any] = {}
+    problems: list[str] = []
     for group in GROUPS:
-        problems += _check_node(group, config[group])
-    if not problems:
-        built: dict[str, Any] = {}
-        for group in GROUPS:
-            try:
-                built[group] = instantiate(config[group], _convert_="all")
-            except InstantiationException as error:
-                if not isinstance(error.__cause__, CreditingError):
-                    raise
-                problems.append(f"{group}: {error.__cause__}")
-        if not problems:
-            return built
-    raise ConfigError("the configuration cannot work:\n  - " + "\n  - ".join(problems))
+        try:
+            built[group] = instantiate(config[group], _convert_="all")
+        except InstantiationException as error:
+            if not isinstance(error.__cause__, CreditingError):
+                raise
+            problems.append(_located(group, str(error), str(error.__cause__)))
+    _refuse(problems)
+    return built
 
 
-def refuse_shadowed_options(folders: typing.Sequence[str]) -> None:
+def refuse_shadowed_options(folders: Sequence[str]) -> None:
     """Refuse user options that bear a built-in's name: Hydra would silently ignore them.
+
+    Args:
+        folders: every folder that Hydra searches, CONFIG_DIR among them unless it was replaced.
 
     Raises:
         ConfigError: naming every such option.
     """
+    searched = [Path(folder).resolve() for folder in folders]
+    if CONFIG_DIR not in searched:
+        return
+    built_in = [path.relative_to(CONFIG_DIR) for path in sorted(CONFIG_DIR.rglob("*.yaml"))]
     clashes = [
-        str(path)
-        for folder in folders
-        if Path(folder).resolve() != CONFIG_DIR
-        for path in sorted(Path(folder).rglob("*.yaml"))
-        if (CONFIG_DIR / path.relative_to(folder)).exists()
+        str(folder / path)
+        for folder in searched
+        if folder != CONFIG_DIR
+        for path in [*built_in, Path("schema.yaml")]
+        if (folder / path).exists()
     ]
     if clashes:
         raise ConfigError(
@@ -203,81 +123,60 @@ def refuse_shadowed_options(folders: typing.Sequence[str]) -> None:
         )
 
 
-def _check_settings(config: Mapping[str, Any]) -> Iterator[str]:
-    least = {"seed": 0, "replicates": 1}
-    values = {key: config[key] for key in least}
-    for section, key, low in (
-        ("report", "top", 1),
-        ("report", "grid", 1),
-        ("runtime", "threads", 1),
-    ):
-        least[f"{section}.{key}"] = low
-        values[f"{section}.{key}"] = config[section][key]
-    for key, low in least.items():
-        if values[key] < low:
-            yield f"{key}: expected {low} or more, got {values[key]}"
-    if not config["property"]:
-        yield "property: expected at least one, for instance property=[inception_score]"
-    if Path(config["name"]).name != config["name"]:
-        yield f"name: expected a plain folder name, got {config['name']!r}"
+def explain(error: Exception) -> str:
+    """Return what an error of Hydra or OmegaConf means to whoever typed a command."""
+    if isinstance(error, OverrideParseException):
+        return f"cannot read {error.override!r}: expected group=option or key=value; quote lists"
+    file = re.match(r"In '([^']+)'", str(error))
+    where = f"{file[1]}.yaml: " if file and file[1] != "config" else ""
+    if isinstance(error, MissingConfigException) and "/" in str(error.missing_cfg_file):
+        return where + _no_such_option(error)
+    cause = error.__cause__ or error.__context__
+    if not isinstance(error, OmegaConfBaseException) and isinstance(cause, OmegaConfBaseException):
+        error = cause
+    if isinstance(error, ConfigKeyError | ConfigAttributeError):
+        known = [key for key in error.parent_node or () if key != "hydra"]
+        advice = did_you_mean(str(error.key), known)
+        return f"{where}{error.full_key}: there is no such setting; {advice}"
+    if isinstance(error, OmegaConfBaseException) and error.full_key:
+        where += f"{error.full_key}: "
+    return where + re.split(r"\n\s*(?:full_key|Config search path)", str(error))[0].strip()
 
 
-def _check_node(path: str, node: Any) -> Iterator[str]:
-    """Yield a message for every target below a node whose arguments do not fit it."""
-    if not isinstance(node, Mapping):
-        return
-    for key, value in node.items():
-        yield from _check_node(f"{path}.{key}", value)
-    if "_target_" not in node:
-        if path in GROUPS and path != "property":
-            yield f"{path}: the option has no _target_, the class that it describes"
-        return
-    try:
-        target = _locate(node["_target_"])
-    except (ImportError, AttributeError, ValueError) as error:
-        yield f"{path}._target_: cannot import {node['_target_']!r} ({error})"
-        return
-    yield from _check_arguments(path, target, {k: v for k, v in node.items() if k[0] != "_"})
+def _no_such_option(error: MissingConfigException) -> str:
+    group, _, option = str(error.missing_cfg_file).rpartition("/")
+    known = error.options or sorted(path.stem for path in (CONFIG_DIR / group).glob("*.yaml"))
+    return f"{group}={option}: there is no such option; available: {', '.join(known)}"
 
 
-def _locate(target: str) -> Any:
-    module, _, name = target.rpartition(".")
-    if not module:
-        raise ValueError("expected package.module.Class")
-    return getattr(importlib.import_module(module), name)
+def _missing(node: Any, path: str = "") -> Iterator[str]:
+    """Yield keys without a value; `OmegaConf.missing_keys` fails where another refers to one."""
+    if node == MISSING:
+        yield path
+    elif isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _missing(value, f"{path}.{key}" if path else str(key))
 
 
-def _check_arguments(path: str, target: Any, arguments: Mapping[str, Any]) -> Iterator[str]:
-    parameters = inspect.signature(target).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return
-    hints = typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    for key, value in arguments.items():
-        if key not in parameters:
-            near = difflib.get_close_matches(key, parameters, n=1)
-            hint = f"; did you mean {near[0]}?" if near else f"; known: {', '.join(parameters)}"
-            yield f"{path}.{key}: {target.__name__} has no such setting{hint}"
-        elif key in hints and not _fits(value, hints[key]):
-            yield f"{path}.{key}: expected {_type_name(hints[key])}, got {value!r}"
-    for key, parameter in parameters.items():
-        if parameter.default is parameter.empty and key not in arguments:
-            yield f"{path}.{key}: missing; {target.__name__} needs it"
+def _refuse(problems: Iterable[str]) -> None:
+    listed = list(problems)
+    if listed:
+        raise ConfigError("the configuration cannot work:\n  - " + "\n  - ".join(listed))
 
 
-def _fits(value: Any, hint: Any) -> bool:
-    """Return whether a plain value fits a type hint; hints beyond plain values fit everything."""
-    if typing.get_origin(hint) in (Union, types.UnionType):
-        return any(_fits(value, choice) for choice in typing.get_args(hint))
-    if hint is type(None):
-        return value is None
-    if hint is float:
-        return isinstance(value, int | float) and not isinstance(value, bool)
-    if hint is int:
-        return isinstance(value, int) and not isinstance(value, bool)
-    if hint in (str, bool):
-        return isinstance(value, hint)
-    return True
+def _located(group: str, instantiation_error: str, message: str) -> str:
+    """Return a constructor's message with the full key in front, unless it names the key itself."""
+    if message.startswith(f"{group}."):
+        return message
+    nested = re.search(r"full_key: (\S+)", instantiation_error)
+    path = f"{group}.{nested[1]}" if nested else group
+    return f"{path}.{message}" if re.match(r"\w+: ", message) else f"{path}: {message}"
 
 
-def _type_name(hint: Any) -> str:
-    return hint.__name__ if isinstance(hint, type) else str(hint).replace("NoneType", "null")
+def _options(group: str, *, _root_: DictConfig) -> str:
+    """Return a group's options for the help text, the chosen ones marked by a star."""
+    choice = OmegaConf.select(_root_, f"hydra.runtime.choices.{group}")
+    # a group of which several can be chosen is missing there; its options bear their own names
+    chosen = [choice] if choice else list(OmegaConf.select(_root_, group) or ())
+    options = GlobalHydra.instance().config_loader().get_group_options(group)
+    return "  ".join(f"*{option}" if option in chosen else option for option in options)

@@ -37,6 +37,11 @@ class Stream:
         """Return the stream of a more specific identity."""
         return Stream(self._key, *identity)
 
+    @property
+    def seed(self) -> int:
+        """A seed in 0..2^63-1 for generators that are not indexed by ids."""
+        return self._key
+
     def words(self, ids: Tensor, positions: int) -> Tensor:
         """Return hashed words, int64 (N, positions), for ids (N,)."""
         rows = _mix(ids.long() * _signed(_GOLDEN) + self._key)

@@ -1,20 +1,56 @@
 """Saving an unfinished training so that it continues, bit for bit, after any kill."""
 
+import json
 import time
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
 from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor, nn
 
 from crediting.errors import ArtifactError
 
 
+@dataclass(frozen=True)
+class TrainingState:
+    """Everything that a training step changes; `scaler` scales the loss in fp16, else None."""
+
+    denoiser: nn.Module
+    optimizer: torch.optim.Optimizer
+    average: EMAModel
+    scaler: torch.amp.GradScaler | None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the tensors of the state, named `<part>.<name>`."""
+        tensors = {f"denoiser.{k}": v for k, v in self.denoiser.state_dict().items()}
+        tensors |= {f"average.{i}": v for i, v in enumerate(self.average.shadow_params)}
+        for number, values in self.optimizer.state_dict()["state"].items():
+            tensors |= {f"optimizer.{number}.{k}": v for k, v in values.items()}
+        return {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
+
+    def load(self, tensors: dict[str, Tensor]) -> None:
+        """Take over tensors as `tensors` returned them."""
+        parts: dict[str, dict[str, Tensor]] = {"denoiser": {}, "average": {}, "optimizer": {}}
+        for key, value in tensors.items():
+            part, name = key.split(".", 1)
+            parts[part][name] = value
+        self.denoiser.load_state_dict(parts["denoiser"])
+        for index, shadow in enumerate(self.average.shadow_params):
+            shadow.copy_(parts["average"][str(index)])
+        moments: dict[int, dict[str, Tensor]] = {}
+        for name, value in parts["optimizer"].items():
+            number, key = name.split(".")
+            moments.setdefault(int(number), {})[key] = value
+        groups = self.optimizer.state_dict()["param_groups"]
+        self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
 class TrainingCheckpoint:
-    """Weights, averaged weights and optimizer state in one safetensors file, replaced atomically.
+    """The state of a training in one safetensors file, replaced at once or not at all.
 
     Args:
         path: the file.
@@ -28,22 +64,20 @@ class TrainingCheckpoint:
         self._identity = identity
         self._last = time.monotonic()
 
-    def offer(
-        self, step: int, denoiser: nn.Module, optimizer: torch.optim.Optimizer, average: EMAModel
-    ) -> None:
+    def offer(self, step: int, state: TrainingState) -> None:
         """Save after a finished step, if it is time to."""
         if time.monotonic() - self._last < self._every:
             return
+        scaler = state.scaler.state_dict() if state.scaler else None
+        facts = {"step": str(step), "identity": self._identity, "scaler": json.dumps(scaler)}
         self._path.parent.mkdir(parents=True, exist_ok=True)
         partial = self._path.with_suffix(".partial")
-        metadata = {"step": str(step), "identity": self._identity}
-        save_file(_tensors(denoiser, optimizer, average), partial, metadata)
+        # plain bytes, not safetensors' own writer: a full disk then is an OSError that says so
+        partial.write_bytes(save(state.tensors(), facts))
         partial.replace(self._path)
         self._last = time.monotonic()
 
-    def restore(
-        self, denoiser: nn.Module, optimizer: torch.optim.Optimizer, average: EMAModel
-    ) -> int:
+    def restore(self, state: TrainingState) -> int:
         """Load what was saved, if anything, and return the number of finished steps.
 
         Raises:
@@ -51,53 +85,27 @@ class TrainingCheckpoint:
         """
         if not self._path.exists():
             return 0
-        device = next(denoiser.parameters()).device
         try:
-            with safe_open(self._path, framework="pt") as file:
-                metadata = file.metadata() or {}
-                # cloned: tensors mapped from a file may be misaligned, which changes last bits
-                tensors = {k: file.get_tensor(k).to(device).clone() for k in file.keys()}  # noqa: SIM118
-            if metadata.get("identity") != self._identity:
+            facts, tensors = self._read()
+            if facts.get("identity") != self._identity:
                 raise ArtifactError(self._advice("belongs to another training"))
-            _restore(tensors, denoiser, optimizer, average)
+            state.load(tensors)
+            step, scaler = int(facts["step"]), json.loads(facts["scaler"])
         except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
             raise ArtifactError(self._advice(f"cannot be read ({error})")) from error
-        average.optimization_step = int(metadata["step"])
-        return int(metadata["step"])
+        state.average.optimization_step = step
+        if state.scaler and scaler:  # the precision may have changed in between
+            state.scaler.load_state_dict(scaler)
+        return step
+
+    def _read(self) -> tuple[dict[str, Any], dict[str, Tensor]]:
+        with safe_open(self._path, framework="pt") as file:
+            # cloned: tensors mapped from a file may be misaligned, which changes last bits
+            tensors = {key: file.get_tensor(key).clone() for key in file.keys()}  # noqa: SIM118
+            return file.metadata() or {}, tensors
 
     def _advice(self, problem: str) -> str:
         return (
             f"{self._path}: this training checkpoint {problem}. Delete the file and run the same "
             "command again: the training starts over, everything else is kept."
         )
-
-
-def _tensors(
-    denoiser: nn.Module, optimizer: torch.optim.Optimizer, average: EMAModel
-) -> dict[str, Tensor]:
-    tensors = {f"denoiser.{k}": v for k, v in denoiser.state_dict().items()}
-    tensors |= {f"average.{i}": v for i, v in enumerate(average.shadow_params)}
-    for index, state in optimizer.state_dict()["state"].items():
-        tensors |= {f"optimizer.{index}.{k}": v for k, v in state.items()}
-    return {key: value.detach().contiguous() for key, value in tensors.items()}
-
-
-def _restore(
-    tensors: dict[str, Tensor],
-    denoiser: nn.Module,
-    optimizer: torch.optim.Optimizer,
-    average: EMAModel,
-) -> None:
-    groups: dict[str, dict[str, Tensor]] = {"denoiser": {}, "average": {}, "optimizer": {}}
-    for key, value in tensors.items():
-        group, name = key.split(".", 1)
-        groups[group][name] = value
-    denoiser.load_state_dict(groups["denoiser"])
-    average.shadow_params = [groups["average"][str(i)] for i in range(len(average.shadow_params))]
-    state: dict[int, dict[str, Any]] = {}
-    for name, value in groups["optimizer"].items():
-        index, key = name.split(".")
-        state.setdefault(int(index), {})[key] = value
-    optimizer.load_state_dict(
-        {"state": state, "param_groups": optimizer.state_dict()["param_groups"]}
-    )

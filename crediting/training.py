@@ -1,12 +1,12 @@
 """The one training loop: base training, recovery after pruning and every fine-tuning use it.
 
-All examples lie in model space on the device; a coalition is a set of indices into them. Which
-images form a batch, their timesteps, noise and flips are functions of (stream, step, image id),
-so a run that was killed and resumed, or ran on another worker, takes the same steps.
+All examples lie in model space on the device; a coalition is a set of indices into them. Batches,
+timesteps, noise, flips and dropout are functions of (stream, step, image ids), so a run that was
+killed and resumed, or ran on another worker, takes the same steps.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -19,7 +19,7 @@ from torch.nn import functional as F
 
 from crediting.errors import ConfigError
 from crediting.randomness import Stream
-from crediting.resume import TrainingCheckpoint
+from crediting.resume import TrainingCheckpoint, TrainingState
 
 _OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 
@@ -28,8 +28,8 @@ _OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
 class Recipe:
     """How a denoiser is trained; learning rate and weight decay are constant over the steps.
 
-    `ema_decay` is the largest decay of the averaged weights; at step s it is at most
-    (1 + s) / (10 + s), so that a short training is not ruled by its start.
+    `ema_decay` is the largest decay of the averaged weights; after s earlier steps it is at most
+    (1 + s) / (10 + s), and 0 at the first, so that a short training is not ruled by its start.
     """
 
     steps: int
@@ -47,10 +47,11 @@ class Recipe:
                 f"optimizer: expected one of {sorted(_OPTIMIZERS)}, got {self.optimizer!r}"
             )
         for key in ("batch_size", "learning_rate", "gradient_clip"):
-            if getattr(self, key) <= 0:
+            if not getattr(self, key) > 0:
                 raise ConfigError(f"{key}: expected a positive number, got {getattr(self, key)}")
-        if self.steps < 0:
-            raise ConfigError(f"steps: expected 0 or more, got {self.steps}")
+        for key in ("steps", "weight_decay"):
+            if not getattr(self, key) >= 0:
+                raise ConfigError(f"{key}: expected 0 or more, got {getattr(self, key)}")
         if not 0 <= self.ema_decay < 1:
             raise ConfigError(f"ema_decay: expected a number in [0, 1), got {self.ema_decay}")
 
@@ -89,39 +90,29 @@ class Trainer:
             checkpoint: where a long training is saved and resumed from.
             on_step: told the number of finished steps.
         """
-        optimizer = _OPTIMIZERS[recipe.optimizer](
-            denoiser.parameters(),
-            lr=recipe.learning_rate,
-            weight_decay=recipe.weight_decay,
-            fused=self._latents.device.type in ("cpu", "cuda"),
-        )
-        average = EMAModel(denoiser.parameters(), decay=recipe.ema_decay, foreach=True)
-        first = checkpoint.restore(denoiser, optimizer, average) if checkpoint else 0
+        assert len(examples) > 0, "there is nothing to train on"
+        device = self._latents.device
+        # one accelerator per training: it remembers all that it ever prepared, and its scale of
+        # the loss in fp16; forgetting (`free_memory`) collects garbage for up to a second
+        accelerator = make_accelerator(device.type, self._accelerator.mixed_precision)
+        state = _initial_state(denoiser, recipe, device, accelerator.scaler)
+        first = checkpoint.restore(state) if checkpoint else 0
         denoiser.train()
-        with self._prepared(denoiser, optimizer) as (model, prepared):
+        with _prepared(accelerator, state) as (model, optimizer), _forked_generators(device):
             for step in range(first, recipe.steps):
                 on_step(step)
+                _seed_generators(device, stream.at(step, "dropout").seed)
                 loss = self._loss(model, recipe, examples, stream.at(step))
-                self._accelerator.backward(loss)
-                self._accelerator.clip_grad_norm_(denoiser.parameters(), recipe.gradient_clip)
-                prepared.step()
-                prepared.zero_grad()
-                average.step(denoiser.parameters())
+                accelerator.backward(loss)
+                accelerator.clip_grad_norm_(denoiser.parameters(), recipe.gradient_clip)
+                optimizer.step()
+                optimizer.zero_grad()
+                state.average.step(denoiser.parameters())
                 if checkpoint:
-                    checkpoint.offer(step + 1, denoiser, optimizer, average)
+                    checkpoint.offer(step + 1, state)
         on_step(recipe.steps)
         names = [name for name, _ in denoiser.named_parameters()]
-        return dict(zip(names, average.shadow_params, strict=True))
-
-    @contextmanager
-    def _prepared(self, denoiser: nn.Module, optimizer: Any) -> Iterator[tuple[nn.Module, Any]]:
-        model, prepared = self._accelerator.prepare(denoiser, optimizer)
-        try:
-            yield model, prepared
-        finally:
-            self._accelerator.unwrap_model(model, keep_fp32_wrapper=False)
-            # accelerate remembers everything it prepared; hundreds of coalitions would pile up
-            self._accelerator.free_memory()
+        return dict(zip(names, state.average.shadow_params, strict=True))
 
     def _loss(self, model: nn.Module, recipe: Recipe, examples: Tensor, stream: Stream) -> Tensor:
         ids = stream.at("batch").choose(examples, recipe.batch_size)
@@ -152,6 +143,29 @@ def antithetic_timesteps(stream: Stream, ids: Tensor, n_timesteps: int) -> Tenso
     return torch.cat([half, n_timesteps - 1 - half])[: len(ids)]
 
 
+def _initial_state(
+    denoiser: nn.Module, recipe: Recipe, device: torch.device, scaler: Any
+) -> TrainingState:
+    optimizer = _OPTIMIZERS[recipe.optimizer](
+        denoiser.parameters(),
+        lr=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+        fused=device.type in ("cpu", "cuda"),
+    )
+    average = EMAModel(denoiser.parameters(), decay=recipe.ema_decay, foreach=True)
+    return TrainingState(denoiser, optimizer, average, scaler)
+
+
+@contextmanager
+def _prepared(accelerator: Accelerator, state: TrainingState) -> Iterator[tuple[nn.Module, Any]]:
+    """Let accelerate cast the denoiser's calls, and give the bare denoiser back afterwards."""
+    model, optimizer = accelerator.prepare(state.denoiser, state.optimizer)
+    try:
+        yield model, optimizer
+    finally:
+        accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+
+
 def _diffusion_coefficients(scheduler: Any, device: torch.device) -> tuple[Tensor, Tensor]:
     """Return sqrt(alpha_bar) and sqrt(1 - alpha_bar) by timestep, float32 (T,)."""
     if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
@@ -161,6 +175,18 @@ def _diffusion_coefficients(scheduler: Any, device: torch.device) -> tuple[Tenso
         )
     alpha_bar = scheduler.alphas_cumprod.double()
     return alpha_bar.sqrt().float().to(device), (1 - alpha_bar).sqrt().float().to(device)
+
+
+def _forked_generators(device: torch.device) -> AbstractContextManager[None]:
+    """Return a context that restores the global generators, which only dropout draws from."""
+    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+
+
+def _seed_generators(device: torch.device, seed: int) -> None:
+    # torch.manual_seed would reseed devices that are not forked, too
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(seed)
 
 
 def make_accelerator(device: str, precision: str) -> Accelerator:

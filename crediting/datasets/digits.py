@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from crediting.errors import ConfigError
 
+_AVAILABLE = 1797
+
 
 class Digits:
     """The first images are trained on, the rest is held out as reference.
@@ -18,10 +20,15 @@ class Digits:
     the file is kept, in which the last images are by other writers than most of the first.
 
     Args:
-        train: how many images to train on, counted from the first.
+        train: how many of the 1,797 images to train on, counted from the first.
     """
 
     def __init__(self, train: int) -> None:
+        if not 0 < train < _AVAILABLE:
+            raise ConfigError(
+                f"dataset.train: expected between 1 and {_AVAILABLE - 1} images (the rest is the "
+                f"reference), got {train}"
+            )
         self._train = train
 
     def digest(self) -> str:
@@ -34,28 +41,19 @@ class Digits:
 
     def columns(self) -> Mapping[str, NDArray]:
         """Return the column `label`: digit_0 ... digit_9."""
-        return {"label": np.array([f"digit_{label}" for label in _load()[1][: self._cut()]])}
+        return {"label": np.array([f"digit_{label}" for label in _load()[1][: self._train]])}
 
     def training_images(self) -> torch.Tensor:
         """Return the training images, uint8 (train, 1, 8, 8)."""
-        return torch.from_numpy(_load()[0][: self._cut()].copy())
+        return torch.from_numpy(_load()[0][: self._train].copy())
 
     def reference_images(self) -> torch.Tensor:
         """Return the held-out images, uint8 (1797 - train, 1, 8, 8)."""
-        return torch.from_numpy(_load()[0][self._cut() :].copy())
+        return torch.from_numpy(_load()[0][self._train :].copy())
 
     def reference_labels(self) -> NDArray[np.int64]:
         """Return the digit of each held-out image, (1797 - train,)."""
-        return _load()[1][self._cut() :]
-
-    def _cut(self) -> int:
-        available = len(_load()[1])
-        if not 0 < self._train < available:
-            raise ConfigError(
-                f"dataset.train: expected between 1 and {available - 1} images (the rest is the "
-                f"reference), got {self._train}"
-            )
-        return self._train
+        return _load()[1][self._train :].copy()
 
 
 @cache

@@ -1,7 +1,8 @@
 """Inception-v3 trained on ImageNet, as torchvision publishes it: for real images."""
 
+from http.client import HTTPException
 from pathlib import Path
-from urllib.error import URLError
+from pickle import UnpicklingError
 
 import numpy as np
 import torch
@@ -12,6 +13,9 @@ from torch.nn import functional as F
 
 from crediting.errors import DataError
 from crediting.interfaces import Features
+
+_URL = "https://download.pytorch.org/models/inception_v3_google-0cc3c7bd.pth"
+_ADVICE = f"Download {_URL} and name the file with extractor.weights=<file>."
 
 
 class InceptionV3:
@@ -34,10 +38,17 @@ class InceptionV3:
         """Return the published network on the device of the images; nothing is trained.
 
         Raises:
-            DataError: the weights are neither local nor within reach.
+            DataError: the weights are neither local nor within reach, or of another network.
         """
+        weights = _downloaded() if self._weights is None else _local(Path(self._weights))
         network = _architecture()
-        network.load_state_dict(self._published())
+        try:
+            network.load_state_dict(weights)
+        except (RuntimeError, TypeError) as error:
+            raise DataError(
+                f"extractor.weights: {self._weights} does not hold the weights of torchvision's "
+                f"inception_v3 ({error}). {_ADVICE}"
+            ) from error
         return network.to(images.device).eval()
 
     def load(self, folder: Path) -> nn.Module:
@@ -59,30 +70,38 @@ class InceptionV3:
             hook.remove()
         return Features(torch.cat(pooled), torch.cat(logits))
 
-    def _published(self) -> dict[str, torch.Tensor]:
-        from torchvision.models import Inception_V3_Weights
 
-        if self._weights is not None:
-            if not Path(self._weights).is_file():
-                raise DataError(f"extractor.weights: there is no file {self._weights}")
-            return torch.load(self._weights, weights_only=True, map_location="cpu")
-        url = Inception_V3_Weights.IMAGENET1K_V1.url
-        try:
-            return torch.hub.load_state_dict_from_url(
-                url, map_location="cpu", check_hash=True, weights_only=True
-            )
-        except (URLError, OSError) as error:
-            raise DataError(
-                f"the weights of Inception-v3 (104 MB) could not be fetched from {url} ({error}). "
-                "Download that file elsewhere and name it with extractor.weights=<file>."
-            ) from error
+def _local(path: Path) -> dict[str, torch.Tensor]:
+    if not path.is_file():
+        raise DataError(f"extractor.weights: there is no file {path}. {_ADVICE}")
+    try:
+        return torch.load(path, weights_only=True, map_location="cpu")
+    except (RuntimeError, UnpicklingError, EOFError) as error:
+        raise DataError(
+            f"extractor.weights: {path} is no complete file of weights ({error}). {_ADVICE}"
+        ) from error
+
+
+def _downloaded() -> dict[str, torch.Tensor]:
+    try:
+        return torch.hub.load_state_dict_from_url(
+            _URL, map_location="cpu", check_hash=True, weights_only=True
+        )
+    except (OSError, HTTPException, RuntimeError, UnpicklingError, EOFError) as error:
+        raise DataError(
+            f"the weights of Inception-v3 (104 MB) could not be fetched ({error}). {_ADVICE}"
+        ) from error
 
 
 def _architecture() -> nn.Module:
+    """Return the network without values: every weight is loaded afterwards."""
     from torchvision.models import inception_v3
 
-    # every weight is loaded afterwards, so the slow default initialisation is skipped
-    return inception_v3(weights=None, transform_input=False, aux_logits=True, init_weights=False)
+    with torch.device("meta"):
+        network = inception_v3(
+            weights=None, transform_input=False, aux_logits=True, init_weights=False
+        )
+    return network.to_empty(device="cpu")
 
 
 def _prepared(images: torch.Tensor) -> torch.Tensor:

@@ -1,5 +1,6 @@
 """A small classifier trained once on the labelled reference images: for data without ImageNet."""
 
+import math
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from safetensors.torch import load_file
 from torch import nn
 from torch.nn import functional as F
 
-from crediting.errors import DataError
+from crediting.errors import ConfigError, DataError
 from crediting.interfaces import Features
 from crediting.randomness import Stream, derive_seed
 
@@ -23,6 +24,9 @@ class ReferenceClassifier:
         steps: training steps with Adam.
         batch_size: images per step, also at extraction.
         learning_rate: of Adam, falling linearly to zero.
+        shift: training images are moved at random, by up to so many pixels each way,
+        rotate: turned by up to so many degrees,
+        scale: and enlarged or reduced by up to this share.
         seed: identity of its randomness.
     """
 
@@ -33,13 +37,27 @@ class ReferenceClassifier:
         steps: int,
         batch_size: int,
         learning_rate: float,
+        shift: float,
+        rotate: float,
+        scale: float,
         seed: int,
     ) -> None:
+        for key, value in (
+            ("channels", channels),
+            ("embedding", embedding),
+            ("steps", steps),
+            ("batch_size", batch_size),
+        ):
+            if value < 1:
+                raise ConfigError(f"extractor.{key}: expected 1 or more, got {value}")
         self._channels = channels
         self._embedding = embedding
         self._steps = steps
         self._batch_size = batch_size
         self._learning_rate = learning_rate
+        self._shift = shift
+        self._rotate = rotate
+        self._scale = scale
         self._seed = seed
 
     def fit(self, images: torch.Tensor, labels: NDArray[np.int64] | None) -> nn.Module:
@@ -59,8 +77,10 @@ class ReferenceClassifier:
         decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, self._steps)
         everything = torch.arange(len(images), device=images.device)
         for step in range(self._steps):
-            ids = Stream("classifier", self._seed, step).choose(everything, self._batch_size)
-            loss = F.cross_entropy(network(_scaled(images[ids]))[1], targets[ids])
+            stream = Stream("classifier", self._seed, step)
+            ids = stream.choose(everything, self._batch_size)
+            batch = self._jittered(_scaled(images[ids]), stream, ids)
+            loss = F.cross_entropy(network(batch)[1], targets[ids])
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
@@ -82,9 +102,26 @@ class ReferenceClassifier:
         embeddings, logits = (torch.cat(parts).double() for parts in zip(*batches, strict=True))
         return Features(embeddings, logits)
 
+    def _jittered(self, images: torch.Tensor, stream: Stream, ids: torch.Tensor) -> torch.Tensor:
+        """Return images (N, C, H, W), each shifted, rotated and scaled by amounts of its own."""
+
+        def within(limit: float, purpose: str) -> torch.Tensor:
+            return ((2 * stream.at(purpose).uniform(ids) - 1) * limit).float()
+
+        angle = within(math.radians(self._rotate), "rotate")
+        size = 1 + within(self._scale, "scale")
+        height, width = images.shape[-2:]
+        right = within(2 * self._shift / width, "right")  # the image is 2 wide and 2 high
+        down = within(2 * self._shift / height, "down")
+        cos, sin = size * angle.cos(), size * angle.sin()
+        maps = torch.stack([cos, -sin, right, sin, cos, down], dim=1).view(-1, 2, 3)
+        grid = F.affine_grid(maps, list(images.shape), align_corners=False)
+        return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
+
     def _untrained(self, n_channels: int, n_classes: int) -> "_Classifier":
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(derive_seed("classifier", self._seed))
+            # torch.manual_seed would reseed every accelerator, too
+            torch.default_generator.manual_seed(derive_seed("classifier", self._seed))
             return _Classifier(n_channels, self._channels, self._embedding, n_classes)
 
 

@@ -8,7 +8,7 @@ from crediting.generation.sampling import SchedulerSampling
 
 
 class DpmSolver(SchedulerSampling):
-    """Second-order multistep DPM-Solver++, deterministic."""
+    """Second-order multistep DPM-Solver++, deterministic, its steps even in log-SNR."""
 
     def __init__(self, images: int, steps: int, batch_size: int) -> None:
         super().__init__(images, steps, batch_size, _dpm_solver)
@@ -16,11 +16,11 @@ class DpmSolver(SchedulerSampling):
 
 def _dpm_solver(noise_scheduler: Any) -> DPMSolverMultistepScheduler:
     return DPMSolverMultistepScheduler.from_config(
-        _known(noise_scheduler.config), algorithm_type="dpmsolver++", solver_order=2
+        noise_scheduler.config,
+        timestep_spacing="linspace",
+        use_lu_lambdas=True,  # steps even in log-SNR: with few, even timesteps lose the details
+        thresholding=bool(noise_scheduler.config.clip_sample),  # to [-1, 1], as DDIM clips
+        sample_max_value=1.0,
+        algorithm_type="dpmsolver++",
+        solver_order=2,
     )
-
-
-def _known(config: Any) -> dict[str, Any]:
-    """Return the part of a noise scheduler's config that DPM-Solver++ understands."""
-    keys = ("num_train_timesteps", "beta_start", "beta_end", "beta_schedule", "prediction_type")
-    return {key: config[key] for key in keys}

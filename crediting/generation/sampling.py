@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from crediting.errors import ConfigError
+from crediting.errors import ConfigError, EvaluationError
 from crediting.interfaces import DiffusionModel
 from crediting.randomness import Stream
 
@@ -37,7 +37,12 @@ class SchedulerSampling:
 
     @torch.inference_mode()
     def generate(self, denoiser: nn.Module, model: DiffusionModel, seed: int) -> torch.Tensor:
-        """Return images, uint8 (images, C, H, W), on the device of the denoiser."""
+        """Return images, uint8 (images, C, H, W), on the device of the denoiser.
+
+        Raises:
+            ConfigError: there are more steps than timesteps of the model to go through.
+            EvaluationError: the denoiser gives NaN or infinity, which pixels could not show.
+        """
         denoiser.eval()
         device = next(denoiser.parameters()).device
         noise = Stream("generation", seed)
@@ -50,10 +55,26 @@ class SchedulerSampling:
         self, denoiser: nn.Module, model: DiffusionModel, noise: Stream, ids: torch.Tensor
     ) -> torch.Tensor:
         # a multistep scheduler carries state from step to step, so every batch gets its own
-        scheduler = self._make_scheduler(model.noise_scheduler())
-        scheduler.set_timesteps(self.steps)
+        scheduler = self._scheduler(model)
         latents = noise.normal(ids, model.latent_shape()) * scheduler.init_noise_sigma
         for timestep in scheduler.timesteps:
             prediction = denoiser(scheduler.scale_model_input(latents, timestep), timestep).sample
             latents = scheduler.step(prediction.float(), timestep, latents).prev_sample
+        if not torch.isfinite(latents).all():
+            raise EvaluationError(
+                "the denoiser generates NaN or infinity instead of images, which usually means "
+                "that its training diverged; lower the learning rate"
+            )
         return latents
+
+    def _scheduler(self, model: DiffusionModel) -> Any:
+        scheduler = self._make_scheduler(model.noise_scheduler())
+        timesteps = scheduler.config.num_train_timesteps
+        if self.steps <= timesteps:
+            scheduler.set_timesteps(self.steps)
+            if len(scheduler.timesteps.unique()) == self.steps:
+                return scheduler
+        raise ConfigError(
+            f"generation.steps: {self.steps} steps do not fall on different ones of the "
+            f"{timesteps} timesteps of the model; take fewer"
+        )

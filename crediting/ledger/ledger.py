@@ -184,10 +184,13 @@ class Ledger:
         return count
 
     def mean_seconds(self) -> float | None:
-        """Return the mean seconds of an evaluation that gave a value, or None without any."""
+        """Return the mean seconds of evaluating a coalition, or None without any.
+
+        A later measurement of another property from kept images does not count: it is shorter.
+        """
         ((seconds,),) = self._query(
-            "SELECT AVG(seconds) FROM (SELECT DISTINCT coalition, replicate, recorded_at, seconds"
-            " FROM evaluations WHERE game = ?)",
+            "SELECT AVG(longest) FROM (SELECT MAX(seconds) AS longest FROM evaluations"
+            " WHERE game = ? GROUP BY coalition, replicate)",
             self.game,
         )
         return seconds

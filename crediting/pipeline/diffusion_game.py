@@ -1,7 +1,6 @@
 """The game itself: obtain a coalition's model, generate images, measure their properties."""
 
 import copy
-import gc
 import hashlib
 import time
 import traceback
@@ -10,13 +9,12 @@ from pathlib import Path
 
 import torch
 from accelerate import Accelerator
-from safetensors.torch import load_file
 from torch import nn
 
 from crediting.errors import EvaluationError
 from crediting.game.coalition import coalition_from_key
 from crediting.interfaces import Features, Outcome, Task
-from crediting.models.checkpoint import load_denoiser, save_weights
+from crediting.models.checkpoint import load_denoiser, load_weights, save_weights
 from crediting.pipeline.artifact import completed
 from crediting.pipeline.extract import load_reference
 from crediting.pipeline.machine import open_machine
@@ -79,9 +77,6 @@ class DiffusionGame:
         self._measures = {name: p.bind(reference) for name, p in study.properties.items()}
         self._images = images_folder(study, spec)
         self._loaded: dict[str, nn.Module] = {}
-        # accelerate collects garbage after every training; without the libraries and the data in
-        # the collector's view that takes milliseconds instead of half a second
-        gc.freeze()
 
     def __call__(self, task: Task) -> Outcome:
         """Evaluate one coalition; what fails is reported in the outcome, not raised.
@@ -119,7 +114,7 @@ class DiffusionGame:
         """Return a coalition's images, uint8 (N, C, H, W): the kept ones, or newly generated."""
         kept = self._images / images_file(coalition, replicate)
         if kept.exists():
-            return load_file(kept)["images"].to(self._device)
+            return load_weights(kept)["images"].to(self._device)
         images = self._generate(coalition, replicate)
         if keep:
             kept.parent.mkdir(parents=True, exist_ok=True)

@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from safetensors.numpy import load_file
 
 from crediting.game.attribution import Attribution
 from crediting.game.coalition import Coalition, coalition_key, grand_coalition
 from crediting.ledger import Ledger, atomic_write_text, short, versions
+from crediting.models.checkpoint import load_weights
 from crediting.pipeline.diffusion_game import DiffusionGame, images_file, images_folder
 from crediting.pipeline.study import Study
 from crediting.progress import say
@@ -114,7 +114,7 @@ def _generate_missing(study: Study, coalitions: list[Coalition]) -> None:
 
 
 def _kept_images(study: Study, coalition: Coalition) -> np.ndarray:
-    return load_file(_path(study, coalition_key(coalition)))["images"]
+    return load_weights(_path(study, coalition_key(coalition)))["images"].numpy()
 
 
 def _path(study: Study, key: str) -> Path:

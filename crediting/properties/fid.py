@@ -20,6 +20,8 @@ class FrechetDistance:
         metric.update(reference.embeddings, real=True)
 
         def measure(generated: Features) -> float:
+            if not torch.isfinite(generated.embeddings).all():
+                return float("nan")  # which the eigenvalues would be refused for
             metric.reset()  # keeps the real part: reset_real_features is off
             metric.update(generated.embeddings, real=False)
             return float(metric.compute())

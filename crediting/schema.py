@@ -1,0 +1,96 @@
+"""The types of everything that stands in configs/config.yaml; the values stand there."""
+
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+from omegaconf import MISSING
+
+
+class Stage(Enum):
+    """What to run; every stage but `all` needs the ones before it in the store."""
+
+    all = "all"
+    train = "train"
+    prune = "prune"
+    extract = "extract"
+    evaluate = "evaluate"
+    estimate = "estimate"
+    report = "report"
+
+
+class Endpoints(Enum):
+    """Which kind of model gives v(N) and v(empty)."""
+
+    same = "same"
+    dense = "dense"
+
+
+class Device(Enum):
+    """Where tensors live."""
+
+    auto = "auto"
+    cpu = "cpu"
+    cuda = "cuda"
+    mps = "mps"
+
+
+class Precision(Enum):
+    """Arithmetic of training and sampling."""
+
+    fp32 = "fp32"
+    bf16 = "bf16"
+    fp16 = "fp16"
+
+
+@dataclass
+class Runtime:
+    """How things run; see configs/runtime."""
+
+    device: Device = MISSING
+    precision: Precision = MISSING
+    threads: int = MISSING
+    checkpoint_seconds: float = MISSING
+    keep_images: bool = MISSING
+
+
+@dataclass
+class Report:
+    """What the report shows."""
+
+    top: int = MISSING
+    grid: int = MISSING
+
+
+@dataclass
+class Paths:
+    """Where results go."""
+
+    outputs: str = MISSING
+
+
+@dataclass
+class Schema:
+    """The whole config; what a group's option may hold is for the class that it names to say."""
+
+    name: str = MISSING
+    seed: int = MISSING
+    stage: Stage = MISSING
+    dry_run: bool = MISSING
+    replicates: int = MISSING
+    endpoints: Endpoints = MISSING
+    allow_missing: bool = MISSING
+    report: Report = field(default_factory=Report)
+    paths: Paths = field(default_factory=Paths)
+    runtime: Runtime = field(default_factory=Runtime)
+    dataset: Any = MISSING
+    partition: Any = MISSING
+    model: Any = MISSING
+    pruning: Any = MISSING
+    finetuning: Any = MISSING
+    generation: Any = MISSING
+    extractor: Any = MISSING
+    property: Any = MISSING
+    design: Any = MISSING
+    estimator: Any = MISSING
+    executor: Any = MISSING

@@ -1,0 +1,142 @@
+"""What can be said against a resolved config before anything is built or run.
+
+Every check yields messages, so that all problems are reported together.
+"""
+
+import difflib
+import importlib
+import inspect
+import types
+import typing
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal, Union
+
+_LEAST = {
+    "seed": 0,
+    "replicates": 1,
+    "report.top": 1,
+    "report.grid": 1,
+    "runtime.threads": 1,
+    "runtime.checkpoint_seconds": 0,
+}
+
+
+def settings_problems(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a message for every plain setting that cannot work."""
+    for key, least in _LEAST.items():
+        value: Any = config
+        for part in key.split("."):
+            value = value[part]
+        if value < least:
+            yield f"{key}: expected {least} or more, got {value}"
+    name = config["name"]
+    if name in ("", ".", "..") or Path(name).name != name:
+        yield f"name: expected a plain folder name, got {name!r}"
+
+
+def option_problems(group: str, node: Any) -> Iterator[str]:
+    """Yield a message for everything in a group's option that does not fit the class it names."""
+    if not isinstance(node, Mapping):
+        yield f"{group}: expected an option of this group, got {node!r}; try {group}=<option>"
+    elif group != "property":
+        yield from _node_problems(group, node, must_name_class=True)
+    elif not node:
+        yield "property: expected at least one, for instance property=[inception_score]"
+    else:
+        for name, measured in node.items():
+            yield from _node_problems(f"property.{name}", measured, must_name_class=True)
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return advice on a misspelt word: the nearest known one, or all of them."""
+    candidates = [str(candidate) for candidate in known]
+    near = difflib.get_close_matches(word, candidates, n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"known: {', '.join(candidates)}" if candidates else "there are none"
+
+
+def _node_problems(path: str, node: Any, must_name_class: bool = False) -> Iterator[str]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from _node_problems(f"{path}.{key}", value)
+    if isinstance(node, Mapping) and "_target_" in node:
+        yield from _target_problems(path, node)
+    elif must_name_class:
+        yield f"{path}: expected a _target_, the class that it describes, got {node!r}"
+
+
+def _target_problems(path: str, node: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        target = _import(node["_target_"])
+    except ImportError as error:
+        yield f"{path}._target_: cannot import {node['_target_']!r}: {error}"
+    else:
+        if not callable(target):
+            yield f"{path}._target_: expected a class, got {target!r}"
+            return
+        arguments = {key: value for key, value in node.items() if not key.startswith("_")}
+        yield from _argument_problems(path, target, arguments)
+
+
+def _import(target: Any) -> Any:
+    module_name, _, name = str(target).rpartition(".")
+    if not module_name:
+        raise ImportError("expected package.module.Class")
+    module = importlib.import_module(module_name)
+    if not hasattr(module, name):
+        public = [known for known in vars(module) if known[0].isupper()]
+        raise ImportError(f"{module_name} has no {name}; {did_you_mean(name, public)}")
+    return getattr(module, name)
+
+
+def _argument_problems(path: str, target: Any, arguments: Mapping[str, Any]) -> Iterator[str]:
+    parameters = inspect.signature(target).parameters
+    takes_anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
+    hints = _hints(target)
+    for key, value in arguments.items():
+        if key not in parameters and not takes_anything:
+            advice = did_you_mean(key, parameters)
+            yield f"{path}.{key}: {target.__name__} has no such setting; {advice}"
+        elif key in hints and not _fits(value, hints[key]):
+            yield f"{path}.{key}: expected {_readable(hints[key])}, got {value!r}"
+    for key, parameter in parameters.items():
+        named = parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
+        if named and parameter.default is parameter.empty and key not in arguments:
+            yield f"{path}.{key}: missing; {target.__name__} needs it"
+
+
+def _hints(target: Any) -> dict[str, Any]:
+    try:
+        return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
+    except NameError:  # a hint that is imported for type checkers only
+        return {}
+
+
+def _fits(value: Any, hint: Any) -> bool:
+    """Return whether a plain value fits a type hint; what only its class can judge fits."""
+    origin, choices = typing.get_origin(hint) or hint, typing.get_args(hint)
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, choice) for choice in choices)
+    if origin is Literal:
+        return value in choices
+    if hint is float:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+    if hint is int:
+        return isinstance(value, int) and not isinstance(value, bool)
+    if hint in (str, bool, type(None)):
+        return isinstance(value, hint)
+    if hint in (Any, object) or not isinstance(origin, type):
+        return True
+    if issubclass(origin, Mapping):
+        return isinstance(value, Mapping)
+    if issubclass(origin, Sequence):
+        return isinstance(value, Sequence) and not isinstance(value, str)
+    return isinstance(value, str | Mapping)  # a path, say, or the object that a _target_ describes
+
+
+def _readable(hint: Any) -> str:
+    if isinstance(hint, type) and not typing.get_args(hint):
+        return hint.__name__
+    return str(hint).replace("NoneType", "null").replace("None", "null").replace("typing.", "")

@@ -1,0 +1,216 @@
+"""Who may import whom: arrows point downward, groups never meet, heavy libraries stay put."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from source_rules import covers, cycles, imports, module_of
+
+import crediting
+
+ROOT = Path(crediting.__file__).parent
+HEAVY_ROW = (
+    "datasets",
+    "models",
+    "pruning",
+    "finetuning",
+    "generation",
+    "extractors",
+    "properties",
+)
+GAME_ROW = ("design", "estimators", "partitions", "agreement")
+TRAINING = ("errors", "randomness", "resume", "training")
+FOUNDATIONS = ("errors", "interfaces", "game", "ledger", "executors", "reporting", "progress")
+
+MAY_IMPORT: dict[str, tuple[str, ...]] = {
+    "": (),
+    "__main__": ("cli",),
+    "cli": ("config", "errors", "pipeline.stages", "pipeline.study"),
+    "config": ("errors", "schema", "validation"),
+    "schema": (),
+    "validation": (),
+    "errors": (),
+    "interfaces": (),
+    "progress": (),
+    "game": ("errors",),
+    **dict.fromkeys(GAME_ROW, ("game", "errors")),
+    "ledger": ("errors", "game", "interfaces"),
+    "executors": ("errors", "interfaces"),
+    "reporting": ("game",),
+    "randomness": (),
+    "resume": ("errors",),
+    "training": ("errors", "randomness", "resume"),
+    **dict.fromkeys(HEAVY_ROW, ("game.contributor", "interfaces", *TRAINING)),
+    "pipeline": (*FOUNDATIONS, *TRAINING, *HEAVY_ROW, "agreement"),
+}
+"""By unit (a package, or a module beside them): the parts of crediting that it may import."""
+
+TORCH = (
+    "torch",
+    "torchvision",
+    "torchmetrics",
+    "torch_pruning",
+    "diffusers",
+    "transformers",
+    "accelerate",
+    "peft",
+    "safetensors.torch",
+    "cleanfid",
+)
+TORCH_STAGES = (
+    "pipeline.train",
+    "pipeline.prune",
+    "pipeline.extract",
+    "pipeline.machine",
+    "pipeline.diffusion_game",
+    "pipeline.dry_run",
+)
+NUMBERS = ("numpy", "scipy")
+MAY_USE: dict[str, tuple[str, ...]] = {
+    "cli": ("hydra", "omegaconf"),
+    "config": ("hydra", "omegaconf"),
+    "schema": ("omegaconf",),
+    "progress": ("tqdm",),
+    "game": NUMBERS,
+    **dict.fromkeys(GAME_ROW, NUMBERS),
+    "ledger": ("numpy",),
+    "executors": ("ray", "submitit"),
+    "reporting": ("numpy", "matplotlib", "rich"),
+    **dict.fromkeys(("randomness", "resume", "training"), (*TORCH, "numpy", "safetensors")),
+    **dict.fromkeys(HEAVY_ROW, (*TORCH, "numpy", "scipy", "safetensors", "sklearn", "PIL")),
+    "pipeline": ("numpy", "safetensors.numpy"),
+    **dict.fromkeys(TORCH_STAGES, (*TORCH, "numpy")),
+}
+"""By unit, or by module where it differs: the libraries beyond the standard one that it may use."""
+
+
+def sources() -> dict[str, str]:
+    """Return the text of every module of the package by its dotted name."""
+    return {
+        ".".join(path.relative_to(ROOT.parent).with_suffix("").parts).removesuffix(
+            ".__init__"
+        ): path.read_text()
+        for path in sorted(ROOT.rglob("*.py"))
+    }
+
+
+SOURCES = sources()
+
+
+def is_package(module: str) -> bool:
+    return (ROOT.parent / Path(*module.split(".")) / "__init__.py").exists()
+
+
+def unit_of(module: str) -> str:
+    """Return `game` for crediting.game.coalition, `cli` for crediting.cli, "" for crediting."""
+    return ".".join(module.split(".")[1:2])
+
+
+def forbidden(module: str, source: str) -> list[str]:
+    """Return the imports of a module that the tables above do not allow."""
+    unit, within = unit_of(module), module.removeprefix("crediting.")
+    inside = (*MAY_IMPORT[unit], *([unit] if unit in MAY_IMPORT and unit != "" else []))
+    outside = MAY_USE.get(within, MAY_USE.get(unit, ()))
+    found = []
+    for imported in imports(source, module, is_package(module)):
+        name = imported.name
+        if covers("crediting", name):
+            target = (module_of(name, SOURCES) or name).removeprefix("crediting.")
+            allowed = any(covers(part, target) for part in inside)
+        else:
+            standard = name.split(".")[0] in sys.stdlib_module_names
+            allowed = standard or any(covers(library, name) for library in outside)
+        if not allowed:
+            found.append(f"{module}:{imported.line} imports {name}")
+    return found
+
+
+def graph() -> dict[str, set[str]]:
+    edges: dict[str, set[str]] = {}
+    for module, source in SOURCES.items():
+        found = imports(source, module, is_package(module))
+        targets = {module_of(i.name, SOURCES) for i in found if covers("crediting", i.name)}
+        edges[module] = {target for target in targets if target} - {module}
+    return edges
+
+
+def test_every_part_of_the_package_has_its_rule():
+    assert {unit_of(module) for module in SOURCES} == set(MAY_IMPORT)
+
+
+@pytest.mark.parametrize("module", SOURCES)
+def test_a_module_imports_what_it_may(module):
+    assert forbidden(module, SOURCES[module]) == []
+
+
+def test_there_is_no_import_cycle():
+    assert cycles(graph()) == []
+
+
+def test_only_the_door_knows_hydra():
+    knowing = {
+        module
+        for module, source in SOURCES.items()
+        if any(i.name.split(".")[0] in ("hydra", "omegaconf") for i in imports(source, module))
+    }
+    assert knowing == {"crediting.cli", "crediting.config", "crediting.schema"}
+
+
+# ------------------------------------------------------------------------------ the rules can fail
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("crediting.game.made_up", "import torch"),
+        ("crediting.game.made_up", "from crediting.ledger import Ledger"),
+        ("crediting.game.made_up", "from crediting import pipeline"),
+        ("crediting.estimators.made_up", "def f():\n    from safetensors.torch import save"),
+        ("crediting.estimators.made_up", "from crediting.design import Exhaustive"),
+        ("crediting.design.made_up", "from ..estimators import exact"),
+        ("crediting.partitions.made_up", "import sklearn.datasets"),
+        ("crediting.ledger.made_up", "from crediting.pipeline.study import Study"),
+        ("crediting.executors.made_up", "import numpy"),
+        ("crediting.models.made_up", "import hydra"),
+        ("crediting.models.made_up", "from crediting.datasets import Digits"),
+        ("crediting.models.made_up", "from crediting.game.coalition import coalition_key"),
+        ("crediting.pipeline.study", "import torch.nn as nn"),
+        ("crediting.pipeline.made_up", "from crediting import config"),
+        ("crediting.pipeline.made_up", "from omegaconf import OmegaConf"),
+        ("crediting.pipeline.report", "from safetensors.torch import load_file"),
+        ("crediting.training", "from crediting.pipeline import train"),
+        ("crediting.reporting.made_up", "from crediting.estimators import Exact"),
+        ("crediting.interfaces", "import torch"),
+        ("crediting.cli", "from crediting.pipeline.train import train"),
+    ],
+)
+def test_forbidden_imports_are_found(module, source):
+    assert len(forbidden(module, source)) == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "source"),
+    [
+        ("crediting.interfaces", "if TYPE_CHECKING:\n    import torch"),
+        ("crediting.game.made_up", "import math, numpy\nfrom .coalition import Coalition"),
+        ("crediting.models.made_up", "from crediting.training import Recipe"),
+        ("crediting.pipeline.train", "import torch"),
+    ],
+)
+def test_allowed_imports_are_not(module, source):
+    assert forbidden(module, source) == []
+
+
+def test_cycles_are_found():
+    assert cycles({"a": {"b"}, "b": {"c"}, "c": {"a"}, "d": {"a"}}) == [["a", "b", "c", "a"]]
+    assert cycles({"a": {"b", "c"}, "b": {"c"}, "c": set()}) == []
+
+
+def test_imports_are_read_wherever_they_stand():
+    source = (
+        "import a.b\nfrom c import d as e\nclass F:\n    def g(self):\n        from h.i import j"
+    )
+    assert [found.name for found in imports(source, "m")] == ["a.b", "c.d", "h.i.j"]
+    assert [found.name for found in imports("from . import x", "p.q", True)] == ["p.q.x"]
+    assert [found.name for found in imports("from .r import x", "p.q.s")] == ["p.q.r.x"]
+    assert [found.name for found in imports("from ..r import x", "p.q.s")] == ["p.r.x"]

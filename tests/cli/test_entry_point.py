@@ -1,0 +1,134 @@
+"""`credit` before anything runs: light, helpful, complete."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import yaml
+
+from crediting import config
+from crediting.cli import sweep_name
+from crediting.schema import Schema
+
+HEAVY = "torch torchvision diffusers transformers accelerate peft torchmetrics torch_pruning"
+HEAVY += " numpy scipy sklearn matplotlib rich PIL pandas"
+INSPECT = """
+import json, sys
+{statements}
+print(json.dumps(sorted({{name.split('.')[0] for name in sys.modules}})))
+"""
+CALL_HELP = """
+from crediting.cli import main
+sys.argv = ["credit", "--help"]
+try:
+    main()
+except SystemExit as stop:
+    assert not stop.code, stop.code
+"""
+
+
+def modules_after(statements: str, folder: Path) -> set[str]:
+    """Return the names of the libraries that a fresh interpreter has imported in the end."""
+    program = INSPECT.format(statements=statements)
+    finished = subprocess.run(
+        [sys.executable, "-c", program], cwd=folder, capture_output=True, text=True, check=True
+    )
+    return set(json.loads(finished.stdout.splitlines()[-1]))
+
+
+@pytest.fixture(scope="module")
+def help_text(run_credit, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("help")
+    finished = run_credit("--help", cwd=folder)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stderr == ""
+    assert list(folder.iterdir()) == []
+    return finished.stdout
+
+
+@pytest.mark.parametrize("statements", ["import crediting.cli", CALL_HELP])
+def test_nothing_heavy_is_imported(statements, tmp_path):
+    assert modules_after(statements, tmp_path) & set(HEAVY.split()) == set()
+
+
+def test_heavy_imports_would_be_noticed(tmp_path):
+    assert "numpy" in modules_after("import numpy", tmp_path)
+
+
+def test_help_lists_every_group_and_option(help_text):
+    lines = {line.split()[0].lstrip("+"): line for line in help_text.splitlines() if line.split()}
+    groups = [path for path in config.CONFIG_DIR.iterdir() if path.is_dir()]
+    for group in groups:
+        listed = lines[group.name].replace("*", "").split()
+        missing = {path.stem for path in group.glob("*.yaml")} - set(listed)
+        assert not missing, f"{group.name} lacks {missing}"
+
+
+def test_help_stars_what_is_chosen(help_text, run_credit, tmp_path):
+    assert "*kernel_shap" in help_text
+    assert "*diversity  *fid  *inception_score" in help_text
+    chosen = ["estimator=exact", "property=[fid]", "--help"]
+    text = run_credit(*chosen, cwd=tmp_path).stdout
+    assert "*exact  kernel_shap" in text
+    assert "diversity  *fid  inception_score" in text
+    assert "*exhaustive" in text
+
+
+def test_help_names_every_setting(help_text):
+    groups = {path.name for path in config.CONFIG_DIR.iterdir() if path.is_dir()}
+    sections = {"report": ("top", "grid"), "paths": ("outputs",)}
+    for name in set(Schema.__dataclass_fields__) - groups:
+        for key in [f"{name}.{key}" for key in sections.get(name, ())] or [name]:
+            assert f"\n  {key} " in help_text, key
+
+
+def test_help_fits_a_terminal_and_shows_examples(help_text):
+    assert max(map(len, help_text.splitlines())) <= 100
+    for example in ("credit dry_run=true", "credit +experiment=", "credit -m ", "--config-dir"):
+        assert f"\n  {example}" in help_text or f"\n  credit {example}" in help_text
+
+
+def test_the_whole_config_can_be_shown(run_credit, tmp_path, resolved):
+    finished = run_credit("--cfg", "job", "--resolve", cwd=tmp_path)
+    assert finished.returncode == 0
+    shown = yaml.safe_load(finished.stdout)
+    shown["paths"]["outputs"] = resolved()["paths"]["outputs"]
+    assert shown == resolved()
+
+
+@pytest.mark.parametrize(
+    ("typed", "completions"),
+    [
+        ("credit design=", {"design=exhaustive", "design=leave_one_out", "design=shapley_kernel"}),
+        ("credit design.bu", {"design.budget="}),
+        ("credit +exper", {"+experiment="}),
+    ],
+)
+def test_the_shell_completes(typed, completions, run_credit, tmp_path):
+    completed = run_credit("-sc", "query=bash", cwd=tmp_path, env={"COMP_LINE": typed})
+    assert set(completed.stdout.split()) == completions
+
+
+def test_completion_can_be_installed(run_credit, tmp_path):
+    script = run_credit("-sc", "install=bash", cwd=tmp_path)
+    assert script.returncode == 0
+    assert "complete" in script.stdout
+
+
+# ------------------------------------------------------------------------------ sweeps
+
+
+def test_jobs_of_a_sweep_are_named_by_what_they_vary():
+    overrides = ["estimator=exact", "+experiment=digits_exact", "paths.outputs=/tmp/o", "name=mine"]
+    assert sweep_name("mine", overrides) == "mine__estimator=exact__experiment=digits_exact"
+    assert sweep_name("mine", ["extractor.weights=/a/b"]) == "mine__extractor.weights=_a_b"
+
+
+def test_long_names_of_a_sweep_are_cut_and_stay_apart():
+    many = [f"model.training.steps_{i}=1000" for i in range(20)]
+    one, other = (sweep_name("mine", [*many, f"seed={seed}"]) for seed in (1, 2))
+    assert one != other
+    assert max(len(one), len(other)) < 200
+    assert one == sweep_name("mine", [*many, "seed=1"])

@@ -1,0 +1,179 @@
+"""What a user reads after a mistake: exit code 2, one message that names the key, no traceback."""
+
+import pytest
+
+
+def the_one_message(finished) -> str:
+    """Return what the command said, checked to be one message of a user error."""
+    assert finished.returncode == 2, finished.stderr
+    said = finished.stderr
+    assert said.count("credit: ") == 1, said
+    assert "Traceback" not in said
+    assert "HYDRA_FULL_ERROR" not in said
+    assert finished.stdout == ""
+    return said[said.index("credit: ") :]
+
+
+QUICKLY_NOTICED = {
+    "an unknown option": (
+        ["design=nope"],
+        ["design=nope: there is no such option", "exhaustive, leave_one_out, shapley_kernel"],
+    ),
+    "an unknown option in a list": (
+        ["property=[fid,nope]"],
+        ["property=nope: there is no such option", "diversity, fid, inception_score"],
+    ),
+    "an unknown experiment": (["+experiment=nope"], ["experiment=nope", "digits_exact"]),
+    "a forgotten plus": (["experiment=digits_exact"], ["use +experiment=digits_exact"]),
+    "a misspelt group": (["desing=exhaustive"], ["desing: there is no such", "mean design?"]),
+    "a misspelt key": (
+        ["model.training.stpes=3"],
+        ["model.training.stpes: there is no such setting; did you mean steps?"],
+    ),
+    "a misspelt key with a plus": (["+sede=3"], ["sede: there is no such setting", "seed"]),
+    "a wrong type": (["seed=abc"], ["seed: ", "'abc'", "Integer"]),
+    "a wrong choice": (["stage=tain"], ["stage: ", "'tain'", "all, train, prune, extract"]),
+    "a missing value": (["design.budget=???"], ["no value yet: design.budget=<value>"]),
+    "something unreadable": (["design"], ["cannot read 'design': expected group=option"]),
+    "a reference to nothing": (["seed=${sede}"], ["seed: ", "'sede' not found"]),
+    "a folder that is not there": (["--config-dir", "nope"], ["nope' not found"]),
+    "an unwritable folder of a sweep": (
+        ["-m", "seed=0,1", "paths.outputs={file}/below"],
+        ["{file}/below", "part of the path is a file", "paths.outputs=<folder>"],
+    ),
+}
+SLOWLY_NOTICED = {
+    "several at once": (
+        [
+            "+pruning.ratoi=1",
+            "property.fid._target_=crediting.properties.FID",
+            "generation.steps=few",
+        ],
+        ["pruning.ratoi: ", "property.fid._target_: cannot import", "generation.steps: expected"],
+    ),
+    "a budget too small": (["design.budget=3"], ["design.budget: ", "at least 10", "got 3"]),
+    "an estimator and a design that do not fit": (
+        ["estimator=exact", "design=leave_one_out"],
+        ["estimator=exact cannot use", "design=leave_one_out", "it can use design=exhaustive"],
+    ),
+    "contributors without images": (
+        ["partition=by_shards", "partition.contributors=2000"],
+        ["partition.contributors", "at most 1297", "lower one of them"],
+    ),
+    "an unknown column": (
+        ["partition.column=lable"],
+        ["partition.column: ", "got 'lable'", "did you mean 'label'?"],
+    ),
+    "an unwritable folder": (
+        ["paths.outputs={file}/below"],
+        ["{file}/below", "part of the path is a file", "paths.outputs=<folder>"],
+    ),
+    "a device that is not there": (
+        ["runtime.device=cuda"],
+        ["runtime.device: there is no cuda here", "cpu"],
+    ),
+}
+NO_ACCELERATOR = {"CUDA_VISIBLE_DEVICES": ""}
+
+
+@pytest.fixture
+def said_after(run_credit, tmp_path):
+    """Return `said_after(mistake)`: the one message, and what it should mention."""
+    file = tmp_path / "a_file"
+    file.touch()
+
+    def run(mistake: tuple[list[str], list[str]]) -> tuple[str, list[str]]:
+        overrides, mentioned = ([t.replace("{file}", str(file)) for t in part] for part in mistake)
+        finished = run_credit(*overrides, cwd=tmp_path, env=NO_ACCELERATOR)
+        return the_one_message(finished), mentioned
+
+    return run
+
+
+@pytest.mark.parametrize("mistake", QUICKLY_NOTICED.values(), ids=QUICKLY_NOTICED)
+def test_a_mistake_in_the_command(mistake, said_after, tmp_path):
+    message, mentioned = said_after(mistake)
+    assert [text for text in mentioned if text not in message] == [], message
+    assert [path.name for path in tmp_path.iterdir()] == ["a_file"], "something was left behind"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("mistake", SLOWLY_NOTICED.values(), ids=SLOWLY_NOTICED)
+def test_a_mistake_in_what_is_asked(mistake, said_after):
+    message, mentioned = said_after(mistake)
+    assert [text for text in mentioned if text not in message] == [], message
+
+
+# ------------------------------------------------------------------------------ a user's folder
+
+
+@pytest.fixture
+def mine(tmp_path):
+    """A user's folder of options: `mine(path, text)` writes one."""
+
+    def write(path: str, text: str) -> list[str]:
+        file = tmp_path / "mine" / path
+        file.parent.mkdir(parents=True)
+        file.write_text(text)
+        return ["--config-dir", "mine"]
+
+    return write
+
+
+def test_a_missing_value_in_a_file(mine, run_credit, tmp_path):
+    folder = mine("dataset/mine.yaml", "_target_: crediting.datasets.Digits\ntrain: ???\n")
+    message = the_one_message(run_credit(*folder, "dataset=mine", cwd=tmp_path))
+    assert message == "credit: these settings have no value yet: dataset.train=<value>\n"
+
+
+def test_a_misspelt_key_in_an_experiment(mine, run_credit, tmp_path):
+    folder = mine("experiment/mine.yaml", "# @package _global_\nnmae: x\n")
+    message = the_one_message(run_credit(*folder, "+experiment=mine", cwd=tmp_path))
+    expected = "experiment/mine.yaml: nmae: there is no such setting; did you mean name?"
+    assert message == f"credit: {expected}\n"
+
+
+def test_a_file_that_is_no_yaml(mine, run_credit, tmp_path):
+    folder = mine("experiment/mine.yaml", "seed: 1: 2\n")
+    message = the_one_message(run_credit(*folder, "+experiment=mine", cwd=tmp_path))
+    assert "mine.yaml" in message
+    assert "line 1" in message
+
+
+def test_a_shadowed_option(mine, run_credit, tmp_path):
+    folder = mine("model/ddpm.yaml", "_target_: my.Model\n")
+    message = the_one_message(run_credit(*folder, cwd=tmp_path))
+    assert "mine/model/ddpm.yaml" in message
+    assert "give them other names" in message
+
+
+# ------------------------------------------------------------------------------ bugs
+
+
+@pytest.mark.slow
+def test_a_bug_keeps_its_traceback(mine, run_credit, tmp_path):
+    (tmp_path / "buggy.py").write_text(
+        "class Design:\n"
+        "    name = 'buggy'\n"
+        "    def sample(self, n_players):\n"
+        "        return 1 / 0\n"
+    )
+    folder = mine("estimator/buggy.yaml", "_target_: buggy.Estimator\n")
+    (tmp_path / "mine/design").mkdir()
+    (tmp_path / "mine/design/buggy.yaml").write_text("_target_: buggy.Design\n")
+    with (tmp_path / "buggy.py").open("a") as file:
+        file.write("class Estimator:\n    name, designs = 'buggy', ('buggy',)\n")
+    chosen = ["design=buggy", "estimator=buggy"]
+    finished = run_credit(*folder, chosen, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
+    assert finished.returncode == 1
+    assert finished.stderr.count("Traceback") == 1
+    assert "return 1 / 0" in finished.stderr
+    assert "ZeroDivisionError: division by zero" in finished.stderr
+    assert "credit: " not in finished.stderr
+
+
+def test_a_traceback_of_a_user_error_can_be_had(run_credit, tmp_path):
+    finished = run_credit("sede=1", cwd=tmp_path, env={"HYDRA_FULL_ERROR": "1"})
+    assert finished.returncode == 2
+    assert finished.stderr.count("credit: sede: there is no such setting") == 1
+    assert "Traceback" in finished.stderr

@@ -1,0 +1,186 @@
+"""Every file under configs/: found, documented, composed, built; nothing said twice."""
+
+import inspect
+import re
+import shlex
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hydra.utils import get_class
+from omegaconf import OmegaConf
+
+from crediting import config
+from crediting.schema import Schema
+
+OPTIONS = {
+    "dataset": ["digits"],
+    "partition": ["by_label", "by_shards"],
+    "model": ["ddpm"],
+    "pruning": ["magnitude", "none"],
+    "finetuning": ["finetune", "retrain"],
+    "generation": ["ddim", "dpm_solver"],
+    "extractor": ["inception_v3", "reference_classifier"],
+    "property": ["diversity", "fid", "inception_score"],
+    "design": ["exhaustive", "leave_one_out", "shapley_kernel"],
+    "estimator": ["exact", "kernel_shap", "leave_one_out"],
+    "executor": ["processes", "serial"],
+    "runtime": ["auto"],
+    "experiment": ["digits_exact", "digits_retrain"],
+}
+"""What configs/ holds: a new option belongs here too."""
+
+EVERY_OPTION = [(group, option) for group, options in OPTIONS.items() for option in options]
+EXPERIMENTS = OPTIONS["experiment"]
+
+
+def assignment(group: str, option: str) -> str:
+    if group == "property":
+        return f"property=[{option}]"
+    return f"+experiment={option}" if group == "experiment" else f"{group}={option}"
+
+
+def path_of(group: str, option: str) -> Path:
+    return config.CONFIG_DIR / group / f"{option}.yaml"
+
+
+def opening_comment(text: str) -> list[str]:
+    """Return the comment lines that a file starts with, without their hash."""
+    lines = []
+    for line in text.splitlines():
+        if not line.startswith("#"):
+            break
+        lines.append(line.removeprefix("#").strip())
+    return lines
+
+
+def command_in(comment: list[str]) -> list[str]:
+    """Return the overrides of the `credit` command in a comment."""
+    commands = [line for line in comment if re.match(r"credit( |$)", line)]
+    assert commands, f"no `credit ...` command in {comment}"
+    return shlex.split(commands[0])[1:]
+
+
+def leaves(node: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    if isinstance(node, Mapping):
+        for key, value in node.items():
+            yield from leaves(value, f"{path}.{key}" if path else str(key))
+    else:
+        yield path, node
+
+
+def targets(node: Any) -> Iterator[str]:
+    return (value for path, value in leaves(node) if path.split(".")[-1] == "_target_")
+
+
+def repeated(experiment: Mapping[str, Any], without: Mapping[str, Any]) -> list[str]:
+    """Return the settings of an experiment that hold what the config has without it."""
+    before = dict(leaves(without))
+    missing = object()
+    return [path for path, value in leaves(experiment) if before.get(path, missing) == value]
+
+
+def overridden_groups(experiment: Mapping[str, Any]) -> list[str]:
+    """Return an experiment's defaults list as overrides of the command line."""
+    overrides = []
+    for entry in experiment.get("defaults", []):
+        for key, option in entry.items() if isinstance(entry, Mapping) else []:
+            group = key.removeprefix("override ").lstrip("/")
+            listed = f"[{','.join(option)}]" if isinstance(option, list) else option
+            overrides.append(f"{group}={listed}")
+    return overrides
+
+
+def defaulted_arguments(target: Any) -> list[str]:
+    parameters = inspect.signature(target).parameters.values()
+    return [p.name for p in parameters if p.default is not p.empty]
+
+
+# ------------------------------------------------------------------------------ the files
+
+
+def test_no_file_is_forgotten():
+    found = {path.relative_to(config.CONFIG_DIR) for path in config.CONFIG_DIR.rglob("*.yaml")}
+    expected = {Path(group, f"{option}.yaml") for group, option in EVERY_OPTION}
+    assert found == expected | {Path("config.yaml")}
+
+
+def test_groups_are_those_of_the_schema():
+    assert set(config.GROUPS) == set(OPTIONS) - {"runtime", "experiment"}
+    assert set(config.GROUPS) < set(Schema.__dataclass_fields__)
+
+
+@pytest.mark.parametrize(("group", "option"), EVERY_OPTION)
+def test_a_file_opens_with_its_purpose_and_a_command_that_selects_it(group, option, compose):
+    comment = opening_comment(path_of(group, option).read_text())
+    if group == "experiment":
+        assert comment.pop(0) == "@package _global_"
+    assert len(comment[0]) > 20, "no purpose"
+    assert not comment[0].startswith("credit"), "the purpose comes first"
+    command = command_in(comment)
+    composed = OmegaConf.to_container(compose(*command))
+    selected = OmegaConf.to_container(compose(assignment(group, option)))
+    if group == "experiment":
+        assert composed == selected
+    elif group == "property":
+        assert list(composed["property"]) == [option]
+    elif group != "runtime":  # its command may change the values
+        assert composed[group]["_target_"] == selected[group]["_target_"]
+
+
+@pytest.mark.parametrize(("group", "option"), EVERY_OPTION)
+def test_every_option_is_composed_resolved_and_built(group, option, resolved):
+    plain = resolved(assignment(group, option))
+    built = config.build(plain)
+    assert set(built) == set(config.GROUPS)
+    if group == "property":
+        assert list(built["property"]) == [option]
+
+
+def test_the_command_of_the_main_file_is_the_default_study(resolved):
+    comment = opening_comment((config.CONFIG_DIR / "config.yaml").read_text())
+    assert resolved(*command_in(comment)) == resolved()
+    assert resolved()["name"] == "digits_ddpm"
+
+
+# ------------------------------------------------------------------------------ nothing twice
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_holds_only_differences(experiment, compose):
+    own = OmegaConf.to_container(OmegaConf.load(path_of("experiment", experiment)))
+    groups = overridden_groups(own)
+    without = OmegaConf.to_container(compose(*groups))
+    assert repeated({k: v for k, v in own.items() if k != "defaults"}, without) == []
+    for group in groups:
+        others = [other for other in groups if other != group]
+        assert OmegaConf.to_container(compose(*others)) != without, f"{group} changes nothing"
+
+
+@pytest.mark.parametrize("experiment", EXPERIMENTS)
+def test_an_experiment_bears_its_own_name(experiment, compose):
+    assert compose(f"+experiment={experiment}").name == experiment
+
+
+def test_constructors_have_no_second_default(resolved):
+    named = {
+        target
+        for group, option in EVERY_OPTION
+        for target in targets(resolved(assignment(group, option)))
+    }
+    assert len(named) > 20
+    found = {target: defaulted_arguments(get_class(target)) for target in named}
+    assert {target: names for target, names in found.items() if names} == {}
+
+
+# ------------------------------------------------------------------------------ the checks can fail
+
+
+def test_checks_can_fail():
+    assert repeated({"a": {"b": 1, "c": 2}}, {"a": {"b": 1, "c": 3}}) == ["a.b"]
+    assert repeated({"a": {"b": None}}, {"a": {}}) == []
+    assert defaulted_arguments(lambda steps, seed=0: None) == ["seed"]
+    assert opening_comment("# one\n#   two\nkey: 1 # three\n") == ["one", "two"]
+    with pytest.raises(AssertionError, match="no `credit"):
+        command_in(["Purpose only.", "credits"])

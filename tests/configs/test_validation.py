@@ -1,0 +1,161 @@
+"""What is said against a config before anything is built."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from crediting import config
+from crediting.errors import ConfigError
+from crediting.validation import did_you_mean, option_problems, settings_problems
+
+
+class Part:
+    """Stands for a class of a user."""
+
+    def __init__(self, steps: int, rate: float, kind: str) -> None:
+        self.given = (steps, rate, kind)
+
+
+class Whole:
+    def __init__(self, part: Part, **anything: int) -> None: ...
+
+
+class Hinted:
+    def __init__(
+        self,
+        number: float = 0.0,
+        whole: int | None = None,
+        word: str = "",
+        flag: bool = False,
+        choice: Literal["a", "b"] = "a",
+        many: Sequence[int] = (),
+        table: Mapping[str, Any] | None = None,
+        folder: Path = Path(),
+        anything: Any = None,
+    ) -> None: ...
+
+
+class HintedForCheckersOnly:
+    def __init__(self, tensor: "torch.Tensor") -> None: ...  # noqa: F821
+
+
+HERE = __name__
+PART = {"_target_": f"{HERE}.Part", "steps": 3, "rate": 0.1, "kind": "x"}
+
+
+def problems(node: Any, group: str = "model") -> list[str]:
+    return list(option_problems(group, node))
+
+
+def test_nothing_is_said_against_what_fits():
+    assert problems(PART) == []
+    assert problems({"_target_": f"{HERE}.Whole", "part": PART, "more": 1}) == []
+    assert problems({"_target_": f"{HERE}.HintedForCheckersOnly", "tensor": 1}) == []
+    assert problems({"one": PART, "two": PART}, "property") == []
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"step": 3}, "model.step: Part has no such setting; did you mean steps?"),
+        ({"zzz": 3}, "model.zzz: Part has no such setting; known: steps, rate, kind"),
+        ({"steps": "3"}, "model.steps: expected int, got '3'"),
+        ({"steps": True}, "model.steps: expected int, got True"),
+        ({"rate": "fast"}, "model.rate: expected float, got 'fast'"),
+        ({"_target_": f"{HERE}.Prt"}, f"model._target_: cannot import '{HERE}.Prt': {HERE} has"),
+        ({"_target_": "no_such.Part"}, "model._target_: cannot import 'no_such.Part': No module"),
+        ({"_target_": "Part"}, "model._target_: cannot import 'Part': expected package.module"),
+        ({"_target_": f"{HERE}.PART"}, "model._target_: expected a class, got {"),
+        ({"_target_": None}, "model._target_: cannot import None"),
+    ],
+)
+def test_a_problem_names_the_key(change, message):
+    assert [text for text in problems(PART | change) if text.startswith(message)], problems(
+        PART | change
+    )
+
+
+def test_nested_objects_are_checked_too():
+    node = {"_target_": f"{HERE}.Whole", "part": PART | {"steps": 0.5}}
+    assert problems(node) == ["model.part.steps: expected int, got 0.5"]
+    assert problems(node | {"part": 3}) == ["model.part: expected Part, got 3"]
+
+
+def test_missing_arguments_are_named():
+    assert problems({"_target_": f"{HERE}.Part", "steps": 3, "kind": "x"}) == [
+        "model.rate: missing; Part needs it"
+    ]
+
+
+@pytest.mark.parametrize("node", [{}, {"steps": 3}, 3, None])
+def test_an_option_must_name_a_class(node):
+    assert len(problems(node)) == 1
+    assert problems(node)[0].startswith("model: expected")
+    assert problems({"mine": node}, "property")[0].startswith("property.mine: expected")
+
+
+def test_there_must_be_a_property():
+    assert problems({}, "property") == [
+        "property: expected at least one, for instance property=[inception_score]"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("key", "fitting", "unfitting"),
+    [
+        ("number", [1, 0.5], [True, "1", None]),
+        ("whole", [1, None], [1.5, "1"]),
+        ("word", ["x"], [1, None]),
+        ("flag", [True], [1, "true"]),
+        ("choice", ["a"], ["c"]),
+        ("many", [[1], []], ["12", 3]),
+        ("table", [{"a": 1}, None], [[1], 3]),
+        ("folder", ["/tmp"], [3, None]),
+        ("anything", [3, None, "x", [1]], []),
+    ],
+)
+def test_values_are_checked_against_hints(key, fitting, unfitting):
+    def fits(value: Any) -> bool:
+        return not problems({"_target_": f"{HERE}.Hinted", key: value})
+
+    assert all(map(fits, fitting))
+    assert not any(map(fits, unfitting))
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (["seed=-1"], "seed: expected 0 or more, got -1"),
+        (["replicates=0"], "replicates: expected 1 or more, got 0"),
+        (["runtime.threads=0"], "runtime.threads: expected 1 or more, got 0"),
+        (["name=a/b"], "name: expected a plain folder name, got 'a/b'"),
+        (["name=.."], "name: expected a plain folder name, got '..'"),
+    ],
+)
+def test_settings_out_of_range_are_named(overrides, message, resolved):
+    assert list(settings_problems(resolved(*overrides))) == [message]
+    assert list(settings_problems(resolved())) == []
+
+
+def test_all_problems_are_reported_together(resolved):
+    plain = resolved("+dataset.trian=3", "generation.steps=few", "model.training.batch_size=b")
+    with pytest.raises(ConfigError) as caught:
+        config.build(plain)
+    for key in ("dataset.trian", "generation.steps", "model.training.batch_size"):
+        assert f"\n  - {key}: " in str(caught.value)
+
+
+def test_what_a_constructor_refuses_is_said_with_its_full_key(resolved):
+    plain = resolved("finetuning.recipe.learning_rate=-1", "pruning.ratio=2")
+    with pytest.raises(ConfigError) as caught:
+        config.build(plain)
+    assert "\n  - finetuning.recipe.learning_rate: expected a positive number" in str(caught.value)
+    assert "\n  - pruning.ratio: " in str(caught.value)
+
+
+def test_advice_on_misspelt_words():
+    assert did_you_mean("sede", ["name", "seed"]) == "did you mean seed?"
+    assert did_you_mean("zzz", ["name", "seed"]) == "known: name, seed"
+    assert did_you_mean("zzz", []) == "there are none"

@@ -1,0 +1,153 @@
+import numpy as np
+import pytest
+import torch
+from torch.nn import functional as F
+
+from crediting.datasets import Digits
+from crediting.errors import ConfigError, DataError
+from crediting.extractors import ReferenceClassifier
+from crediting.models.checkpoint import save_weights
+
+SETTINGS = {
+    "channels": 32,
+    "embedding": 64,
+    "steps": 600,
+    "batch_size": 64,
+    "learning_rate": 4e-3,
+    "shift": 1.0,
+    "rotate": 10,
+    "scale": 0.15,
+    "seed": 0,
+}
+DIGITS = Digits(1297)
+
+
+def classifier(**settings):
+    return ReferenceClassifier(**{**SETTINGS, **settings})
+
+
+def quick(**settings):
+    return classifier(**{"channels": 4, "embedding": 8, "steps": 10, **settings})
+
+
+def fit(extractor):
+    return extractor.fit(DIGITS.reference_images(), DIGITS.reference_labels())
+
+
+def equal(one, other):
+    pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
+    return all(torch.equal(a, b) for a, b in pairs)
+
+
+def accuracy(extractor, network, images, labels):
+    predicted = extractor.features(network, images).logits.argmax(dim=1)
+    return (predicted.numpy() == labels).mean()
+
+
+@pytest.mark.slow
+def test_digits_of_other_writers_are_recognised():
+    extractor = classifier()
+    network = fit(extractor)
+    labels = np.array([int(name[-1]) for name in DIGITS.columns()["label"]])
+    reference = DIGITS.reference_images(), DIGITS.reference_labels()
+    assert accuracy(extractor, network, *reference) > 0.98
+    assert accuracy(extractor, network, DIGITS.training_images(), labels) > 0.915
+
+
+def test_fitting_is_a_function_of_the_seed():
+    before = torch.random.get_rng_state()
+    one, again, other = fit(quick()), fit(quick()), fit(quick(seed=1))
+    assert equal(one, again)
+    assert not equal(one, other)
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_stored_network_says_the_same(tmp_path, channels):
+    extractor = quick()
+    images = DIGITS.reference_images().expand(-1, channels, -1, -1)
+    network = extractor.fit(images, DIGITS.reference_labels())
+    save_weights(tmp_path / "network.safetensors", network.state_dict())
+    loaded = extractor.load(tmp_path)
+    assert equal(network, loaded)
+    assert not loaded.training
+    for ours, theirs in zip(
+        extractor.features(network, images), extractor.features(loaded, images), strict=True
+    ):
+        assert torch.equal(ours, theirs)
+
+
+def test_features_are_the_last_hidden_layer_and_the_logits():
+    extractor = quick(batch_size=64)
+    network = fit(extractor)
+    images = DIGITS.training_images()[:100]
+    features = extractor.features(network, images)
+    assert features.embeddings.shape == (100, 8)
+    assert features.logits.shape == (100, 10)
+    assert features.embeddings.dtype == features.logits.dtype == torch.float64
+    logits = F.linear(
+        features.embeddings.float(), network.classes.weight, network.classes.bias
+    ).detach()
+    torch.testing.assert_close(logits, features.logits.float())
+    batched = quick(batch_size=7).features(network, images)
+    torch.testing.assert_close(batched.logits, features.logits, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [(4, 4), (9, 13), (32, 32)])
+def test_images_of_any_size_fit(size):
+    extractor = quick(steps=2)
+    images = torch.arange(6 * 3 * size[0] * size[1]).view(6, 3, *size).to(torch.uint8)
+    network = extractor.fit(images, np.arange(6) % 2)
+    assert extractor.features(network, images).logits.shape == (6, 2)
+
+
+def jittered(images, **settings):
+    from crediting.randomness import Stream
+
+    settings = {"shift": 0.0, "rotate": 0.0, "scale": 0.0, **settings}
+    ids = torch.arange(len(images))
+    return quick(**settings)._jittered(images, Stream("jitter"), ids)
+
+
+def test_without_jitter_images_stay():
+    images = torch.rand(5, 2, 8, 6, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(jittered(images), images)
+
+
+def test_images_are_shifted_by_up_to_so_many_pixels():
+    ramp = torch.arange(12.0).expand(200, 1, 12, 12)  # a pixel's value is its column
+    moved = (jittered(ramp, shift=2.0) - ramp)[..., 3:-3]
+    torch.testing.assert_close(moved, moved[..., :1].expand_as(moved))  # moved, not bent
+    amounts = moved[:, 0, 0, 0]
+    assert 1.8 < amounts.max() <= 2
+    assert -2 <= amounts.min() < -1.8
+
+
+def test_images_are_rotated_about_their_centre():
+    ramp = torch.arange(-5.5, 6).expand(200, 1, 12, 12)
+    turned = jittered(ramp, rotate=10.0)[..., 4:-4, 4:-4]
+    down = turned[:, 0, 1, 0] - turned[:, 0, 0, 0]
+    across = turned[:, 0, 0, 1] - turned[:, 0, 0, 0]
+    torch.testing.assert_close(down**2 + across**2, torch.ones(200))
+    degrees = torch.atan2(down, across).rad2deg()
+    assert 9 < degrees.abs().max() <= 10
+    torch.testing.assert_close(turned.mean(dim=(1, 2, 3)), torch.zeros(200), atol=1e-5, rtol=0)
+
+
+def test_images_are_scaled_about_their_centre():
+    ramp = torch.arange(-5.5, 6).expand(200, 1, 12, 12)
+    scaled = jittered(ramp, scale=0.15)[..., 3:-3, 3:-3]
+    steps = scaled[:, 0, 0, 1] - scaled[:, 0, 0, 0]
+    assert 1.13 < steps.max() <= 1.15 + 1e-5
+    assert 0.85 - 1e-5 <= steps.min() < 0.87
+
+
+def test_labels_are_needed():
+    with pytest.raises(DataError, match="Choose extractor=inception_v3"):
+        quick().fit(DIGITS.reference_images(), None)
+
+
+@pytest.mark.parametrize("key", ["channels", "embedding", "steps", "batch_size"])
+def test_numbers_below_one_are_refused_by_name(key):
+    with pytest.raises(ConfigError, match=rf"extractor\.{key}: expected 1 or more, got 0"):
+        classifier(**{key: 0})

@@ -1,0 +1,188 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, UNet2DModel
+from scipy import stats
+from torch import nn
+
+from crediting.errors import ConfigError, EvaluationError
+from crediting.generation import Ddim, DpmSolver
+from crediting.randomness import Stream
+
+SHAPE = (1, 4, 4)
+MEAN, DEVIATION = 0.2, 0.25
+SAMPLERS = [Ddim, DpmSolver]
+
+
+class Pixels:
+    """What a sampler needs of a model: pixels in [-1, 1] and a forward process."""
+
+    def __init__(self, **noise):
+        self.noise = noise
+
+    def latent_shape(self):
+        return SHAPE
+
+    def decode(self, latents):
+        return ((latents.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+    def noise_scheduler(self):
+        return DDPMScheduler(**self.noise)
+
+
+class Gaussian(nn.Module):
+    """The best denoiser of pixels that are independent N(MEAN, DEVIATION^2)."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.alpha_bar = model.noise_scheduler().alphas_cumprod
+        self.velocity = model.noise_scheduler().config.prediction_type == "v_prediction"
+        self.anything = nn.Parameter(torch.zeros(1))
+
+    def forward(self, sample, timestep):
+        a = self.alpha_bar[timestep]
+        centred = sample - a.sqrt() * MEAN
+        noise = (1 - a).sqrt() * centred / (a * DEVIATION**2 + 1 - a)
+        if self.velocity:
+            clean = (sample - (1 - a).sqrt() * noise) / a.sqrt()
+            return SimpleNamespace(sample=a.sqrt() * noise - (1 - a).sqrt() * clean)
+        return SimpleNamespace(sample=noise)
+
+
+def unet():
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        return UNet2DModel(
+            sample_size=4,
+            in_channels=1,
+            out_channels=1,
+            block_out_channels=(8, 8),
+            layers_per_block=1,
+            down_block_types=("DownBlock2D", "DownBlock2D"),
+            up_block_types=("UpBlock2D", "UpBlock2D"),
+            add_attention=False,
+            norm_num_groups=4,
+        )
+
+
+def initial_noise(seed, n):
+    return Stream("generation", seed).normal(torch.arange(n), SHAPE)
+
+
+def pixels(images):
+    return images.double() / 127.5 - 1
+
+
+@pytest.mark.parametrize("noise", [{}, {"clip_sample": False}, {"beta_schedule": "scaled_linear"}])
+def test_ddim_is_the_ddim_pipeline_of_diffusers(noise, monkeypatch):
+    model, denoiser = Pixels(**noise), unet()
+    ours = Ddim(images=5, steps=10, batch_size=5).generate(denoiser, model, seed=3)
+    monkeypatch.setattr(
+        "diffusers.pipelines.ddim.pipeline_ddim.randn_tensor",
+        lambda shape, **_: initial_noise(3, 5).view(shape),
+    )
+    pipeline = DDIMPipeline(denoiser, DDIMScheduler(**noise))
+    pipeline.set_progress_bar_config(disable=True)
+    theirs = pipeline(batch_size=5, num_inference_steps=10, output_type="np").images
+    difference = ours[:, 0].numpy().astype(float) - theirs[..., 0] * 255
+    assert np.abs(difference).max() < 0.51
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+@pytest.mark.parametrize(("sampler", "steps"), [(Ddim, 1000), (DpmSolver, 38)])
+def test_images_of_a_gaussian_are_where_its_flow_leads(sampler, steps, prediction_type):
+    """Along the flow the distance to the mean, in deviations, stays what it is."""
+    model = Pixels(clip_sample=False, prediction_type=prediction_type)
+    images = sampler(images=500, steps=steps, batch_size=500).generate(Gaussian(model), model, 1)
+    last = model.noise_scheduler().alphas_cumprod[-1]
+    deviation = (last * DEVIATION**2 + 1 - last).sqrt()
+    standard = (initial_noise(1, 500) - last.sqrt() * MEAN) / deviation
+    error = pixels(images) - (MEAN + DEVIATION * standard).clamp(-1, 1)
+    assert error.abs().max() < 3 / 255
+    values = pixels(images).flatten().numpy()
+    assert values.mean() == pytest.approx(MEAN, abs=3 * DEVIATION / np.sqrt(values.size))
+    assert values.std() == pytest.approx(DEVIATION, rel=0.03)
+    jittered = values + np.random.default_rng(0).uniform(-1, 1, values.size) / 255
+    assert stats.kstest(jittered, "norm", (MEAN, DEVIATION)).pvalue > 1e-3
+
+
+def test_the_samplers_agree_when_they_take_many_steps():
+    model = Pixels(clip_sample=False)
+    one = Ddim(64, 1000, 64).generate(Gaussian(model), model, 5)
+    other = DpmSolver(64, 38, 64).generate(Gaussian(model), model, 5)
+    assert (one.int() - other.int()).abs().max() <= 2
+
+
+def test_dpm_solver_follows_the_models_own_betas():
+    betas = (np.linspace(0.05, 0.1, 50) ** 2).tolist()
+    scheduler = DDPMScheduler(num_train_timesteps=50, trained_betas=betas)
+    config = DpmSolver(1, 5, 1)._make_scheduler(scheduler).config
+    assert config.trained_betas == betas
+    assert config.num_train_timesteps == 50
+    assert config.timestep_spacing == "linspace"
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_the_batch_size_changes_no_image(sampler):
+    model, denoiser = Pixels(), unet()
+    at_once = sampler(7, 6, 7).generate(denoiser, model, 0)
+    assert at_once.shape == (7, *SHAPE)
+    assert at_once.dtype == torch.uint8
+    for batch_size in (1, 3, 100):
+        images = sampler(7, 6, batch_size).generate(denoiser, model, 0)
+        assert (images.int() - at_once.int()).abs().max() <= 1
+    fewer = sampler(3, 6, 7).generate(denoiser, model, 0)
+    assert (fewer.int() - at_once[:3].int()).abs().max() <= 1
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_images_are_a_function_of_the_seed(sampler):
+    model, denoiser = Pixels(), unet()
+    before = torch.random.get_rng_state()
+    images = [sampler(4, 5, 4).generate(denoiser, model, seed) for seed in (1, 2, 1)]
+    assert torch.equal(images[0], images[2])
+    assert not torch.equal(images[0], images[1])
+    assert torch.equal(torch.random.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_images_are_drawn_without_dropout_and_gradients(sampler):
+    denoiser = unet()
+    denoiser.mid_block.resnets[0].dropout = nn.Dropout(0.9)
+    denoiser.train()
+    images = [sampler(2, 3, 2).generate(denoiser, Pixels(), 0) for _ in range(2)]
+    assert torch.equal(*images)
+    assert not images[0].requires_grad
+    assert all(p.grad is None for p in denoiser.parameters())
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_denoiser_that_diverged_is_no_black_image(sampler):
+    model = Pixels()
+    denoiser = Gaussian(model)
+    denoiser.alpha_bar = denoiser.alpha_bar * float("nan")
+    with pytest.raises(EvaluationError, match="NaN or infinity"):
+        sampler(2, 3, 2).generate(denoiser, model, 0)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("key", ["images", "steps", "batch_size"])
+def test_numbers_below_one_are_refused_by_name(sampler, key):
+    with pytest.raises(ConfigError, match=rf"generation\.{key}: expected 1 or more, got 0"):
+        sampler(**{"images": 4, "steps": 4, "batch_size": 4, key: 0})
+
+
+@pytest.mark.parametrize(("sampler", "steps"), [(Ddim, 21), (DpmSolver, 20), (DpmSolver, 21)])
+def test_more_steps_than_timesteps_are_refused(sampler, steps):
+    with pytest.raises(ConfigError, match=rf"generation\.steps: {steps} .* the 20 timesteps"):
+        sampler(1, steps, 1).generate(unet(), Pixels(num_train_timesteps=20), 0)
+
+
+@pytest.mark.parametrize(
+    ("sampler", "steps"),
+    [(Ddim, 1), (Ddim, 13), (Ddim, 20), (DpmSolver, 1), (DpmSolver, 3), (DpmSolver, 6)],
+)
+def test_any_smaller_number_of_steps_works(sampler, steps):
+    sampler(1, steps, 1).generate(unet(), Pixels(num_train_timesteps=20), 0)

@@ -1,0 +1,82 @@
+"""Run a miniature study in a child that is killed at random moments, again and again.
+
+    python kill_at_random.py OUTPUTS SEED KILLS
+
+The libraries are imported once and the study is forked, so that a kill may fall into any stage.
+After each kill every value that the ledger held before must still be there, unchanged. Prints one
+line per kill and exits with an assertion error if anything recorded was lost.
+"""
+
+import os
+import random
+import signal
+import sqlite3
+import sys
+import time
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+import torch
+from conftest import make_study
+
+from crediting.pipeline import stages
+
+OVERRIDES = (
+    "design.budget=24",
+    "partition.contributors=5",
+    "finetuning.recipe.steps=12",
+    "model.training.steps=60",
+    "pruning.recovery.steps=20",
+    "runtime.checkpoint_seconds=0.2",
+)
+
+
+def main(outputs: Path, seed: int, kills: int) -> None:
+    torch.set_num_threads(1)
+    moments = random.Random(seed)
+    duration = 4.0
+    recorded: dict = {}
+    for kill in range(kills):
+        moment = moments.uniform(0.05, duration)
+        finished = run_and_kill(outputs, moment)
+        now = read_ledgers(outputs)
+        assert recorded.items() <= now.items(), "a recorded evaluation was lost or altered"
+        print(f"kill {kill}: {moment:.2f} s, {len(now)} values, finished={finished}", flush=True)
+        recorded = now
+    assert run_and_kill(outputs, 300), "the last run, left alone, did not finish"
+
+
+def run_and_kill(outputs: Path, seconds: float) -> bool:
+    """Return whether the study came to its end before it was killed."""
+    child = os.fork()
+    if child == 0:
+        stages.run(make_study(outputs, *OVERRIDES), "all")
+        os._exit(0)
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        finished, status = os.waitpid(child, os.WNOHANG)
+        if finished:
+            assert status == 0, f"the study failed with status {status}"
+            return True
+        time.sleep(0.005)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    return False
+
+
+def read_ledgers(outputs: Path) -> dict:
+    """Return every recorded value by its key."""
+    values = {}
+    for path in outputs.glob("store/game-*/ledger.sqlite"):
+        connection = sqlite3.connect(path)
+        for *key, value in connection.execute(
+            "SELECT game, coalition, replicate, property, value FROM evaluations"
+        ):
+            values[tuple(key)] = value
+        connection.close()
+    return values
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]), int(sys.argv[2]), int(sys.argv[3]))

@@ -1,0 +1,40 @@
+"""A file that cannot grow (as on a full disk) ends in one message; what was recorded stays."""
+
+import resource
+import subprocess
+import sys
+
+import pytest
+
+pytestmark = pytest.mark.slow
+
+
+def credit(arguments, bytes_per_file, **options):
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_per_file, bytes_per_file))
+
+    return subprocess.run(
+        [sys.executable, "-m", "crediting", *arguments],
+        preexec_fn=limit if bytes_per_file else None,
+        capture_output=True,
+        text=True,
+        timeout=300,
+        **options,
+    )
+
+
+def test_a_disk_that_fills_up_loses_nothing(tmp_path, miniature):
+    arguments = [*miniature, "property=[diversity]", f"paths.outputs={tmp_path}"]
+    for stage, bytes_per_file in (("train", 100_000), ("evaluate", 20_000)):
+        full = credit([*arguments, f"stage={stage}"], bytes_per_file)
+        assert full.returncode == 2, full.stderr
+        assert "Traceback" not in full.stderr
+        assert full.stderr.count("credit: ") == 1
+        assert "run the same command again" in full.stderr
+        if stage == "train":
+            for needed in ("train", "prune", "extract"):
+                done = credit([*arguments, f"stage={needed}"], None)
+                assert done.returncode == 0, done.stderr
+    finished = credit(arguments, None)
+    assert finished.returncode == 0, finished.stderr
+    assert finished.stderr.count("reused") == 4

@@ -1,0 +1,86 @@
+"""Killed with -9 at any moment and started again, a study ends in the same tables."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+pytestmark = pytest.mark.slow
+HERE = Path(__file__).parent
+
+
+def tables(outputs):
+    return {path.name: path.read_bytes() for path in outputs.glob("studies/*/shapley_*")}
+
+
+def kill_at_random(outputs, seed, kills):
+    return subprocess.run(
+        [sys.executable, HERE / "kill_at_random.py", outputs, str(seed), str(kills)],
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=500,
+    )
+
+
+def test_ten_kills_at_random_moments_change_no_table(tmp_path):
+    undisturbed = kill_at_random(tmp_path / "undisturbed", seed=0, kills=0)
+    assert undisturbed.returncode == 0, undisturbed.stderr
+    killed = kill_at_random(tmp_path / "killed", seed=11, kills=10)
+    assert killed.returncode == 0, killed.stdout + killed.stderr
+    assert killed.stdout.count("finished=False") >= 5, killed.stdout
+    assert tables(tmp_path / "killed") == tables(tmp_path / "undisturbed") != {}
+
+
+def count_recorded(outputs):
+    sys.path.insert(0, str(HERE))
+    from kill_at_random import read_ledgers
+
+    return len(read_ledgers(outputs))
+
+
+def test_the_command_is_killed_while_two_workers_evaluate(tmp_path, miniature):
+    """One and two workers, and a kill in between, give equal tables; no worker is left behind."""
+
+    def command(outputs, workers):
+        words = [w for w in miniature if not w.startswith("executor")]
+        words += ["design.budget=24", "executor=processes", f"executor.workers={workers}"]
+        return subprocess.Popen(
+            [sys.executable, "-m", "crediting", *words, f"paths.outputs={outputs}"],
+            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            start_new_session=True,
+        )
+
+    alone = command(tmp_path / "alone", workers=1)
+    killed = command(tmp_path / "killed", workers=2)
+    deadline = time.monotonic() + 200
+    while count_recorded(tmp_path / "killed") == 0 and time.monotonic() < deadline:
+        time.sleep(0.02)
+    os.kill(killed.pid, signal.SIGKILL)
+    killed.wait()
+    wait_until_the_session_is_empty(killed.pid)
+    recorded = count_recorded(tmp_path / "killed")
+    again = command(tmp_path / "killed", workers=2)
+    told = again.communicate(timeout=300)[0]
+    assert again.returncode == 0, told
+    assert recorded == 0 or f" {recorded // 3} reused" in told
+    assert alone.wait(timeout=300) == 0, alone.stdout.read()
+    assert tables(tmp_path / "killed") == tables(tmp_path / "alone") != {}
+
+
+def wait_until_the_session_is_empty(session):
+    deadline = time.monotonic() + 20
+    while time.monotonic() < deadline:
+        try:
+            os.killpg(session, 0)
+        except ProcessLookupError:
+            return
+        time.sleep(0.1)
+    pytest.fail("workers outlived the killed command")

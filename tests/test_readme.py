@@ -1,0 +1,149 @@
+"""Every command that the README shows is run, at miniature size."""
+
+import os
+import re
+import runpy
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from crediting import cli
+
+ROOT = Path(__file__).parent.parent
+README = (ROOT / "README.md").read_text()
+BLOCKS = re.findall(r"```bash\n(.*?)```", README, flags=re.DOTALL)
+LINES = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines()]
+COMMANDS = [shlex.split(line) for line in LINES if line]
+IN_TEXT = [shlex.split(c) for c in re.findall(r"`((?:credit|make|python) [^`]+)`", README)]
+ALL = [list(words) for words in dict.fromkeys(map(tuple, [*COMMANDS, *IN_TEXT]))]
+CREDIT = [words[1:] for words in ALL if words[0] == "credit"]
+
+
+def test_every_command_is_of_a_kind_that_is_run_here():
+    assert {words[0] for words in ALL} == {"credit", "make", "python"}
+    assert len(CREDIT) >= 12
+    assert "credit " not in " ".join(
+        re.findall(r"```(?!bash|console)\w*\n.*?```", README, re.DOTALL)
+    )
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    return tmp_path_factory.mktemp("readme") / "outputs"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("arguments", CREDIT, ids=" ".join)
+def test_credit_commands(arguments, outputs, miniature, monkeypatch, capsys):
+    """In this process, so that the libraries are imported once; results are shared."""
+    shrunk = [word for word in miniature if fits(word, arguments)]
+    if arguments[:1] != ["--help"]:
+        shrunk.append(f"paths.outputs={outputs}")
+    monkeypatch.setattr(sys, "argv", ["credit", *arguments, *shrunk])
+    code = exit_code(cli.main)
+    told = capsys.readouterr()
+    if "runtime.device=cuda" in arguments and not torch.cuda.is_available():
+        assert code == 2
+        assert "there is no cuda here" in told.err
+    else:
+        assert code == 0, told.err
+        assert told.out
+
+
+def exit_code(command):
+    try:
+        command()
+    except SystemExit as stop:
+        return stop.code or 0
+    return 0
+
+
+@pytest.mark.slow
+def test_own_images_as_the_readme_shows_them(tmp_path, miniature):
+    (module,) = re.findall(r"```python\n(# my_images.py.*?)```", README, re.DOTALL)
+    (option,) = re.findall(r"```yaml\n(# mine/dataset/my_images.yaml.*?)```", README, re.DOTALL)
+    (command,) = re.findall(r"```console\nPYTHONPATH=. credit (.*?)```", README, re.DOTALL)
+    (tmp_path / "my_images.py").write_text(module)
+    (tmp_path / "mine" / "dataset").mkdir(parents=True)
+    (tmp_path / "mine" / "dataset" / "my_images.yaml").write_text(option)
+    random = np.random.default_rng(0)
+    for part, owners in (("train", ["ada", "bo", "cy"]), ("reference", ["cats", "dogs"])):
+        for owner in owners:
+            folder = tmp_path / "photos" / part / owner
+            folder.mkdir(parents=True)
+            for i in range(4):
+                pixels = random.integers(0, 255, (16, 16, 3), dtype=np.uint8)
+                Image.fromarray(pixels).save(folder / f"{i}.png")
+    shrunk = [word for word in miniature if not word.startswith(("partition", "design"))]
+    done = subprocess.run(
+        [sys.executable, "-m", "crediting", *shlex.split(command), *shrunk],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": "."},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    table = (tmp_path / "outputs/studies/my_images/shapley_fid.csv").read_text()
+    assert {line.split(",")[0] for line in table.splitlines()[1:]} == {"ada", "bo", "cy"}
+
+
+def fits(override, arguments):
+    """Return whether a shrinking override goes with a command's own choices."""
+    key, _, _ = override.partition("=")
+    chosen = [word.lstrip("+").partition("=")[0] for word in arguments]
+    if key in chosen or arguments == ["--help"] or key == "design.budget":
+        return False
+    if "pruning=none" in arguments and key.startswith("pruning."):
+        return False
+    if "runtime.device=cuda" in arguments and key.startswith("runtime"):
+        return False
+    if "executor.workers=1" in arguments and key == "executor":
+        return False
+    return not ("+experiment=digits_exact" in arguments and key.startswith("partition"))
+
+
+@pytest.mark.parametrize("words", [w for w in ALL if w[0] == "make"], ids=" ".join)
+def test_make_targets_exist(words):
+    done = subprocess.run(
+        [*words, "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout
+
+
+def test_make_demo_runs_the_default_study():
+    planned = subprocess.run(
+        ["make", "demo", "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=True
+    )
+    assert planned.stdout.splitlines()[-1].strip() == ".venv/bin/credit"
+
+
+@pytest.mark.slow
+def test_the_fidelity_benchmark(monkeypatch, tmp_path, capsys):
+    assert ["python", "benchmarks/fidelity.py"] in ALL
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["fidelity.py", "--coalitions", "3", "--quick"])
+    runpy.run_path(str(ROOT / "benchmarks" / "fidelity.py"), run_name="__main__")
+    assert capsys.readouterr().out.count("Spearman") == 3
+
+
+def test_tables_of_the_readme_name_every_option():
+    for group in (ROOT / "configs").iterdir():
+        if group.is_dir() and group.name != "experiment":
+            row = next(
+                line for line in README.splitlines() if line.startswith(f"| `{group.name}` |")
+            )
+            for option in group.glob("*.yaml"):
+                assert f"`{option.stem}`" in row, f"{group.name}={option.stem}"
+
+
+def test_files_that_the_readme_shows_are_there():
+    for target in re.findall(r"\]\(([^)#]+)\)", README):
+        assert (ROOT / target).exists(), target

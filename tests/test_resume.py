@@ -1,0 +1,273 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+from types import SimpleNamespace
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from crediting import training
+from crediting.errors import ArtifactError
+from crediting.randomness import Stream
+from crediting.resume import TrainingCheckpoint
+from crediting.training import Recipe, Trainer, make_accelerator, partial_checkpoint
+
+
+class Denoiser(nn.Module):
+    """Dropout, a buffer and a parameter that is frozen, beside what is trained."""
+
+    def __init__(self):
+        super().__init__()
+        self.first = nn.Conv2d(1, 8, 3, padding=1)
+        self.norm = nn.BatchNorm2d(8)
+        self.dropout = nn.Dropout(0.2)
+        self.last = nn.Conv2d(8, 1, 3, padding=1)
+        self.frozen = nn.Parameter(torch.ones(1), requires_grad=False)
+
+    def forward(self, sample, timestep):
+        hidden = torch.relu(self.norm(self.first(sample)))
+        return SimpleNamespace(sample=self.frozen * self.last(self.dropout(hidden)))
+
+
+def denoiser():
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        return Denoiser()
+
+
+def train(model, checkpoint=None, on_step=lambda step: None, steps=12, optimizer="adamw"):
+    recipe = Recipe(
+        steps=steps,
+        batch_size=4,
+        optimizer=optimizer,
+        learning_rate=1e-2,
+        weight_decay=0.01,
+        gradient_clip=1.0,
+        ema_decay=0.9999,
+        horizontal_flip=True,
+    )
+    latents = Stream("latents").normal(torch.arange(10), (1, 4, 4))
+    trainer = Trainer(latents, DDPMScheduler(), make_accelerator("cpu", "no"))
+    return trainer.train(model, recipe, torch.arange(10), Stream("run"), checkpoint, on_step)
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "checkpoint" / "training.safetensors"
+
+
+def saving(path, every_seconds=0.0, identity="mine"):
+    return TrainingCheckpoint(path, every_seconds, identity)
+
+
+class KilledError(Exception):
+    pass
+
+
+def kill_at(step):
+    def on_step(finished):
+        if finished == step:
+            raise KilledError
+
+    return on_step
+
+
+def interrupted(path, step, **options):
+    with pytest.raises(KilledError):
+        train(denoiser(), saving(path), kill_at(step), **options)
+
+
+def assert_equal(ours, theirs):
+    assert ours.keys() == theirs.keys()
+    assert all(torch.equal(ours[key], theirs[key]) for key in ours)
+
+
+# ------------------------------------------------------------------------- bit for bit again
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+@pytest.mark.parametrize("step", [1, 5, 11, 12])
+def test_a_killed_training_ends_as_if_undisturbed(path, tmp_path, step, optimizer):
+    undisturbed = denoiser()
+    other = tmp_path / "other.safetensors"
+    average = train(undisturbed, saving(other), optimizer=optimizer)
+    interrupted(path, step, optimizer=optimizer)
+    resumed = denoiser()
+    steps = []
+    assert_equal(train(resumed, saving(path), steps.append, optimizer=optimizer), average)
+    assert steps == list(range(step, 13))
+    assert_equal(resumed.state_dict(), undisturbed.state_dict())
+    if step < 12:  # what was saved last holds the optimizer, too
+        assert_equal(load_file(path), load_file(other))
+        assert any(key.endswith("exp_avg_sq") for key in load_file(path))
+
+
+def test_a_training_may_be_killed_often(path):
+    undisturbed = denoiser()
+    train(undisturbed)
+    for step in (2, 3, 9):
+        interrupted(path, step)
+    resumed = denoiser()
+    train(resumed, saving(path))
+    assert_equal(resumed.state_dict(), undisturbed.state_dict())
+
+
+def test_the_scale_of_the_loss_in_fp16_is_resumed(path, monkeypatch):
+    """The scale grows every second step, and gradients are clipped after it, so that it shows."""
+
+    def scaled(device, precision):
+        accelerator = make_accelerator("cpu", "no")
+        accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0, growth_interval=2)
+        scalers.append(accelerator.scaler)
+        return accelerator
+
+    scalers = []
+    monkeypatch.setattr(training, "make_accelerator", scaled)
+    undisturbed, resumed = denoiser(), denoiser()
+    train(undisturbed)
+    interrupted(path, 7)
+    train(resumed, saving(path))
+    assert scalers[-1].state_dict() == scalers[0].state_dict()
+    assert scalers[0].get_scale() == 2.0**7
+    assert_equal(resumed.state_dict(), undisturbed.state_dict())
+
+
+def test_precision_may_change_in_between(path, monkeypatch):
+    interrupted(path, 5)
+    scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
+    monkeypatch.setattr(training, "make_accelerator", lambda *_: scaled_accelerator(scaler))
+    train(denoiser(), saving(path))
+    assert scaler.get_scale() == 2.0
+    monkeypatch.undo()
+    train(denoiser(), saving(path))
+
+
+def scaled_accelerator(scaler):
+    accelerator = make_accelerator("cpu", "no")
+    accelerator.scaler = scaler
+    return accelerator
+
+
+SCRIPT = """
+import sys, time
+sys.path.insert(0, {folder!r})
+import torch
+torch.set_num_threads(1)
+from pathlib import Path
+from test_resume import denoiser, saving, train
+
+def on_step(step):
+    print(step, flush=True)
+    time.sleep(0.01)
+
+train(denoiser(), saving(Path({path!r})), on_step, steps=10_000)
+"""
+
+
+@pytest.mark.slow
+def test_a_process_killed_for_real_is_resumed(path, request):
+    script = SCRIPT.format(folder=str(request.path.parent), path=str(path))
+    with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
+        for line in process.stdout:
+            if int(line) >= 20:
+                time.sleep(0.005)
+                os.kill(process.pid, signal.SIGKILL)
+                break
+    assert process.returncode == -signal.SIGKILL
+    with safe_open(path, framework="pt") as file:
+        finished = int(file.metadata()["step"])
+    assert finished >= 20
+    undisturbed, resumed = denoiser(), denoiser()
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    train(undisturbed, steps=finished + 5)
+    steps = []
+    train(resumed, saving(path), steps.append, steps=finished + 5)
+    torch.set_num_threads(threads)
+    assert steps[0] == finished
+    assert_equal(resumed.state_dict(), undisturbed.state_dict())
+
+
+# ---------------------------------------------------------------------------- when and where
+
+
+def test_nothing_is_saved_before_it_is_time(path):
+    train(denoiser(), saving(path, every_seconds=1000))
+    assert not path.parent.exists()
+
+
+def test_the_checkpoint_lies_in_the_artifacts_folder(tmp_path):
+    train(denoiser(), partial_checkpoint(tmp_path, 0, "model"), steps=1)
+    files = [str(p.relative_to(tmp_path)) for p in tmp_path.rglob("*") if p.is_file()]
+    assert files == ["checkpoint/training.safetensors"]
+
+
+def test_a_file_that_was_being_written_is_no_checkpoint(path):
+    interrupted(path, 5)
+    path.rename(path.with_suffix(".partial"))
+    steps = []
+    train(denoiser(), saving(path), steps.append)
+    assert steps[0] == 0
+
+
+def test_a_kill_while_saving_leaves_the_checkpoint_before(path, monkeypatch):
+    interrupted(path, 5)
+    before = path.read_bytes()
+
+    def fail(self, content):
+        with self.open("wb") as file:
+            file.write(content[: len(content) // 2])
+        raise KilledError
+
+    monkeypatch.setattr(type(path), "write_bytes", fail)
+    with pytest.raises(KilledError):
+        train(denoiser(), saving(path))
+    assert path.read_bytes() == before
+
+
+# ----------------------------------------------------------------------------- damaged files
+
+
+def damage_nothing_but_identity(path):
+    with safe_open(path, framework="pt") as file:
+        facts = file.metadata()
+    save_file(load_file(path), path, {**facts, "identity": "another"})
+
+
+def drop(word):
+    def damage(path):
+        with safe_open(path, framework="pt") as file:
+            facts = file.metadata()
+        save_file({k: v.clone() for k, v in load_file(path).items() if word not in k}, path, facts)
+
+    return damage
+
+
+@pytest.mark.parametrize(
+    ("damage", "problem"),
+    [
+        (lambda path: path.write_bytes(b""), "cannot be read"),
+        (lambda path: path.write_bytes(os.urandom(5000)), "cannot be read"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-100]), "cannot be read"),
+        (lambda path: save_file({"x": torch.ones(1)}, path), "belongs to another training"),
+        (damage_nothing_but_identity, "belongs to another training"),
+        (drop("average.1"), "cannot be read"),
+        (drop("denoiser.last"), "cannot be read"),
+    ],
+    ids=["empty", "noise", "truncated", "foreign", "another", "no average", "no weights"],
+)
+def test_a_damaged_or_foreign_checkpoint_is_refused_by_name(path, damage, problem):
+    interrupted(path, 5)
+    damage(path)
+    with pytest.raises(ArtifactError, match=problem) as refusal:
+        train(denoiser(), saving(path))
+    assert str(path) in str(refusal.value)
+    assert "Delete the file and run the same command again" in str(refusal.value)
+    path.unlink()
+    train(denoiser(), saving(path))
