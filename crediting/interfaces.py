@@ -262,6 +262,9 @@ class Executor(Protocol):
         Closing the generator stops all work at once.
         """
 
+    def sized(self, capacity: int) -> Executor:
+        """Return the executor for a machine that can well hold so many evaluators at once."""
+
     def width(self) -> int:
         """Return how many coalitions are evaluated at once, given enough of them."""
 

@@ -32,7 +32,6 @@ class Device(Enum):
     auto = "auto"
     cpu = "cpu"
     cuda = "cuda"
-    mps = "mps"
 
 
 class Precision(Enum):

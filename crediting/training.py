@@ -190,7 +190,7 @@ def _seed_generators(device: torch.device, seed: int) -> None:
 
 
 def make_accelerator(device: str, precision: str) -> Accelerator:
-    """Return the accelerator for a device (cpu, cuda, mps) and a precision (no, bf16, fp16)."""
+    """Return the accelerator for a device (cpu, cuda) and a precision (no, bf16, fp16)."""
     return Accelerator(cpu=device == "cpu", mixed_precision=precision)
 
 

@@ -28,7 +28,9 @@ _ONE_THREAD = dict.fromkeys(
 
 
 class Processes:
-    """Evaluates in `workers` processes, "auto" for one per core; never more than there are tasks.
+    """Evaluates in `workers` processes, never more than there are tasks.
+
+    "auto" stands for as many as the machine can well hold, which `sized` must be told.
 
     A task that was in flight when a worker died is tried again, at most `retries` times; then an
     outcome with a failure, seed -1 and 0 seconds stands for it. Close the iterator that `run`
@@ -76,9 +78,15 @@ class Processes:
                 )
             yield from map(self._death, abandoned)
 
+    def sized(self, capacity: int) -> "Processes":
+        """Return the executor with that many workers for "auto"."""
+        return Processes(capacity, self.retries) if self.workers == "auto" else self
+
     def width(self) -> int:
         """Return how many coalitions are evaluated at once, given enough of them."""
-        return _available_cores() if self.workers == "auto" else int(self.workers)
+        if self.workers == "auto":
+            raise RuntimeError("the executor was not sized")
+        return int(self.workers)
 
     def _death(self, task: Task) -> Outcome:
         message = (
@@ -216,12 +224,6 @@ def _environment_of_workers() -> Iterator[None]:
             else:
                 os.environ[name] = value
         signal.pthread_sigmask(signal.SIG_SETMASK, signals)  # last: a waiting Ctrl-C raises here
-
-
-def _available_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _is_integer(value: object) -> bool:

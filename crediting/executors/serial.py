@@ -15,6 +15,10 @@ class Serial:
         if tasks:
             yield from map(make_evaluator(), tasks)
 
+    def sized(self, capacity: int) -> "Serial":
+        """Return this executor: it holds one evaluator anywhere."""
+        return self
+
     def width(self) -> int:
         """Return how many coalitions are evaluated at once: 1."""
         return 1

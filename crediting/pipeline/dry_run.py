@@ -43,11 +43,11 @@ def dry_run(study: Study) -> None:
         total += seconds
         print(_line(label, address, f"to do, {humanise_seconds(seconds)}"))
     for spec in study.games:
-        tasks, wanted, seconds = _missing(study, spec)
-        if tasks and seconds is None:
+        tasks, wanted, known_seconds = _missing(study, spec)
+        if tasks and known_seconds is None:
             pace = pace or _calibrate(study)
-            seconds = _seconds_per_coalition(study, spec, pace)
-        duration = len(tasks) * (seconds or 0.0) / study.executor.width()
+            known_seconds = _seconds_per_coalition(study, spec, pace)
+        duration = len(tasks) * (known_seconds or 0.0) / study.executor.width()
         total += duration
         state = f"{wanted} distinct coalitions, {wanted - len(tasks)} in the ledger"
         if tasks:

@@ -1,5 +1,6 @@
 """The device, precision and threads that a process works with."""
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -28,15 +29,20 @@ def open_machine(runtime: Mapping[str, Any]) -> Accelerator:
     return make_accelerator(device, _PRECISIONS[runtime["precision"]])
 
 
+def capacity(runtime: Mapping[str, Any]) -> int:
+    """Return how many evaluators this machine can well hold: one per core, or one on a GPU."""
+    if _device(runtime["device"]) == "cuda":
+        return 1
+    has_affinity = hasattr(os, "sched_getaffinity")
+    cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
+    return max(1, cores // runtime["threads"])
+
+
 def _device(asked: str) -> str:
-    available = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": _has_mps()}
+    available = {"cpu": True, "cuda": torch.cuda.is_available()}
     if asked == "auto":
         return "cuda" if available["cuda"] else "cpu"
     if not available[asked]:
         there = [name for name, found in available.items() if found]
         raise ConfigError(f"runtime.device: there is no {asked} here, only {', '.join(there)}")
     return asked
-
-
-def _has_mps() -> bool:
-    return torch.backends.mps.is_available()

@@ -25,6 +25,7 @@ from crediting.interfaces import (
     Pruning,
 )
 from crediting.ledger import Store, fingerprint
+from crediting.pipeline.machine import capacity
 
 
 @dataclass(frozen=True)
@@ -88,7 +89,7 @@ class Study:
             properties=parts["property"],
             design=parts["design"],
             estimator=parts["estimator"],
-            executor=parts["executor"],
+            executor=parts["executor"].sized(capacity(config["runtime"])),
             **_address(config, parts, partition),
         )
 

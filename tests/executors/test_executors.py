@@ -11,7 +11,7 @@ import pytest
 
 from crediting.errors import ConfigError, EvaluationError
 from crediting.executors import Processes, Serial
-from crediting.executors.processes import _ONE_THREAD, _available_cores, _environment_of_workers
+from crediting.executors.processes import _ONE_THREAD, _environment_of_workers
 
 
 def scores(outcomes) -> dict[str, float]:
@@ -28,7 +28,7 @@ def _no_process_is_left_behind():
     assert multiprocessing.active_children() == []
 
 
-@pytest.mark.parametrize("executor", [Serial(), Processes(2, 0), Processes("auto", 0)])
+@pytest.mark.parametrize("executor", [Serial(), Processes(2, 0), Processes("auto", 0).sized(2)])
 def test_every_task_has_one_outcome_whatever_the_order(executor, tmp_path):
     tasks = evaluators.tasks(20)
     random.Random(0).shuffle(tasks)
@@ -144,15 +144,13 @@ def test_a_senseless_number_of_retries_is_refused_by_key(retries):
 
 
 @pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs CPU affinity")
-def test_auto_counts_the_cores_that_may_be_used():
-    allowed = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, {min(allowed)})
-    try:
-        assert _available_cores() == 1
-        assert Processes("auto", 0).width() == 1
-    finally:
-        os.sched_setaffinity(0, allowed)
-    assert _available_cores() == len(allowed)
+def test_auto_is_what_the_machine_can_hold():
+    assert Processes("auto", 1).sized(5).width() == 5
+    assert Processes("auto", 1).sized(5).retries == 1
+    assert Processes(3, 0).sized(5).width() == 3
+    assert Serial().sized(5).width() == 1
+    with pytest.raises(RuntimeError, match="not sized"):
+        Processes("auto", 0).width()
 
 
 def test_width_is_how_many_coalitions_are_evaluated_at_once():
