@@ -1,10 +1,9 @@
 """Fine-tuning of the given model on a coalition's data."""
 
-from typing import Any
-
 import torch
 
 from crediting.interfaces import StartingPoint
+from crediting.training import Recipe
 
 
 class Finetune:
@@ -14,7 +13,7 @@ class Finetune:
     trained and a fresh average is kept; the empty coalition is the untrained model.
     """
 
-    def __init__(self, recipe: Any) -> None:
+    def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
 
     def coalition_model(self, start: StartingPoint, examples: torch.Tensor) -> torch.nn.Module:

@@ -1,16 +1,15 @@
 """Training from scratch on a coalition's data: what the Shapley value is defined by."""
 
-from typing import Any
-
 import torch
 
 from crediting.interfaces import StartingPoint
+from crediting.training import Recipe
 
 
 class Retrain:
     """Train an untrained model of the given shape; the empty coalition leaves it untrained."""
 
-    def __init__(self, recipe: Any) -> None:
+    def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
 
     def coalition_model(self, start: StartingPoint, examples: torch.Tensor) -> torch.nn.Module:

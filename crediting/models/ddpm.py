@@ -12,6 +12,7 @@ from torch import nn
 
 from crediting.errors import ConfigError
 from crediting.interfaces import Prunable
+from crediting.training import Recipe
 
 
 class DDPM:
@@ -22,7 +23,7 @@ class DDPM:
     paper section 4.1.
     """
 
-    def __init__(self, unet: Mapping[str, Any], noise: Mapping[str, Any], training: Any) -> None:
+    def __init__(self, unet: Mapping[str, Any], noise: Mapping[str, Any], training: Recipe) -> None:
         self.unet = unet
         self.noise = noise
         self.training = training

@@ -1,12 +1,11 @@
 """Pruning by the magnitude of the weights: the paper's method for U-Nets."""
 
-from typing import Any
-
 import torch_pruning as tp
 from torch import nn
 
 from crediting.interfaces import DiffusionModel, PruningReport
 from crediting.pruning.structured import check_ratio, prune_channels
+from crediting.training import Recipe
 
 
 class Magnitude:
@@ -23,7 +22,7 @@ class Magnitude:
     Source: paper section 3.1; `torch_pruning.importance.MagnitudeImportance`.
     """
 
-    def __init__(self, ratio: float, recovery: Any) -> None:
+    def __init__(self, ratio: float, recovery: Recipe) -> None:
         check_ratio(ratio)
         self.ratio = ratio
         self.recovery = recovery
