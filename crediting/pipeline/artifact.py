@@ -33,10 +33,8 @@ def completed(study: Study, address: Addressed, stage: str) -> Path:
     Raises:
         ArtifactError: it is not there yet, or a file is corrupt.
     """
+    folder = study.stored_in(address)
     if not study.store.is_complete(address.stage, address.fingerprint):
-        raise ArtifactError(
-            f"{study.store.folder(address.stage, address.fingerprint)} is not there yet; "
-            f"run stage={stage} first, or stage=all"
-        )
+        raise ArtifactError(f"{folder} is not there yet; run stage={stage} first, or stage=all")
     study.store.read(address.stage, address.fingerprint)
-    return study.store.folder(address.stage, address.fingerprint)
+    return folder

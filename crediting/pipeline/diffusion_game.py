@@ -2,6 +2,7 @@
 
 import copy
 import hashlib
+import math
 import time
 import traceback
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from crediting.errors import EvaluationError
+from crediting.errors import ArtifactError, ConfigError, EvaluationError
 from crediting.game.coalition import coalition_from_key
 from crediting.interfaces import Features, Outcome, Task
 from crediting.models.checkpoint import load_denoiser, load_weights, save_weights
@@ -75,14 +76,14 @@ class DiffusionGame:
         self._network = study.extractor.load(extracted).to(self._device)
         reference = load_reference(extracted, self._device)
         self._measures = {name: p.bind(reference) for name, p in study.properties.items()}
-        self._images = images_folder(study, spec)
         self._loaded: dict[str, nn.Module] = {}
 
     def __call__(self, task: Task) -> Outcome:
         """Evaluate one coalition; what fails is reported in the outcome, not raised.
 
         Raises:
-            OSError: a file cannot be read or written, which is no fault of the coalition.
+            OSError, ArtifactError: a file cannot be read or written,
+            ConfigError: or a setting cannot work, which is no fault of the coalition.
         """
         started = time.perf_counter()
         values: dict[str, float] = {}
@@ -91,7 +92,7 @@ class DiffusionGame:
             keep = self.study.runtime["keep_images"]
             images = self.images(task.coalition, task.replicate, keep)
             features = self.study.extractor.features(self._network, images)
-        except OSError:
+        except (OSError, ArtifactError, ConfigError):
             raise
         except Exception:
             failures[""] = traceback.format_exc()
@@ -105,16 +106,16 @@ class DiffusionGame:
             task,
             values,
             failures,
-            seed=derive_seed("replicate", self.study.seed, task.replicate),
+            seed=self._generation_seed(task.replicate),
             seconds=time.perf_counter() - started,
             device=str(self._device),
         )
 
     def images(self, coalition: str, replicate: int, keep: bool) -> torch.Tensor:
         """Return a coalition's images, uint8 (N, C, H, W): the kept ones, or newly generated."""
-        kept = self._images / images_file(coalition, replicate)
+        kept = images_path(self.study, self._spec, coalition, replicate)
         if kept.exists():
-            return load_weights(kept)["images"].to(self._device)
+            return read_images(kept).to(self._device)
         images = self._generate(coalition, replicate)
         if keep:
             kept.parent.mkdir(parents=True, exist_ok=True)
@@ -134,23 +135,37 @@ class DiffusionGame:
         denoiser = self._spec.finetuning.coalition_model(start, examples)
         with self._accelerator.autocast():
             return self.study.generation.generate(
-                denoiser, self.study.model, derive_seed("generation", self.study.seed, replicate)
+                denoiser, self.study.model, self._generation_seed(replicate)
             )
 
-
-def images_folder(study: Study, spec: GameSpec) -> Path:
-    """Return where a game's images are kept."""
-    return study.store.folder(spec.address.stage, spec.address.fingerprint) / "images"
+    def _generation_seed(self, replicate: int) -> int:
+        return derive_seed("generation", self.study.seed, replicate)
 
 
-def images_file(coalition: str, replicate: int) -> str:
-    """Return the file name of a coalition's images; hashed, as keys outgrow file names."""
-    return f"{hashlib.sha256(coalition.encode()).hexdigest()[:24]}-{replicate}.safetensors"
+def images_path(study: Study, spec: GameSpec, coalition: str, replicate: int) -> Path:
+    """Return where a coalition's images are kept; its key is hashed, as it outgrows file names."""
+    digest = hashlib.sha256(coalition.encode()).hexdigest()[:24]
+    return study.stored_in(spec.address) / "images" / f"{digest}-{replicate}.safetensors"
+
+
+def read_images(kept: Path) -> torch.Tensor:
+    """Return kept images, uint8 (N, C, H, W), on the CPU.
+
+    Raises:
+        ArtifactError: the file is damaged.
+    """
+    try:
+        return load_weights(kept)["images"]
+    except (ArtifactError, KeyError) as error:
+        raise ArtifactError(
+            f"{kept}: these kept images cannot be read. Delete this one file and run the same "
+            "command again: they are generated anew"
+        ) from error
 
 
 def _finite(name: str, measure: Callable[[Features], float], features: Features) -> float:
-    value = measure(features)
-    if not torch.isfinite(torch.tensor(value)):
+    value = float(measure(features))
+    if not math.isfinite(value):
         raise EvaluationError(
             f"property {name} is {value}: the images of this coalition's model are degenerate, "
             "which usually means that its training diverged; lower the learning rate"

@@ -3,13 +3,15 @@
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import cache
 from typing import NamedTuple
 
 import torch
 
-from crediting.game.coalition import coalition_key
-from crediting.interfaces import Task
+from crediting.game.coalition import CoalitionMatrix, coalition_key
 from crediting.ledger import Ledger, short
+from crediting.pipeline.diffusion_game import images_path
+from crediting.pipeline.evaluate import counted
 from crediting.pipeline.machine import open_machine
 from crediting.pipeline.study import Addressed, GameSpec, Study
 from crediting.randomness import Stream
@@ -26,46 +28,69 @@ class Pace(NamedTuple):
     sampling_step: float
 
 
+class Work(NamedTuple):
+    """Evaluations in the ledger, to come, and to measure on kept images; mean seconds so far."""
+
+    recorded: int
+    to_generate: int
+    to_measure: int
+    seconds_each: float | None
+
+
 def dry_run(study: Study) -> None:
     """Print every stage with its fingerprint, its state and an estimate; store nothing."""
     print(
         f"Study {study.name}: {len(study.partition)} contributors, properties "
         f"{', '.join(study.properties)}"
     )
-    pace = None
-    total = 0.0
-    for label, address, recipe in _artifacts(study):
-        if study.store.is_complete(address.stage, address.fingerprint):
-            print(_line(label, address, "in the store"))
-            continue
-        pace = pace or _calibrate(study)
-        seconds = pace.training_step * recipe.steps if recipe else 0.0
-        total += seconds
-        print(_line(label, address, f"to do, {humanise_seconds(seconds)}"))
-    for spec in study.games:
-        tasks, wanted, known_seconds = _missing(study, spec)
-        if tasks and known_seconds is None:
-            pace = pace or _calibrate(study)
-            known_seconds = _seconds_per_coalition(study, spec, pace)
-        duration = len(tasks) * (known_seconds or 0.0) / study.executor.width()
-        total += duration
-        state = f"{wanted} distinct coalitions, {wanted - len(tasks)} in the ledger"
-        if tasks:
-            state += f", {len(tasks)} missing: {humanise_seconds(duration)}"
-        print(_line("evaluate", spec.address, state))
+    pace = cache(lambda: _calibrate(study))
+    seconds = _tell_artifacts(study, pace) + _tell_evaluations(study, pace)
     print(
         f"estimate  {study.estimator.name} on {len(study.sample)} coalitions of {study.design.name}"
     )
     print(f"report    {study.folder}")
     print(
-        f"Altogether {humanise_seconds(total)} on this machine, {study.executor.width()} "
-        "evaluations at a time. Nothing was run."
+        f"Altogether {humanise_seconds(seconds)} of training and generating on this machine, "
+        f"{study.executor.width()} evaluations at a time. Nothing was run."
     )
+
+
+def _tell_artifacts(study: Study, pace: Callable[[], Pace]) -> float:
+    """Print what is there before evaluation and what is not; return the seconds of training."""
+    total = 0.0
+    for label, address, recipe in _artifacts(study):
+        if study.store.is_complete(address.stage, address.fingerprint):
+            print(_line(label, address, "in the store"))
+        elif recipe is None:
+            print(_line(label, address, "to do"))
+        else:
+            seconds = pace().training_step * recipe.steps
+            total += seconds
+            print(_line(label, address, f"to do, {humanise_seconds(seconds)}"))
+    return total
+
+
+def _tell_evaluations(study: Study, pace: Callable[[], Pace]) -> float:
+    """Print what each game's ledger has and lacks; return the seconds of what it lacks."""
+    total = 0.0
+    for spec in study.games:
+        coalitions = study.coalitions(spec)
+        work = _work(study, spec, coalitions)
+        state = f"{counted(study, len(coalitions))}, {work.recorded} in the ledger"
+        if work.to_generate:
+            each = work.seconds_each or _seconds_per_coalition(study, spec, pace())
+            seconds = -(-work.to_generate // study.executor.width()) * each
+            total += seconds
+            state += f", {work.to_generate} missing: {humanise_seconds(seconds)}"
+        if work.to_measure:
+            state += f", {work.to_measure} to measure on kept images"
+        print(_line("evaluate", spec.address, state))
+    return total
 
 
 def _artifacts(study: Study) -> Iterator[tuple[str, Addressed, Recipe | None]]:
     yield "train", study.trained, study.model.training
-    for spec in study.games:
+    for spec in {spec.start.fingerprint: spec for spec in study.games}.values():
         yield "prune", spec.start, spec.pruning.recovery
     yield "extract", study.extracted, None
 
@@ -74,18 +99,18 @@ def _line(label: str, address: Addressed, state: str) -> str:
     return f"{label:9} {address.stage}-{short(address.fingerprint)}  {state}"
 
 
-def _missing(study: Study, spec: GameSpec) -> tuple[list[Task], int, float | None]:
-    """Return the missing evaluations, how many are wanted, and the mean seconds of earlier ones."""
-    keys = [coalition_key(row) for row in study.coalitions(spec)]
-    wanted = len(keys) * len(study.replicates)
-    folder = study.store.folder(spec.address.stage, spec.address.fingerprint)
-    ledger = Ledger.peek(folder, spec.address.fingerprint)
-    if ledger is None:
-        names = tuple(study.properties)
-        return [Task(key, r, names) for key in keys for r in study.replicates], wanted, None
-    with ledger:
-        tasks = ledger.missing(keys, len(study.replicates), study.property_fingerprints)
-        return tasks, wanted, ledger.mean_seconds()
+def _work(study: Study, spec: GameSpec, coalitions: CoalitionMatrix) -> Work:
+    keys = [coalition_key(row) for row in coalitions]
+    wanted = [(key, replicate) for key in keys for replicate in study.replicates]
+    missing, seconds_each = wanted, None
+    ledger = Ledger.peek(study.stored_in(spec.address), spec.address.fingerprint)
+    if ledger is not None:
+        with ledger:
+            tasks = ledger.missing(keys, len(study.replicates), study.property_fingerprints)
+            seconds_each = ledger.mean_seconds()
+        missing = [(task.coalition, task.replicate) for task in tasks]
+    kept = sum(images_path(study, spec, *one).exists() for one in missing)
+    return Work(len(wanted) - len(missing), len(missing) - kept, kept, seconds_each)
 
 
 def _seconds_per_coalition(study: Study, spec: GameSpec, pace: Pace) -> float:
@@ -112,15 +137,20 @@ def _calibrate(study: Study) -> Pace:
         torch.arange(images, device=accelerator.device), study.model.latent_shape()
     )
     timesteps = torch.zeros(images, dtype=torch.long, device=accelerator.device)
-    with torch.inference_mode():
+    with torch.inference_mode(), accelerator.autocast():
         denoiser(batch, timesteps)
         sampling = _timed(lambda: denoiser(batch, timesteps))
     return Pace(training / _CALIBRATION_STEPS, sampling)
 
 
 def _timed(work: Callable[[], object]) -> float:
+    _wait_for_the_gpu()
     started = time.perf_counter()
     work()
-    if torch.cuda.is_available():
-        torch.cuda.synchronize()
+    _wait_for_the_gpu()
     return time.perf_counter() - started
+
+
+def _wait_for_the_gpu() -> None:
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()

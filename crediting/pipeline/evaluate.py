@@ -8,6 +8,7 @@ from crediting.game.coalition import CoalitionMatrix, coalition_key
 from crediting.interfaces import Task
 from crediting.ledger import Failure, Ledger
 from crediting.pipeline.diffusion_game import DiffusionGame
+from crediting.pipeline.machine import release_memory
 from crediting.pipeline.study import GameSpec, Study
 from crediting.progress import bar, say
 
@@ -33,36 +34,37 @@ def evaluate_coalitions(study: Study, spec: GameSpec, coalitions: CoalitionMatri
         tasks = ledger.missing(keys, len(study.replicates), study.property_fingerprints)
         total = len(keys) * len(study.replicates)
         say(
-            f"evaluate: {total} distinct coalitions, {total - len(tasks)} reused, "
-            f"{len(tasks)} to evaluate ({study.folder_name(spec)})"
+            f"evaluate: {counted(study, len(keys))}, {total - len(tasks)} reused, "
+            f"{len(tasks)} to evaluate ({ledger.path.parent.name})"
         )
         _evaluate_tasks(study, spec, ledger, tasks)
+        _report_disagreements(ledger)
         _judge_failures(study, ledger, keys)
-        for repeat in ledger.disagreements():
-            say(
-                f"evaluate: {repeat.property} of {repeat.coalition} was {repeat.first!r} and "
-                f"came out as {repeat.repeat!r} when repeated; the first record counts"
-            )
+
+
+def counted(study: Study, coalitions: int) -> str:
+    """Say how many coalitions are evaluated, and how often each."""
+    times = len(study.replicates)
+    return f"{coalitions} distinct coalitions" + (f" x {times} replicates" if times > 1 else "")
 
 
 def _open_ledger(study: Study, spec: GameSpec) -> Ledger:
     """Return the ledger of a game, made if need be."""
-    address = spec.address
-    folder = study.store.folder(address.stage, address.fingerprint)
     content = {
-        "game": address.content,
+        "game": spec.address.content,
         "start": {"content": spec.start.content, "fingerprint": spec.start.fingerprint},
         "model": {"content": study.trained.content, "fingerprint": study.trained.fingerprint},
         "dataset": {"content": study.config["dataset"], "fingerprint": study.trained.parents[0]},
         "contributors": study.partition.names,
     }
-    return Ledger.open(folder, address.fingerprint, content)
+    return Ledger.open(study.stored_in(spec.address), spec.address.fingerprint, content)
 
 
 def _evaluate_tasks(study: Study, spec: GameSpec, ledger: Ledger, tasks: list[Task]) -> None:
     """Evaluate tasks wherever the executor does, recording each outcome as it comes."""
     if not tasks:
         return
+    release_memory()
     with (
         closing(study.executor.run(partial(DiffusionGame, study, spec), tasks)) as outcomes,
         bar("evaluate", len(tasks), unit="coalition") as progress,
@@ -72,13 +74,26 @@ def _evaluate_tasks(study: Study, spec: GameSpec, ledger: Ledger, tasks: list[Ta
             progress.update()
 
 
+def _report_disagreements(ledger: Ledger) -> None:
+    repeats = ledger.disagreements()
+    if repeats:
+        last = repeats[-1]
+        say(
+            f"evaluate: {len(repeats)} repeated evaluations came out otherwise, for instance "
+            f"{last.property} of {last.coalition}: first {last.first!r} ({last.first_device}), "
+            f"then {last.repeat!r} ({last.repeat_device}); the first record counts"
+        )
+
+
 def _judge_failures(study: Study, ledger: Ledger, keys: list[str]) -> None:
     wanted = set(keys)
     measured = set(study.property_fingerprints.values())
     failed = [
         failure
         for failure in ledger.failures()
-        if failure.coalition in wanted and failure.property_fingerprint in measured
+        if failure.coalition in wanted
+        and failure.replicate in study.replicates
+        and failure.property_fingerprint in measured
     ]
     if not failed:
         return

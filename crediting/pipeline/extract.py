@@ -3,10 +3,8 @@
 from pathlib import Path
 from typing import Any
 
-from safetensors.torch import load_file
-
 from crediting.interfaces import Features
-from crediting.models.checkpoint import save_weights
+from crediting.models.checkpoint import load_weights, save_weights
 from crediting.pipeline.artifact import produce_once
 from crediting.pipeline.machine import open_machine
 from crediting.pipeline.study import Study
@@ -35,5 +33,5 @@ def extract(study: Study) -> None:
 
 def load_reference(folder: Path, device: Any) -> Features:
     """Return the stored features of the reference images."""
-    stored = load_file(folder / "reference.safetensors")
+    stored = load_weights(folder / "reference.safetensors")
     return Features(stored["embeddings"].to(device), stored["logits"].to(device))

@@ -1,11 +1,13 @@
 """The device, precision and threads that a process works with."""
 
+import gc
 import os
 from collections.abc import Mapping
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 
 from crediting.errors import ConfigError
 from crediting.training import make_accelerator
@@ -26,7 +28,22 @@ def open_machine(runtime: Mapping[str, Any]) -> Accelerator:
         )
     if device == "cpu":
         torch.set_num_threads(runtime["threads"])
-    return make_accelerator(device, _PRECISIONS[runtime["precision"]])
+    # accelerate keeps the first device and precision of a process for good: a sweep has several
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = make_accelerator(device, _PRECISIONS[runtime["precision"]])
+    if accelerator.device.type != device:
+        raise ConfigError(
+            f"runtime.device: expected {device}, but accelerate was told to use "
+            f"{accelerator.device.type}; unset the environment variables ACCELERATE_..."
+        )
+    return accelerator
+
+
+def release_memory() -> None:
+    """Give back what finished work of this process leaves reserved on the GPU: workers need it."""
+    if torch.cuda.is_initialized():
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def capacity(runtime: Mapping[str, Any]) -> int:

@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
+from crediting.errors import EvaluationError
 from crediting.game.attribution import Attribution
 from crediting.game.coalition import Coalition, coalition_key, grand_coalition
 from crediting.ledger import Ledger, atomic_write_text, short, versions
-from crediting.models.checkpoint import load_weights
-from crediting.pipeline.diffusion_game import DiffusionGame, images_file, images_folder
+from crediting.pipeline.diffusion_game import DiffusionGame, images_path, read_images
 from crediting.pipeline.study import Study
 from crediting.progress import say
 from crediting.reporting.figures import credit_chart, image_grid
@@ -22,6 +22,8 @@ from crediting.reporting.page import report_markdown
 from crediting.reporting.table import CreditTable, credit_table
 from crediting.reporting.terminal import print_table
 
+_ONE_COALITION = "evaluate one coalition"
+
 
 def report(study: Study, attributions: Mapping[str, Attribution]) -> None:
     """Write everything under outputs/studies/<name>/ and print the tables."""
@@ -29,19 +31,13 @@ def report(study: Study, attributions: Mapping[str, Attribution]) -> None:
     tables = {name: table_of(study, name, a) for name, a in attributions.items()}
     figures: dict[str, str] = {}
     for name, table in tables.items():
-        for ending, text in (
-            ("csv", to_csv(table)),
-            ("md", to_markdown(table)),
-            ("tex", to_latex(table)),
-        ):
-            atomic_write_text(study.folder / f"shapley_{name}.{ending}", text)
-        credit_chart(table, study.folder / f"shapley_{name}.png")
+        _write_table(study.folder / f"shapley_{name}", table)
         figures[f"Credit for {name}"] = f"shapley_{name}.png"
+    for name in _draw_images(study, attributions):
         figures[f"Images with and without the top contributors to {name}"] = f"images_{name}.png"
-    _draw_images(study, attributions)
-    outlook = _forecast(study, attributions)
     manifest = _manifest(study, attributions)
-    atomic_write_text(study.folder / "manifest.json", json.dumps(manifest, indent=2) + "\n")
+    atomic_write_text(study.folder / "manifest.json", _as_json(manifest))
+    outlook = _forecast(study, attributions, manifest["seconds"][_ONE_COALITION])
     page = report_markdown(
         study.name,
         list(tables.values()),
@@ -71,16 +67,31 @@ def table_of(study: Study, name: str, attribution: Attribution) -> CreditTable:
     )
 
 
+def _write_table(path: Path, table: CreditTable) -> None:
+    """Write a table in every format, and its chart, under a path without ending."""
+    texts = {"csv": to_csv(table), "md": to_markdown(table), "tex": to_latex(table)}
+    for ending, text in texts.items():
+        atomic_write_text(path.with_name(f"{path.name}.{ending}"), text)
+    credit_chart(table, path.with_name(f"{path.name}.png"))
+
+
 # ------------------------------------------------------------------------------ images
 
 
-def _draw_images(study: Study, attributions: Mapping[str, Attribution]) -> None:
-    """Draw what the full model generates beside what is generated without the top contributors."""
+def _draw_images(study: Study, attributions: Mapping[str, Attribution]) -> list[str]:
+    """Draw images from everybody's model beside those without the top contributors.
+
+    Return the properties for which that was possible.
+    """
     everybody = grand_coalition(len(study.partition))
     remaining = {
         name: _without_top(study, name, attribution) for name, attribution in attributions.items()
     }
-    _generate_missing(study, [everybody, *remaining.values()])
+    try:
+        _generate_missing(study, [everybody, *remaining.values()])
+    except EvaluationError as error:  # tables and manifest are worth having without pictures
+        say(f"report: left without images of generated examples: {error}")
+        return []
     side = math.isqrt(study.config["report"]["grid"] - 1) + 1
     for name, coalition in remaining.items():
         left_out = ", ".join(
@@ -89,10 +100,11 @@ def _draw_images(study: Study, attributions: Mapping[str, Attribution]) -> None:
             if not stays
         )
         panels = [
-            ("full model", _kept_images(study, everybody)),
+            ("all contributors", _kept_images(study, everybody)),
             (f"without {left_out}", _kept_images(study, coalition)),
         ]
         image_grid(panels, study.folder / f"images_{name}.png", side, side)
+    return list(remaining)
 
 
 def _without_top(study: Study, name: str, attribution: Attribution) -> Coalition:
@@ -114,23 +126,20 @@ def _generate_missing(study: Study, coalitions: list[Coalition]) -> None:
 
 
 def _kept_images(study: Study, coalition: Coalition) -> np.ndarray:
-    return load_weights(_path(study, coalition_key(coalition)))["images"].numpy()
+    return read_images(_path(study, coalition_key(coalition))).numpy()
 
 
 def _path(study: Study, key: str) -> Path:
-    return images_folder(study, study.game) / images_file(key, replicate=0)
+    return images_path(study, study.game, key, replicate=0)
 
 
 # ------------------------------------------------------------------------------ provenance
 
 
-def _forecast(study: Study, attributions: Mapping[str, Attribution]) -> str:
-    with _ledger(study) as ledger:
-        seconds = ledger.mean_seconds()
+def _forecast(study: Study, attributions: Mapping[str, Attribution], seconds: float) -> str:
     errors = np.concatenate([a.std_errors for a in attributions.values()])
-    return forecast(
-        len(study.sample) * len(study.replicates), seconds or 0.0, study.executor.width(), errors
-    )
+    evaluations = len(study.sample) * len(study.replicates)
+    return forecast(evaluations, seconds, study.executor.width(), errors)
 
 
 def _manifest(study: Study, attributions: Mapping[str, Attribution]) -> dict[str, Any]:
@@ -139,7 +148,8 @@ def _manifest(study: Study, attributions: Mapping[str, Attribution]) -> dict[str
         label: study.store.read(address.stage, address.fingerprint)
         for label, address in artifacts.items()
     }
-    with _ledger(study) as ledger:
+    game = study.game.address
+    with Ledger(study.stored_in(game) / "ledger.sqlite", game.fingerprint) as ledger:
         seconds_per_coalition = ledger.mean_seconds() or 0.0
         disagreements = len(ledger.disagreements())
     return {
@@ -151,7 +161,7 @@ def _manifest(study: Study, attributions: Mapping[str, Attribution]) -> dict[str
         ),
         "fingerprints": {
             **{label: address.fingerprint for label, address in artifacts.items()},
-            "game": study.game.address.fingerprint,
+            "game": game.fingerprint,
             "endpoints": study.endpoints.address.fingerprint,
             **{f"property {k}": v for k, v in study.property_fingerprints.items()},
         },
@@ -159,7 +169,7 @@ def _manifest(study: Study, attributions: Mapping[str, Attribution]) -> dict[str
         "versions": dict(versions()),
         "seconds": {
             **{label: manifest["seconds"] for label, manifest in stored.items()},
-            "evaluate one coalition": seconds_per_coalition,
+            _ONE_COALITION: seconds_per_coalition,
         },
         "disagreeing_repeats": disagreements,
         "properties": {name: _facts(a) for name, a in attributions.items()},
@@ -176,7 +186,7 @@ def _facts(attribution: Attribution) -> dict[str, Any]:
     }
 
 
-def _ledger(study: Study) -> Ledger:
-    address = study.game.address
-    folder = study.store.folder(address.stage, address.fingerprint)
-    return Ledger(folder / "ledger.sqlite", address.fingerprint)
+def _as_json(manifest: Mapping[str, Any]) -> str:
+    # JSON knows no infinity (a gradient_clip, say): it is written as text
+    plain = json.loads(json.dumps(manifest), parse_constant=str)
+    return json.dumps(plain, indent=2) + "\n"

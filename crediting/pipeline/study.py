@@ -1,6 +1,6 @@
 """One experiment: its parts, the fingerprints that address its results, and where those lie."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -74,12 +74,13 @@ class Study:
         """Put the parts together; the partition is made and the pairing checked here.
 
         Raises:
-            ConfigError: the estimator cannot use the design, or the budget is too small for it.
+            ConfigError: the estimator cannot use the design, or the budget is too small for it; a
+                property's name is no file name; the device asked for is not there.
             DataError: the partition is not one.
         """
+        _check_names(parts["property"])
         partition = parts["partition"].partition(parts["dataset"].columns())
-        _check_pairing(parts["design"], parts["estimator"], len(partition))
-        return Study(
+        study = Study(
             config=config,
             dataset=parts["dataset"],
             partition=partition,
@@ -92,6 +93,8 @@ class Study:
             executor=parts["executor"].sized(capacity(config["runtime"])),
             **_address(config, parts, partition),
         )
+        _check_pairing(study)
+        return study
 
     @property
     def name(self) -> str:
@@ -135,14 +138,19 @@ class Study:
         return np.stack([empty_coalition(n_players), grand_coalition(n_players)])
 
     def coalitions(self, spec: GameSpec) -> CoalitionMatrix:
-        """Return the distinct coalitions to evaluate in a game, (m, n), the ends first."""
+        """Return the distinct coalitions to evaluate in a game, (m, n), the ends first.
+
+        The ends belong to the game that they are taken from, even if the design asks for them.
+        """
+        sizes = self.sample.coalitions.sum(axis=1)
+        proper = self.sample.coalitions[(sizes > 0) & (sizes < len(self.partition))]
         rows = [self.ends] if spec is self.endpoints else []
-        rows += [self.sample.coalitions] if spec is self.game else []
+        rows += [proper] if spec is self.game else []
         return distinct(np.concatenate(rows))
 
-    def folder_name(self, spec: GameSpec) -> str:
-        """Return the name of a game's folder in the store."""
-        return self.store.folder(spec.address.stage, spec.address.fingerprint).name
+    def stored_in(self, address: Addressed) -> Path:
+        """Return the folder of a result in the store, whether or not it is there."""
+        return self.store.folder(address.stage, address.fingerprint)
 
     @property
     def games(self) -> list[GameSpec]:
@@ -154,13 +162,23 @@ class Study:
         return {k: v for k, v in self.__dict__.items() if k != "sample"}
 
 
-def _check_pairing(design: Design, estimator: Estimator, n_players: int) -> None:
+def _check_names(properties: Iterable[str]) -> None:
+    for name in properties:
+        if Path(name).name != name:
+            raise ConfigError(
+                f"property.{name}: files are named after it, so the name must be one of a file; "
+                "rename it where it is defined"
+            )
+
+
+def _check_pairing(study: Study) -> None:
+    design, estimator, n_players = study.design, study.estimator, len(study.partition)
     if design.name not in estimator.designs:
         raise ConfigError(
             f"estimator={estimator.name} cannot use the coalitions of design={design.name}; "
             f"it can use design={' or design='.join(estimator.designs)}"
         )
-    drawn = len(design.sample(n_players))
+    drawn = len(study.sample)
     least = estimator.minimum_coalitions(n_players)
     if drawn < least:
         raise ConfigError(
@@ -206,7 +224,7 @@ def _address(
     }
 
 
-def _dense_endpoints(game: Any) -> GameSpec:
+def _dense_endpoints(game: Callable[..., GameSpec]) -> GameSpec:
     """Return the game of the full model as trained: the authors' v(N) and v(empty)."""
     from crediting.finetuning import Unchanged
     from crediting.pruning import NoPruning

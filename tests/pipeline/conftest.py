@@ -6,6 +6,7 @@ import pytest
 from hydra import compose, initialize_config_dir
 
 from crediting import config
+from crediting.pipeline import stages
 from crediting.pipeline.study import Study
 
 MINIATURE = (
@@ -26,8 +27,9 @@ def make_study(outputs: Path, *overrides: str) -> Study:
     config.register()
     if not any(word.startswith(("design", "estimator=")) for word in overrides):
         overrides = ("design.budget=6", *overrides)
+    shared = [w for w in MINIATURE if "pruning=none" not in overrides or w[:8] != "pruning."]
     with initialize_config_dir(version_base="1.3", config_dir=str(config.CONFIG_DIR)):
-        composed = compose("config", [*MINIATURE, f"paths.outputs={outputs}", *overrides])
+        composed = compose("config", [*shared, f"paths.outputs={outputs}", *overrides])
     plain = config.resolve(composed)
     return Study.assemble(plain, config.build(plain))
 
@@ -36,6 +38,19 @@ def make_study(outputs: Path, *overrides: str) -> Study:
 def study(tmp_path):
     """Return a function that makes miniature studies which share one outputs folder."""
     return lambda *overrides: make_study(tmp_path / "outputs", *overrides)
+
+
+@pytest.fixture
+def prepared(study):
+    """Return a function that makes such studies with all in the store that evaluation needs."""
+
+    def prepare(*overrides: str) -> Study:
+        made = study(*overrides)
+        for stage in ("train", "prune", "extract"):
+            stages.run(made, stage)
+        return made
+
+    return prepare
 
 
 @pytest.fixture

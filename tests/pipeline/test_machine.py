@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from crediting.errors import ConfigError
-from crediting.pipeline.machine import capacity, open_machine
+from crediting.pipeline.machine import capacity, open_machine, release_memory
 
 CPU = {"device": "cpu", "precision": "fp32", "threads": 1}
 
@@ -28,6 +28,15 @@ def test_one_evaluator_on_a_gpu(monkeypatch):
     assert capacity({**CPU, "device": "auto"}) == 1
 
 
+def test_memory_on_the_gpu_is_released_where_there_is_any(monkeypatch):
+    released = []
+    monkeypatch.setattr(torch.cuda, "empty_cache", lambda: released.append(True))
+    for initialised in (False, True):
+        monkeypatch.setattr(torch.cuda, "is_initialized", lambda answer=initialised: answer)
+        release_memory()
+        assert len(released) == initialised
+
+
 def test_threads_are_set():
     before = torch.get_num_threads()
     try:
@@ -42,6 +51,26 @@ def test_a_device_that_is_not_there_is_refused():
     with pytest.raises(ConfigError, match=r"runtime\.device: there is no cuda here, only cpu"):
         open_machine({**CPU, "device": "cuda"})
     assert open_machine({**CPU, "device": "auto"}).device.type == "cpu"
+
+
+@pytest.fixture
+def restored():
+    """Leave the process with the plain machine that other tests expect."""
+    yield
+    open_machine(CPU)
+
+
+@pytest.mark.usefixtures("restored")
+def test_a_sweep_may_change_the_precision():
+    for precision, word in (("fp32", "no"), ("bf16", "bf16"), ("fp32", "no")):
+        assert open_machine({**CPU, "precision": precision}).mixed_precision == word
+
+
+def test_nothing_else_may_choose_the_device(monkeypatch, restored):
+    with monkeypatch.context() as environment:
+        environment.setenv("ACCELERATE_TORCH_DEVICE", "meta")
+        with pytest.raises(ConfigError, match=r"runtime\.device: expected cpu, .* use meta; unset"):
+            open_machine(CPU)
 
 
 def test_half_precision_needs_a_gpu():

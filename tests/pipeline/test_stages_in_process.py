@@ -8,13 +8,13 @@ import numpy as np
 import pytest
 import torch
 
-from crediting.errors import ArtifactError, ConfigError, EvaluationError, LedgerError
 from crediting.game.coalition import coalition_key, grand_coalition
 from crediting.interfaces import Task
 from crediting.pipeline import stages
-from crediting.pipeline.diffusion_game import DiffusionGame, images_folder
-from crediting.pipeline.estimate import estimate, read_sample
+from crediting.pipeline.diffusion_game import DiffusionGame
+from crediting.pipeline.estimate import estimate, read_sample, read_utilities
 from crediting.pipeline.evaluate import evaluate_coalitions
+from crediting.randomness import derive_seed
 
 
 def values(study, name="inception_score"):
@@ -100,7 +100,8 @@ def test_without_kept_images_a_further_property_repeats_and_agrees(study, traini
     off = "runtime.keep_images=false"
     first = study("property=[diversity]", off)
     stages.run(first, "all")
-    assert len(list(images_folder(first, first.game).iterdir())) == 2  # those in the report
+    kept = first.stored_in(first.game.address) / "images"
+    assert len(list(kept.iterdir())) == 2  # those in the report
     before = values(first, "diversity")
     trainings.clear()
     both = study("property=[diversity,fid]", off)
@@ -125,6 +126,12 @@ def test_changing_the_finetuning_keeps_the_pruned_model(study, trainings):
     "override",
     [
         "executor=processes",
+        "runtime.threads=2",
+        "replicates=2",
+        "endpoints=dense",
+        "allow_missing=true",
+        "extractor.steps=21",
+        "property=[fid]",
         "runtime.keep_images=false",
         "name=other",
         "report.top=1",
@@ -154,6 +161,14 @@ def test_what_is_computed_changes_the_fingerprint(study, override):
     assert study(override).game.address != study().game.address
 
 
+def test_a_property_is_measured_anew_exactly_when_its_meaning_changes(study):
+    first = study().property_fingerprints
+    assert study("extractor.steps=21").property_fingerprints.keys() == first.keys()
+    assert not set(study("extractor.steps=21").property_fingerprints.values()) & set(first.values())
+    assert study("property=[fid]").property_fingerprints == {"fid": first["fid"]}
+    assert study("generation.images=13").property_fingerprints == first
+
+
 def test_replicates_differ_and_are_averaged(study):
     twice = study("replicates=2", "property=[fid]")
     stages.run(twice, "all")
@@ -162,9 +177,11 @@ def test_replicates_differ_and_are_averaged(study):
     assert (values(twice, "fid") != once).all()
     game = DiffusionGame(twice, twice.game)
     key = coalition_key(grand_coalition(4))
-    outcomes = [game(Task(key, r, ("fid",))).values["fid"] for r in (0, 1)]
-    assert outcomes[0] != outcomes[1]
-    assert read_sample(twice, "fid").v_full == pytest.approx(np.mean(outcomes))
+    outcomes = [game(Task(key, r, ("fid",))) for r in (0, 1)]
+    measured = [outcome.values["fid"] for outcome in outcomes]
+    assert measured[0] != measured[1]
+    assert read_sample(twice, "fid").v_full == pytest.approx(np.mean(measured))
+    assert [o.seed for o in outcomes] == [derive_seed("generation", 0, r) for r in (0, 1)]
 
 
 def test_endpoints_of_the_dense_model(study, trainings):
@@ -191,10 +208,8 @@ def test_endpoints_of_the_dense_model(study, trainings):
         torch.testing.assert_close(averaged[name], weights, rtol=0, atol=0)
 
 
-def test_the_same_images_from_a_study_sent_to_another_process(study):
-    first = study("property=[fid]")
-    for stage in ("train", "prune", "extract"):
-        stages.run(first, stage)
+def test_the_same_images_from_a_study_sent_to_another_process(prepared):
+    first = prepared("property=[fid]")
     sent = pickle.loads(pickle.dumps(first))
     assert sent.endpoints is sent.game
     key = coalition_key(np.array([True, False, True, False]))
@@ -202,118 +217,16 @@ def test_the_same_images_from_a_study_sent_to_another_process(study):
     torch.testing.assert_close(*images, rtol=0, atol=0)
 
 
-def test_a_coalition_is_trained_on_what_it_owns(study, trainings):
-    ready = study("property=[fid]")
-    for stage in ("train", "prune", "extract"):
-        stages.run(ready, stage)
+def test_a_coalition_is_trained_on_what_it_owns(prepared, trainings):
+    ready = prepared("property=[fid]")
     trainings.clear()
     row = np.array([True, False, False, True])
     DiffusionGame(ready, ready.game)(Task(coalition_key(row), 0, ("fid",)))
     assert trainings == [ready.partition.sizes[row].sum()]
 
 
-# ------------------------------------------------------------------------------ what goes wrong
-
-
-def test_stages_out_of_order_say_what_to_run_first(study):
-    fresh = study()
-    with pytest.raises(ArtifactError, match="run stage=train first"):
-        stages.run(fresh, "prune")
-    with pytest.raises(LedgerError, match="run stage=evaluate first"):
-        stages.run(fresh, "estimate")
-    stages.run(fresh, "train")
-    with pytest.raises(ArtifactError, match="run stage=prune first"):
-        stages.run(fresh, "evaluate")
-
-
-@pytest.mark.parametrize("file", ["denoiser.safetensors", "architecture.json"])
-def test_a_corrupt_checkpoint_is_named_and_nothing_else_is_lost(study, trainings, file):
-    ready = study("property=[fid]")
-    for stage in ("train", "prune", "extract"):
-        stages.run(ready, stage)
-    folder = ready.store.folder("sparse", ready.game.start.fingerprint)
-    content = bytearray((folder / file).read_bytes())
-    content[len(content) // 2] ^= 0xFF
-    (folder / file).write_bytes(content)
-    with pytest.raises(ArtifactError, match=rf"{file} is corrupt.*Delete the folder"):
-        stages.run(ready, "evaluate")
-    trainings.clear()
-    for path in folder.iterdir():
-        path.unlink()
-    stages.run(ready, "prune")
-    assert len(trainings) == 1  # recovered again; the full model was kept
-
-
-class Fragile:
-    """Is NaN for every coalition but the ends and those with one contributor."""
-
-    unit = "nothing"
-    higher_is_better = True
-
-    def bind(self, reference):
-        calls = iter(range(1000))
-        return lambda generated: float("nan") if next(calls) >= self.good else 1.0
-
-    good = 2
-
-
-def test_a_property_that_turns_nan_is_a_failure_and_can_be_left_out(study):
-    ready = study("property=[fid,inception_score]", "design.budget=30")
-    ready.properties["inception_score"] = Fragile()
-    Fragile.good = 12
-    for stage in ("train", "prune", "extract"):
-        stages.run(ready, stage)
-    with pytest.raises(
-        EvaluationError, match=r"(?s)inception_score is nan.*allow_missing=true"
-    ) as stop:
-        stages.run(ready, "evaluate")
-    assert "\n" in str(stop.value)
-    assert np.isfinite(values(ready, "fid")).all()
-    with pytest.raises(LedgerError, match="inception_score"):
-        estimate(ready)
-    ready.config["allow_missing"] = True
-    assert 0 < len(read_sample(ready, "inception_score")) < 30
-
-
-def test_failed_ends_cannot_be_left_out(study):
-    ready = study("property=[inception_score]", "allow_missing=true")
-    ready.properties["inception_score"] = Fragile()
-    Fragile.good = 1
-    for stage in ("train", "prune", "extract"):
-        stages.run(ready, stage)
-    with pytest.raises(EvaluationError, match="cannot be left out"):
-        stages.run(ready, "evaluate")
-
-
-def test_a_pairing_or_budget_that_cannot_work_is_refused(study):
-    with pytest.raises(ConfigError, match=r"estimator=exact cannot use .* design=shapley_kernel"):
-        study("estimator=exact", "design=shapley_kernel")
-    with pytest.raises(ConfigError, match=r"design\.budget: .* at least 4 coalitions"):
-        study("design.budget=3")
-
-
-def test_any_coalitions_can_be_evaluated_in_a_game(study):
-    ready = study("property=[fid]")
-    for stage in ("train", "prune", "extract"):
-        stages.run(ready, stage)
+def test_any_coalitions_can_be_evaluated_in_a_game(prepared):
+    ready = prepared("property=[fid]")
     rows = np.array([[True, True, False, False], [False, False, True, True]])
     evaluate_coalitions(ready, ready.game, rows)
-    from crediting.pipeline.estimate import read_utilities
-
     assert np.isfinite(read_utilities(ready, ready.game, rows, "fid")).all()
-
-
-def test_a_dry_run_tells_and_leaves_no_trace(study, capsys, tmp_path):
-    fresh = study()
-    stages.dry_run(fresh)
-    told = capsys.readouterr().out
-    assert not (tmp_path / "outputs").exists()
-    distinct = len(fresh.coalitions(fresh.game))
-    assert told.count("to do") == 3
-    assert f"{distinct} distinct coalitions, 0 in the ledger, {distinct} missing" in told
-    stages.run(fresh, "all")
-    capsys.readouterr()
-    stages.dry_run(study())
-    told = capsys.readouterr().out
-    assert told.count("in the store") == 3
-    assert f"{distinct} distinct coalitions, {distinct} in the ledger\n" in told

@@ -1,0 +1,66 @@
+"""What a dry run tells is so, and it leaves no trace."""
+
+import pytest
+
+from crediting.pipeline import stages
+
+
+@pytest.fixture
+def told(capsys):
+    """Return a function that returns what the dry run of a study prints."""
+
+    def tell(study):
+        capsys.readouterr()
+        stages.dry_run(study)
+        return capsys.readouterr().out
+
+    return tell
+
+
+def test_a_dry_run_tells_and_leaves_no_trace(study, told, tmp_path):
+    fresh = study()
+    text = told(fresh)
+    assert not (tmp_path / "outputs").exists()
+    distinct = len(fresh.coalitions(fresh.game))
+    assert text.count("to do") == 3
+    assert f"{distinct} distinct coalitions, 0 in the ledger, {distinct} missing: " in text
+    stages.run(fresh, "all")
+    before = sorted((tmp_path / "outputs").rglob("*"))
+    text = told(study())
+    assert text.count("in the store") == 3
+    assert f"{distinct} distinct coalitions, {distinct} in the ledger\n" in text
+    assert "Altogether less than a second" in text
+    assert sorted((tmp_path / "outputs").rglob("*")) == before
+
+
+def test_replicates_and_endpoints_are_counted(study, told):
+    twofold = study("endpoints=dense", "replicates=2", "property=[fid]")
+    text = told(twofold)
+    drawn = len(twofold.coalitions(twofold.game))
+    for coalitions in (drawn, 2):
+        assert (
+            f"{coalitions} distinct coalitions x 2 replicates, 0 in the ledger, "
+            f"{2 * coalitions} missing: "
+        ) in text
+    assert text.count("\nprune ") == 2
+
+
+def test_what_two_games_share_is_told_once(study, told):
+    text = told(study("endpoints=dense", "pruning=none", "property=[fid]"))
+    assert text.count("\nprune ") == 1
+    assert text.count("\nevaluate ") == 2
+
+
+def test_no_time_is_told_for_what_cannot_be_foretold(study, told):
+    lines = {line.split()[0]: line for line in told(study()).splitlines()}
+    assert "to do, about" in lines["train"] or "to do, less" in lines["train"]
+    assert lines["extract"].endswith("to do")
+
+
+def test_measuring_kept_images_is_not_told_as_generating(study, prepared, told):
+    stages.run(prepared("property=[fid]"), "evaluate")
+    both = study("property=[fid,diversity]", "design.budget=12")
+    text = told(both)
+    old, new = (len(s.coalitions(s.game)) for s in (study("property=[fid]"), both))
+    assert f"0 in the ledger, {new - old} missing: " in text
+    assert f", {old} to measure on kept images\n" in text

@@ -1,0 +1,194 @@
+"""What goes wrong: one message that says what to do, and nothing recorded is lost."""
+
+import numpy as np
+import pytest
+import torch
+
+from crediting import config
+from crediting.errors import ArtifactError, ConfigError, EvaluationError, LedgerError
+from crediting.game.coalition import coalition_key, grand_coalition
+from crediting.interfaces import Outcome, Task
+from crediting.ledger import Ledger
+from crediting.pipeline import stages
+from crediting.pipeline.diffusion_game import DiffusionGame
+from crediting.pipeline.estimate import estimate, read_sample
+from crediting.pipeline.study import Study
+
+
+class Fragile:
+    """A property that is 1 for the first `good` models that it measures, and NaN ever after."""
+
+    unit = "nothing"
+    higher_is_better = True
+
+    def __init__(self, good):
+        self.good = good
+
+    def bind(self, reference):
+        calls = iter(range(1000))
+        return lambda generated: 1.0 if next(calls) < self.good else float("nan")
+
+
+def ledger_of(study):
+    address = study.game.address
+    return Ledger(study.stored_in(address) / "ledger.sqlite", address.fingerprint)
+
+
+def record(study, task, value=None):
+    """Record a value of fid, or a failure, as a worker would have."""
+    values, failures = ({}, {"": "boom"}) if value is None else ({"fid": value}, {})
+    outcome = Outcome(task, values, failures, seed=0, seconds=0.0, device="elsewhere")
+    with ledger_of(study) as ledger:
+        ledger.record(outcome, study.property_fingerprints)
+
+
+# ------------------------------------------------------------------------------ before and between
+
+
+def test_stages_out_of_order_say_what_to_run_first(study):
+    fresh = study()
+    with pytest.raises(ArtifactError, match="run stage=train first"):
+        stages.run(fresh, "prune")
+    with pytest.raises(LedgerError, match=r"are not evaluated yet.* run stage=evaluate first"):
+        stages.run(fresh, "estimate")
+    stages.run(fresh, "train")
+    with pytest.raises(ArtifactError, match="run stage=prune first"):
+        stages.run(fresh, "evaluate")
+
+
+def test_what_is_not_evaluated_is_sought_where_it_belongs(prepared, study):
+    same = prepared("property=[fid]")
+    stages.run(same, "evaluate")
+    dense, larger = study("property=[fid]", "endpoints=dense"), study("property=[fid]", "seed=1")
+    ends = dense.stored_in(dense.endpoints.address).name
+    with pytest.raises(LedgerError, match=ends):
+        estimate(dense)
+    with pytest.raises(LedgerError, match=larger.stored_in(larger.game.address).name):
+        estimate(larger)
+    for stage in ("prune", "evaluate"):
+        stages.run(dense, stage)
+    with pytest.raises(LedgerError, match=rf"v\(empty\).*{ends}"):
+        estimate(study("property=[diversity]", "endpoints=dense"))
+    with pytest.raises(LedgerError, match=r"\d+ of 40 coalitions are not evaluated yet"):
+        estimate(study("property=[fid]", "design.budget=40"))
+
+
+def test_a_pairing_or_budget_that_cannot_work_is_refused(study):
+    with pytest.raises(ConfigError, match=r"estimator=exact cannot use .* design=shapley_kernel"):
+        study("estimator=exact", "design=shapley_kernel")
+    with pytest.raises(ConfigError, match=r"design\.budget: .* at least 4 coalitions"):
+        study("design.budget=3")
+
+
+def test_a_property_that_cannot_name_a_file_is_refused_at_once(study):
+    plain = dict(study().config)
+    plain["property"] = {"quality/fid": plain["property"]["fid"]}
+    with pytest.raises(ConfigError, match=r"property\.quality/fid: .* rename it"):
+        Study.assemble(plain, config.build(plain))
+
+
+@pytest.mark.parametrize("file", ["denoiser.safetensors", "architecture.json"])
+def test_a_corrupt_checkpoint_is_named_and_nothing_else_is_lost(prepared, trainings, file):
+    ready = prepared("property=[fid]")
+    folder = ready.stored_in(ready.game.start)
+    content = bytearray((folder / file).read_bytes())
+    content[len(content) // 2] ^= 0xFF
+    (folder / file).write_bytes(content)
+    with pytest.raises(ArtifactError, match=rf"{file} is corrupt.*Delete the folder"):
+        stages.run(ready, "evaluate")
+    trainings.clear()
+    for path in folder.iterdir():
+        path.unlink()
+    stages.run(ready, "prune")
+    assert len(trainings) == 1  # recovered again; the full model was kept
+
+
+# ------------------------------------------------------------------------------ while evaluating
+
+
+def test_a_property_that_turns_nan_is_a_failure_and_can_be_left_out(prepared, capsys):
+    ready = prepared("property=[fid,inception_score]", "design.budget=30")
+    ready.properties["inception_score"] = Fragile(good=12)
+    with pytest.raises(EvaluationError, match=r"(?s)inception_score is nan.*allow_missing=true"):
+        stages.run(ready, "evaluate")
+    assert len(read_sample(ready, "fid")) == 30
+    with pytest.raises(LedgerError, match="inception_score"):
+        estimate(ready)
+    ready.config["allow_missing"] = True
+    capsys.readouterr()
+    left = len(read_sample(ready, "inception_score"))
+    assert 0 < left < 30
+    assert f"inception_score without {30 - left} of 30 coalitions" in capsys.readouterr().err
+
+
+def test_too_few_coalitions_are_not_estimated_from(prepared):
+    ready = prepared("property=[inception_score]", "allow_missing=true")
+    ready.properties["inception_score"] = Fragile(good=3)  # both ends and one more
+    stages.run(ready, "evaluate")
+    with pytest.raises(LedgerError, match=r"estimator=kernel_shap needs 4\..*`failures`"):
+        estimate(ready)
+
+
+def test_failed_ends_cannot_be_left_out(prepared):
+    ready = prepared("property=[inception_score]", "allow_missing=true")
+    ready.properties["inception_score"] = Fragile(good=1)
+    with pytest.raises(EvaluationError, match="cannot be left out"):
+        stages.run(ready, "evaluate")
+
+
+def test_failures_of_replicates_that_are_not_asked_for_do_not_matter(prepared):
+    ready = prepared("property=[fid]")
+    stages.run(ready, "evaluate")
+    record(ready, Task(coalition_key(grand_coalition(4)), 1, ("fid",)))
+    stages.run(ready, "evaluate")
+    with ledger_of(ready) as ledger:
+        assert len(ledger.failures()) == 1
+
+
+def test_a_setting_that_cannot_work_is_no_failure_of_the_coalitions(prepared):
+    ready = prepared("property=[fid]", "generation.steps=1001")
+    with pytest.raises(ConfigError, match=r"generation\.steps"):
+        stages.run(ready, "evaluate")
+    with ledger_of(ready) as ledger:
+        assert ledger.failures() == []
+
+
+def test_damaged_kept_images_are_named_and_nothing_else_is_lost(prepared, study, trainings):
+    ready = prepared("property=[fid]")
+    stages.run(ready, "evaluate")
+    kept = next((ready.stored_in(ready.game.address) / "images").iterdir())
+    kept.write_bytes(kept.read_bytes()[:50])
+    both = study("property=[fid,diversity]")
+    with pytest.raises(ArtifactError, match=rf"{kept.name}.*Delete this one file"):
+        stages.run(both, "evaluate")
+    kept.unlink()
+    trainings.clear()
+    stages.run(both, "evaluate")
+    assert len(trainings) <= 1
+
+
+def test_repeats_that_disagree_are_told_in_one_line(prepared, capsys):
+    ready = prepared("property=[fid]")
+    stages.run(ready, "evaluate")
+    key = coalition_key(grand_coalition(4))
+    for value in (-1.0, -2.0):
+        record(ready, Task(key, 0, ("fid",)), value)
+    before = read_sample(ready, "fid").v_full
+    capsys.readouterr()
+    stages.run(ready, "evaluate")
+    told = [line for line in capsys.readouterr().err.splitlines() if key in line]
+    assert len(told) == 1
+    assert f"2 repeated evaluations came out otherwise, for instance fid of {key}" in told[0]
+    assert f"first {before!r} (cpu), then -2.0 (elsewhere)" in told[0]
+
+
+def test_a_property_may_return_any_kind_of_number(prepared):
+    ready = prepared("property=[fid]")
+
+    class Tensor(Fragile):
+        def bind(self, reference):
+            return lambda generated: torch.tensor(1.5)
+
+    ready.properties["fid"] = Tensor(0)
+    outcome = DiffusionGame(ready, ready.game)(Task(coalition_key(np.ones(4, bool)), 0, ("fid",)))
+    assert type(outcome.values["fid"]) is float

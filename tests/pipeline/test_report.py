@@ -1,0 +1,90 @@
+"""The report: whole, valid and readable, whatever names and numbers go into it."""
+
+import csv
+import json
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from crediting import config
+from crediting.errors import EvaluationError
+from crediting.pipeline import stages
+from crediting.pipeline.diffusion_game import DiffusionGame
+from crediting.pipeline.estimate import read_sample
+from crediting.pipeline.study import Study
+
+
+def read_manifest(study):
+    def refuse(word):
+        pytest.fail(f"the manifest holds {word}, which is not JSON")
+
+    return json.loads((study.folder / "manifest.json").read_text(), parse_constant=refuse)
+
+
+def test_more_top_contributors_than_there_are_and_unknown_uncertainty(study):
+    bare = study("estimator=leave_one_out", "property=[fid]", "report.top=9")
+    stages.run(bare, "all")
+    assert (bare.folder / "images_fid.png").exists()
+    with (bare.folder / "shapley_fid.csv").open() as file:
+        assert {row["std_error"] for row in csv.DictReader(file)} == {""}
+    assert read_manifest(bare)["properties"]["fid"]["coalitions"] == 4
+
+
+def test_an_infinite_setting_leaves_the_manifest_valid(study):
+    unclipped = study("finetuning.recipe.gradient_clip=inf", "property=[fid]")
+    stages.run(unclipped, "all")
+    recipe = read_manifest(unclipped)["config"]["finetuning"]["recipe"]
+    assert recipe["gradient_clip"] == "Infinity"
+
+
+class OddlyNamed:
+    def __init__(self, partition, names):
+        self.original, self.names = partition, names
+
+    def partition(self, columns):
+        made = self.original.partition(columns)
+        contributors = [
+            replace(c, name=n) for c, n in zip(made.contributors, self.names, strict=True)
+        ]
+        return replace(made, contributors=contributors)
+
+
+def test_odd_names_of_contributors_and_properties(study):
+    names = ["a/b, c", 'Ö "q" | $x_1$', "../..", "\n"]
+    plain = dict(study().config)
+    plain["property"] = {"my fid, 50% <b>": plain["property"]["fid"]}
+    parts = config.build(plain)
+    odd = Study.assemble(plain, {**parts, "partition": OddlyNamed(parts["partition"], names)})
+    stages.run(odd, "all")
+    with (odd.folder / "shapley_my fid, 50% <b>.csv").open(newline="") as file:
+        assert {row["contributor"] for row in csv.DictReader(file)} == set(names)
+    assert set(read_manifest(odd)["contributors"]) == set(names)
+    assert "(shapley_my%20fid%2C%2050%25%20%3Cb%3E.png)" in (odd.folder / "report.md").read_text()
+
+
+def test_a_report_without_pictures_if_they_cannot_be_generated(study, monkeypatch, capsys):
+    ready = study("property=[fid]", "runtime.keep_images=false")
+    for stage in ("train", "prune", "extract", "evaluate"):
+        stages.run(ready, stage)
+
+    def fail(*_, **__):
+        raise EvaluationError("NaN instead of images")
+
+    monkeypatch.setattr(DiffusionGame, "images", fail)
+    stages.run(ready, "report")
+    assert "report: left without images" in capsys.readouterr().err
+    page = (ready.folder / "report.md").read_text()
+    assert "shapley_fid.png" in page
+    assert "images_fid.png" not in page
+    assert read_manifest(ready)["study"] == ready.name
+
+
+def test_dense_endpoints_make_one_game_with_the_others(study):
+    names = ("estimator=exact", "design=exhaustive")
+    exact, kernel = (study(name, "endpoints=dense", "property=[fid]") for name in names)
+    stages.run(exact, "all")
+    assert len(exact.coalitions(exact.game)) == 2**4 - 2
+    assert read_manifest(exact)["properties"]["fid"]["efficiency_gap"] == pytest.approx(0, abs=1e-9)
+    credits = [s.estimator(read_sample(s, "fid")).credits for s in (exact, kernel)]
+    np.testing.assert_allclose(*credits, rtol=0, atol=1e-9)
