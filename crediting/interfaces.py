@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from crediting.game.attribution import Attribution
-    from crediting.game.coalition import Coalition
     from crediting.game.contributor import Partition
     from crediting.game.game import EvaluatedSample, Sample
 
@@ -242,6 +241,7 @@ class Outcome:
     seed: int
     seconds: float
     device: str
+    """Device and precision, such as "cpu fp32"."""
 
 
 class Evaluator(Protocol):
@@ -270,7 +270,6 @@ class Executor(Protocol):
 
 
 __all__ = [
-    "Coalition",
     "Dataset",
     "Design",
     "DiffusionModel",

@@ -11,13 +11,12 @@ def say(text: str) -> None:
     tqdm.write(text, file=sys.stderr)
 
 
-def bar(label: str, total: int, initial: int = 0, unit: str = "step") -> Any:
+def bar(label: str, total: int, unit: str = "step") -> Any:
     """Return a progress bar; where stderr is no terminal it prints a line every half minute."""
     terminal = sys.stderr.isatty()
     return tqdm(
         desc=label,
         total=total,
-        initial=initial,
         unit=unit,
         file=sys.stderr,
         mininterval=0.2 if terminal else 30,

@@ -175,7 +175,7 @@ def _check_shapes(path: Path, denoiser: nn.Module, weights: Mapping[str, torch.T
 
 def _replace(path: Path, content: bytes) -> None:
     # Plain bytes, not safetensors' own writer: a full disk then is an OSError that says so.
-    temporary = path.with_name(f".{path.name}.{uuid.uuid4().hex}.tmp")
+    temporary = path.with_name(f".{path.name}.partial-{uuid.uuid4().hex}")
     try:
         temporary.write_bytes(content)
         temporary.replace(path)

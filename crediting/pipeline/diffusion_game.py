@@ -108,7 +108,7 @@ class DiffusionGame:
             failures,
             seed=self._generation_seed(task.replicate),
             seconds=time.perf_counter() - started,
-            device=str(self._device),
+            device=f"{self._device} {self.study.runtime['precision']}",
         )
 
     def images(self, coalition: str, replicate: int, keep: bool) -> torch.Tensor:

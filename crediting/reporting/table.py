@@ -46,14 +46,13 @@ class CreditTable:
 
     @property
     def interval_name(self) -> str:
-        """Name the confidence level and what the intervals are worth."""
-        level = f"confidence level {100 * self.confidence:.6g}%"
+        """Name the confidence level, or say why there are no intervals."""
         errors = [row.std_error for row in self.rows]
         if all(math.isnan(error) for error in errors):
-            return f"{level} (uncertainty unknown)"
+            return "uncertainty unknown"
         if all(error == 0 for error in errors):
-            return f"{level} (no sampling error)"
-        return level
+            return "no sampling error"
+        return f"confidence level {100 * self.confidence:.6g}%"
 
     @property
     def caption(self) -> tuple[str, ...]:

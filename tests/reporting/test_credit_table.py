@@ -52,8 +52,8 @@ def test_caption_states_every_fact(make_table):
 
 
 def test_caption_names_exact_and_unknown_uncertainty(make_table):
-    assert "100% (no sampling error)" in exact_table(True).caption[1]
-    assert "95% (uncertainty unknown)" in make_table(known=False).caption[1]
+    assert "no sampling error" in exact_table(True).caption[1]
+    assert "uncertainty unknown" in make_table(known=False).caption[1]
 
 
 def test_numbers_are_plain_python(make_table):
