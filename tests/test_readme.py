@@ -120,7 +120,11 @@ def test_make_targets_exist(words):
 
 def test_make_demo_runs_the_default_study():
     planned = subprocess.run(
-        ["make", "demo", "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=True
+        ["make", "--no-print-directory", "demo", "--dry-run"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=True,
     )
     assert planned.stdout.splitlines()[-1].strip() == ".venv/bin/credit"
 

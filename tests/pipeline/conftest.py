@@ -1,37 +1,10 @@
-"""A miniature study: the default one with so few steps that it takes seconds."""
-
-from pathlib import Path
+"""Miniature studies of one test, and a count of what they train."""
 
 import pytest
-from hydra import compose, initialize_config_dir
+from miniature_study import make_study
 
-from crediting import config
 from crediting.pipeline import stages
 from crediting.pipeline.study import Study
-
-MINIATURE = (
-    "partition=by_shards",
-    "partition.contributors=4",
-    "model.training.steps=6",
-    "pruning.recovery.steps=3",
-    "finetuning.recipe.steps=2",
-    "generation.images=12",
-    "generation.steps=2",
-    "extractor.steps=20",
-    "executor=serial",
-    "report.grid=4",
-)
-
-
-def make_study(outputs: Path, *overrides: str) -> Study:
-    config.register()
-    if not any(word.startswith(("design", "estimator=")) for word in overrides):
-        overrides = ("design.budget=6", *overrides)
-    shared = [w for w in MINIATURE if "pruning=none" not in overrides or w[:8] != "pruning."]
-    with initialize_config_dir(version_base="1.3", config_dir=str(config.CONFIG_DIR)):
-        composed = compose("config", [*shared, f"paths.outputs={outputs}", *overrides])
-    plain = config.resolve(composed)
-    return Study.assemble(plain, config.build(plain))
 
 
 @pytest.fixture

@@ -3,22 +3,21 @@
     python kill_at_random.py OUTPUTS SEED KILLS
 
 The libraries are imported once and the study is forked, so that a kill may fall into any stage.
-After each kill every value that the ledger held before must still be there, unchanged. Prints one
-line per kill and exits with an assertion error if anything recorded was lost.
+It is first run undisturbed, into OUTPUTS/undisturbed, which tells how long it takes here; then it
+is killed and started again, each time within a fifth of that, into OUTPUTS/killed. After each kill
+every value that the ledger held before must still be there, unchanged. Prints one line per kill and
+exits with an assertion error if anything recorded was lost.
 """
 
 import os
 import random
 import signal
-import sqlite3
 import sys
 import time
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).parent))
-
 import torch
-from conftest import make_study
+from miniature_study import make_study, read_ledgers
 
 from crediting.pipeline import stages
 
@@ -35,16 +34,18 @@ OVERRIDES = (
 def main(outputs: Path, seed: int, kills: int) -> None:
     torch.set_num_threads(1)
     moments = random.Random(seed)
-    duration = 4.0
+    started = time.monotonic()
+    assert run_and_kill(outputs / "undisturbed", 300), "the undisturbed run did not finish"
+    duration = time.monotonic() - started
     recorded: dict = {}
     for kill in range(kills):
-        moment = moments.uniform(0.05, duration)
-        finished = run_and_kill(outputs, moment)
-        now = read_ledgers(outputs)
+        moment = moments.uniform(0, duration / 5)
+        finished = run_and_kill(outputs / "killed", moment)
+        now = read_ledgers(outputs / "killed")
         assert recorded.items() <= now.items(), "a recorded evaluation was lost or altered"
         print(f"kill {kill}: {moment:.2f} s, {len(now)} values, finished={finished}", flush=True)
         recorded = now
-    assert run_and_kill(outputs, 300), "the last run, left alone, did not finish"
+    assert run_and_kill(outputs / "killed", 300), "the last run, left alone, did not finish"
 
 
 def run_and_kill(outputs: Path, seconds: float) -> bool:
@@ -63,19 +64,6 @@ def run_and_kill(outputs: Path, seconds: float) -> bool:
     os.kill(child, signal.SIGKILL)
     os.waitpid(child, 0)
     return False
-
-
-def read_ledgers(outputs: Path) -> dict:
-    """Return every recorded value by its key."""
-    values = {}
-    for path in outputs.glob("store/game-*/ledger.sqlite"):
-        connection = sqlite3.connect(path)
-        for *key, value in connection.execute(
-            "SELECT game, coalition, replicate, property, value FROM evaluations"
-        ):
-            values[tuple(key)] = value
-        connection.close()
-    return values
 
 
 if __name__ == "__main__":

@@ -179,7 +179,7 @@ def test_repeats_that_disagree_are_told_in_one_line(prepared, capsys):
     told = [line for line in capsys.readouterr().err.splitlines() if key in line]
     assert len(told) == 1
     assert f"2 repeated evaluations came out otherwise, for instance fid of {key}" in told[0]
-    assert f"first {before!r} (cpu), then -2.0 (elsewhere)" in told[0]
+    assert f"first {before!r} (cpu fp32), then -2.0 (elsewhere)" in told[0]
 
 
 def test_a_property_may_return_any_kind_of_number(prepared):

@@ -1,0 +1,46 @@
+"""A miniature study: the default one with so few steps that it takes seconds."""
+
+import sqlite3
+from pathlib import Path
+
+from hydra import compose, initialize_config_dir
+
+from crediting import config
+from crediting.pipeline.study import Study
+
+MINIATURE = (
+    "partition=by_shards",
+    "partition.contributors=4",
+    "model.training.steps=6",
+    "pruning.recovery.steps=3",
+    "finetuning.recipe.steps=2",
+    "generation.images=12",
+    "generation.steps=2",
+    "extractor.steps=20",
+    "executor=serial",
+    "report.grid=4",
+)
+
+
+def make_study(outputs: Path, *overrides: str) -> Study:
+    config.register()
+    if not any(word.startswith(("design", "estimator=")) for word in overrides):
+        overrides = ("design.budget=6", *overrides)
+    shared = [w for w in MINIATURE if "pruning=none" not in overrides or w[:8] != "pruning."]
+    with initialize_config_dir(version_base="1.3", config_dir=str(config.CONFIG_DIR)):
+        composed = compose("config", [*shared, f"paths.outputs={outputs}", *overrides])
+    plain = config.resolve(composed)
+    return Study.assemble(plain, config.build(plain))
+
+
+def read_ledgers(outputs: Path) -> dict:
+    """Return every value recorded under a folder by its key."""
+    values = {}
+    for path in outputs.glob("store/game-*/ledger.sqlite"):
+        connection = sqlite3.connect(path)
+        for *key, value in connection.execute(
+            "SELECT game, coalition, replicate, property, value FROM evaluations"
+        ):
+            values[tuple(key)] = value
+        connection.close()
+    return values
