@@ -10,12 +10,17 @@ from crediting.pipeline.prune import prune
 from crediting.pipeline.report import report, table_of
 from crediting.pipeline.study import Study
 from crediting.pipeline.train import train
+from crediting.progress import say
 from crediting.reporting.terminal import print_table
 
 
 def run(study: Study, stage: str) -> None:
     """Run one stage, or `all` of them; what the store holds already is reused."""
     if stage == "all":
+        say(
+            f"study {study.name}: {len(study.partition)} contributors, properties "
+            f"{', '.join(study.properties)}, {study.executor.width()} coalitions at a time"
+        )
         for step in (train, prune, extract, evaluate, _report):
             step(study)
     else:
