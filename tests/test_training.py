@@ -9,7 +9,8 @@ from types import SimpleNamespace
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from diffusers import DDPMScheduler, UNet2DModel
+from diffusers import DDPMScheduler
+from tiny_unet import unet
 from torch import nn
 
 from crediting.errors import ConfigError
@@ -51,22 +52,6 @@ def small(**arguments):
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
         return Small(**arguments)
-
-
-def unet():
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        return UNet2DModel(
-            sample_size=4,
-            in_channels=1,
-            out_channels=1,
-            block_out_channels=(8, 8),
-            layers_per_block=1,
-            down_block_types=("DownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "UpBlock2D"),
-            add_attention=False,
-            norm_num_groups=4,
-        )
 
 
 def latents(n=40):

@@ -3,8 +3,9 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler
 from scipy import stats
+from tiny_unet import unet
 from torch import nn
 
 from crediting.errors import ConfigError, EvaluationError
@@ -49,22 +50,6 @@ class Gaussian(nn.Module):
             clean = (sample - (1 - a).sqrt() * noise) / a.sqrt()
             return SimpleNamespace(sample=a.sqrt() * noise - (1 - a).sqrt() * clean)
         return SimpleNamespace(sample=noise)
-
-
-def unet():
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        return UNet2DModel(
-            sample_size=4,
-            in_channels=1,
-            out_channels=1,
-            block_out_channels=(8, 8),
-            layers_per_block=1,
-            down_block_types=("DownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "UpBlock2D"),
-            add_attention=False,
-            norm_num_groups=4,
-        )
 
 
 def initial_noise(seed, n):
