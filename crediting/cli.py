@@ -27,6 +27,7 @@ def main() -> None:
     config.register()
     os.environ[_FULL_ERROR] = "1"  # Hydra raises its errors instead of printing them
     try:
+        sys.argv[1:] = config.of_this_experiment(sys.argv[1:])
         _run()
     except KeyboardInterrupt:
         print("\nInterrupted. Run the same command again to continue.", file=sys.stderr)
@@ -61,6 +62,10 @@ def _run_study(composed: DictConfig) -> None:
     from crediting.pipeline import stages
     from crediting.pipeline.study import Study
 
+    if plain["stage"] == "fetch":
+        stages.fetch(parts)
+        return
+    stages.require(parts, config.fetch_command(context.overrides.task))
     study = Study.assemble(plain, parts)
     if plain["dry_run"]:
         stages.dry_run(study)

@@ -5,6 +5,7 @@ values.
 """
 
 import re
+import shlex
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,37 @@ def register() -> None:
     """Make the schema known to Hydra, and what `credit --help` lists."""
     ConfigStore.instance().store(name="schema", node=Schema)
     OmegaConf.register_new_resolver("options", _options, replace=True)
+
+
+def of_this_experiment(words: Sequence[str]) -> list[str]:
+    """Return a command line in which `+size=s` means what it does for the experiment beside it.
+
+    The option is then `+size/s=<experiment>`: Hydra lets no appended group depend on another. It
+    stands behind the experiment, over which it wins.
+
+    Raises:
+        ConfigError: no experiment is chosen, or several are.
+    """
+    words = list(words)
+    sizes = [place for place, word in enumerate(words) if word.startswith("+size=")]
+    chosen = [place for place, word in enumerate(words) if word.startswith("+experiment=")]
+    for size in sizes:
+        if len(chosen) != 1 or "," in words[chosen[0]]:
+            raise ConfigError(f"{words[size]}: it makes one experiment small; add +experiment=...")
+        name, experiment = (words[at].partition("=")[2] for at in (size, chosen[0]))
+        known = sorted(path.name for path in (CONFIG_DIR / "size").iterdir())
+        if name not in known:
+            raise ConfigError(f"{words[size]}: there is no such size; known: {', '.join(known)}")
+        words[size] = f"+size/{name}={experiment}"
+        if size < chosen[0]:
+            words[size], words[chosen[0]] = words[chosen[0]], words[size]
+    return words
+
+
+def fetch_command(overrides: Sequence[str]) -> str:
+    """Return the command that fetches what a study with these overrides needs."""
+    others = [text for text in overrides if not text.startswith(("stage=", "dry_run="))]
+    return shlex.join(["credit", "stage=fetch", *others])
 
 
 def resolve(composed: DictConfig) -> dict[str, Any]:

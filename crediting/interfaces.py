@@ -7,7 +7,7 @@ checked before anything runs and can be sent to workers.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple, Protocol
 
@@ -18,9 +18,46 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
+    from crediting.examples import Examples
     from crediting.game.attribution import Attribution
     from crediting.game.contributor import Partition
     from crediting.game.game import EvaluatedSample, Sample
+
+
+# ------------------------------------------------------------------------------ from outside
+
+
+class Asset(Protocol):
+    """A file or folder that a part needs from outside: data, or published weights.
+
+    A part (dataset, model, extractor) that needs any has a method `assets()` which returns them,
+    each under the key of its own config that names it. What lies locally always wins.
+    """
+
+    what: str
+    """What it is, as a noun phrase: "the weights of Inception-v3"."""
+    source: str
+    """Where it is published: an address, or the id of a repository on the Hugging Face hub."""
+    licence: str
+    size: int
+    """Bytes to fetch."""
+
+    def find(self) -> Path:
+        """Return where it lies on this machine, without touching the network.
+
+        Raises:
+            DataError: it is not there or not whole; the message says what, from where, how large.
+        """
+
+    def fetch(self) -> Path:
+        """Return where it lies after downloading and verifying it, if it was not there.
+
+        Raises:
+            DataError: it cannot be fetched, or is not what was published.
+        """
+
+    def digest(self) -> str:
+        """Return the sha256 of its content, wherever it lies; raises as `find`."""
 
 
 # ------------------------------------------------------------------------------ data and players
@@ -61,17 +98,43 @@ class DiffusionModel(Protocol):
     training: Any
     """The `crediting.training.Recipe` by which the full model is trained."""
 
+    conditional: ClassVar[bool]
+    """Whether the denoiser reads prompts: the captions of its examples, later those to draw."""
+
+    encoder_settings: ClassVar[tuple[str, ...]]
+    """The keys of its config that `encode` and `embed` depend on; others never re-encode."""
+
     def untrained(self, seed: int) -> torch.nn.Module:
-        """Return a randomly initialised denoiser on the CPU."""
+        """Return the denoiser before any training, on the CPU: random, or as pretrained."""
 
     def reinitialise(self, denoiser: torch.nn.Module, seed: int) -> torch.nn.Module:
-        """Return a copy of the same shape (pruned or not) with untrained weights."""
+        """Return a copy of the same shape (pruned or not) as it was before any training.
+
+        Raises:
+            ConfigError: there is no such thing, as for a pruned pretrained U-Net.
+        """
+
+    def example_inputs(self, denoiser: torch.nn.Module) -> dict[str, Any]:
+        """Return keyword arguments of one call for one example, on the denoiser's device.
+
+        They are `sample`, `timestep` and, if it is conditional, `encoder_hidden_states`.
+        """
 
     def prunable(self, denoiser: torch.nn.Module) -> Prunable:
-        """Return what a pruning method must know of a denoiser of this family."""
+        """Return what the pruning of channels must know of a denoiser of this family.
 
-    def encode(self, images: torch.Tensor) -> torch.Tensor:
-        """Return images, uint8 (N, C, H, W), in model space, float32."""
+        Raises:
+            ConfigError: its channels cannot be pruned; the message says what can.
+        """
+
+    def encode(self, images: torch.Tensor, columns: Mapping[str, NDArray]) -> Examples:
+        """Return training images, uint8 (N, C, H, W), in model space, on their device.
+
+        `columns` are those of the dataset; a conditional model reads `caption`.
+        """
+
+    def embed(self, prompts: Sequence[str], device: torch.device) -> torch.Tensor:
+        """Return what a conditional denoiser reads for prompts, (len(prompts), tokens, width)."""
 
     def decode(self, latents: torch.Tensor) -> torch.Tensor:
         """Return points of model space as images, uint8 (N, C, H, W), on their device."""
@@ -82,17 +145,35 @@ class DiffusionModel(Protocol):
     def noise_scheduler(self) -> Any:
         """Return the diffusers noise scheduler that defines the forward process."""
 
+    def save(self, folder: Path, denoiser: torch.nn.Module, name: str) -> None:
+        """Write a denoiser's weights as `<name>.safetensors` and whatever tells its shape."""
+
+    def load(self, folder: Path, name: str) -> torch.nn.Module:
+        """Return what `save` wrote, on the CPU, trainable parameters requiring gradients.
+
+        Raises:
+            ArtifactError: a file is missing, cannot be read, or does not fit the others.
+        """
+
 
 class Prunable(NamedTuple):
-    """What pruning needs: inputs that trace the denoiser, layers to spare, heads to keep whole."""
+    """What the pruning of channels needs: layers to spare, heads of attention to keep whole."""
 
-    example_inputs: dict[str, Any]
     ignored_layers: list[torch.nn.Module]
     num_heads: dict[torch.nn.Module, int]
 
 
+class TimestepLoss(Protocol):
+    """The training loss at one timestep, for pruning methods that look at gradients."""
+
+    n_timesteps: int
+
+    def __call__(self, denoiser: torch.nn.Module, timestep: int, examples: int) -> torch.Tensor:
+        """Return the mean loss, a scalar, over so many examples: always the same, same noise."""
+
+
 class PruningReport(NamedTuple):
-    """Size of a denoiser before and after pruning; multiply-adds for one example."""
+    """Size before and after pruning: trainable parameters, multiply-adds for one example."""
 
     parameters_before: int
     parameters_after: int
@@ -112,27 +193,33 @@ class Pruning(Protocol):
     """The `crediting.training.Recipe` of the fine-tuning on all data afterwards, or None."""
 
     def prune(
-        self, denoiser: torch.nn.Module, model: DiffusionModel
+        self, denoiser: torch.nn.Module, model: DiffusionModel, loss: TimestepLoss
     ) -> tuple[torch.nn.Module, PruningReport]:
-        """Return the smaller denoiser (weights inherited, not yet recovered) and a report."""
+        """Return the smaller denoiser (weights inherited, not yet recovered) and a report.
+
+        Raises:
+            ConfigError: it cannot prune this family of models; the message says what can.
+        """
 
 
 class FineTuning(Protocol):
     """How a coalition's model is obtained."""
 
     recipe: Any
-    """The `crediting.training.Recipe` of one coalition's training."""
+    """The `crediting.training.Recipe` of one coalition's training, or None if there is none."""
 
-    def coalition_model(self, start: StartingPoint, examples: torch.Tensor) -> torch.nn.Module:
+    def coalition_model(
+        self, start: StartingPoint, kept: torch.Tensor, removed: torch.Tensor
+    ) -> torch.nn.Module:
         """Return the denoiser to generate with.
 
-        `examples` are the indices that the coalition owns, int64, sorted; they may be empty,
-        which stands for the untrained model.
+        `kept` are the indices of the examples that the coalition owns, `removed` all others;
+        int64, sorted. If none is kept, that stands for the untrained model.
         """
 
 
 class StartingPoint(Protocol):
-    """What a fine-tuning may start from; every call returns a fresh denoiser on the device."""
+    """What a fine-tuning may start from; every denoiser returned is fresh and on the device."""
 
     def trained(self) -> torch.nn.Module:
         """Return the full (pruned, recovered) denoiser, raw weights."""
@@ -144,9 +231,28 @@ class StartingPoint(Protocol):
         """Return a denoiser of the same shape with untrained weights."""
 
     def train(
-        self, denoiser: torch.nn.Module, recipe: Any, examples: torch.Tensor
+        self,
+        denoiser: torch.nn.Module,
+        recipe: Any,
+        examples: torch.Tensor,
+        *,
+        ascend: bool = False,
+        rate_factors: Mapping[str, float] | None = None,
     ) -> torch.nn.Module:
-        """Train in place on the examples and return the denoiser with averaged weights."""
+        """Train in place on the examples and return the denoiser with averaged weights.
+
+        Only parameters that require gradients are trained. `ascend` increases the loss instead;
+        `rate_factors` multiplies the learning rate of parameters whose name contains a key.
+        """
+
+    def gradients(
+        self, denoiser: torch.nn.Module, examples: torch.Tensor, batch_size: int
+    ) -> Iterator[tuple[int, dict[str, torch.Tensor]]]:
+        """Yield, batch by batch, how many examples it holds and the gradient of its mean loss.
+
+        Every example is visited once, at a timestep and with noise of its own; gradients are
+        by the name of the trainable parameter.
+        """
 
 
 class Generation(Protocol):
@@ -155,26 +261,48 @@ class Generation(Protocol):
     images: int
     steps: int
     batch_size: int
+    prompts: Sequence[str] | str | None
+    """What a conditional model draws, in turn; "captions" are those of the dataset."""
 
-    def generate(self, denoiser: torch.nn.Module, model: DiffusionModel, seed: int) -> torch.Tensor:
-        """Return images, uint8 (images, C, H, W), on the device of the denoiser."""
+    def generate(
+        self,
+        denoiser: torch.nn.Module,
+        model: DiffusionModel,
+        seed: int,
+        prompts: torch.Tensor | None,
+    ) -> torch.Tensor:
+        """Return images, uint8 (images, C, H, W), on the device of the denoiser.
+
+        `prompts` are embedded, (1 + k, tokens, width), the empty prompt first; image i shows
+        prompt 1 + i % k.
+        """
 
 
 class Features(NamedTuple):
-    """What an extractor says of N images: embeddings (N, d) and class logits (N, k), float64."""
+    """What an extractor says of N images, float64; what it does not give is None."""
 
-    embeddings: torch.Tensor
-    logits: torch.Tensor
+    embeddings: torch.Tensor | None = None
+    """(N, d)"""
+    logits: torch.Tensor | None = None
+    """Of k classes, (N, k)."""
+    scores: torch.Tensor | None = None
+    """One number per image, (N,)."""
 
 
 class Extractor(Protocol):
     """A fixed network that turns images into features."""
 
-    def fit(self, images: torch.Tensor, labels: NDArray[np.int64] | None) -> torch.nn.Module:
-        """Return the network, trained on the reference images where it needs training."""
+    gives: ClassVar[tuple[str, ...]]
+    """Which fields of `Features` it fills."""
+
+    def fit(self, images: torch.Tensor, labels: NDArray[np.int64] | None, folder: Path) -> None:
+        """Put under a folder what `load` needs; published networks need nothing there.
+
+        `images` are the reference images, uint8 (N, C, H, W), on the device to work on.
+        """
 
     def load(self, folder: Path) -> torch.nn.Module:
-        """Return the network that was stored under a folder."""
+        """Return the network, on the CPU, ready for use."""
 
     def features(self, network: torch.nn.Module, images: torch.Tensor) -> Features:
         """Return the features of images, uint8 (N, C, H, W), on their device."""
@@ -185,6 +313,11 @@ class Property(Protocol):
 
     unit: ClassVar[str]
     higher_is_better: ClassVar[bool]
+    needs: ClassVar[str]
+    """The field of `Features` that it reads."""
+
+    extractor: str | None
+    """The extractor it reads, or None for the first chosen one that gives what it needs."""
 
     def bind(self, reference: Features) -> Callable[[Features], float]:
         """Return the measure, with whatever it needs of the reference images precomputed."""
@@ -270,6 +403,7 @@ class Executor(Protocol):
 
 
 __all__ = [
+    "Asset",
     "Dataset",
     "Design",
     "DiffusionModel",
@@ -288,4 +422,5 @@ __all__ = [
     "PruningReport",
     "StartingPoint",
     "Task",
+    "TimestepLoss",
 ]

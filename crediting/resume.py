@@ -15,6 +15,11 @@ from torch import Tensor, nn
 from crediting.errors import ArtifactError
 
 
+def trainable(denoiser: nn.Module) -> dict[str, nn.Parameter]:
+    """Return the parameters that are trained, by name: those that require gradients."""
+    return {name: p for name, p in denoiser.named_parameters() if p.requires_grad}
+
+
 @dataclass(frozen=True)
 class TrainingState:
     """Everything that a training step changes; `scaler` scales the loss in fp16, else None."""
@@ -26,7 +31,7 @@ class TrainingState:
 
     def tensors(self) -> dict[str, Tensor]:
         """Return the tensors of the state, named `<part>.<name>`."""
-        tensors = {f"denoiser.{k}": v for k, v in self.denoiser.state_dict().items()}
+        tensors = {f"denoiser.{k}": v for k, v in self._changing().items()}
         tensors |= {f"average.{i}": v for i, v in enumerate(self.average.shadow_params)}
         for number, values in self.optimizer.state_dict()["state"].items():
             tensors |= {f"optimizer.{number}.{k}": v for k, v in values.items()}
@@ -38,7 +43,9 @@ class TrainingState:
         for key, value in tensors.items():
             part, name = key.split(".", 1)
             parts[part][name] = value
-        self.denoiser.load_state_dict(parts["denoiser"])
+        with torch.no_grad():
+            for name, value in self._changing().items():
+                value.copy_(parts["denoiser"][name])
         for index, shadow in enumerate(self.average.shadow_params):
             shadow.copy_(parts["average"][str(index)])
         moments: dict[int, dict[str, Tensor]] = {}
@@ -47,6 +54,12 @@ class TrainingState:
             moments.setdefault(int(number), {})[key] = value
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+
+    def _changing(self) -> dict[str, Tensor]:
+        """Return the trained parameters and the buffers: frozen parameters stay as they are."""
+        frozen = {k for k, p in self.denoiser.named_parameters() if not p.requires_grad}
+        return {k: v for k, v in self.denoiser.state_dict().items() if k not in frozen}
 
 
 class TrainingCheckpoint:

@@ -8,9 +8,11 @@ from omegaconf import MISSING
 
 
 class Stage(Enum):
-    """What to run; every stage but `all` needs the ones before it in the store."""
+    """What to run; every stage but `all` and `fetch` needs the ones before it in the store."""
 
     all = "all"
+    fetch = "fetch"
+    encode = "encode"
     train = "train"
     prune = "prune"
     extract = "extract"

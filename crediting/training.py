@@ -5,9 +5,8 @@ timesteps, noise, flips and dropout are functions of (stream, step, image ids), 
 killed and resumed, or ran on another worker, takes the same steps.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,61 +14,32 @@ import torch
 from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from crediting.errors import ConfigError
+from crediting.examples import Examples
+from crediting.loss import DenoisingLoss
 from crediting.randomness import Stream
-from crediting.resume import TrainingCheckpoint, TrainingState
+from crediting.recipe import Recipe
+from crediting.resume import TrainingCheckpoint, TrainingState, trainable
 
-_OPTIMIZERS = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}
+__all__ = ["Recipe", "Trainer", "antithetic_timesteps", "make_accelerator", "partial_checkpoint"]
 
-
-@dataclass(frozen=True)
-class Recipe:
-    """How a denoiser is trained; learning rate and weight decay are constant over the steps.
-
-    `ema_decay` is the largest decay of the averaged weights; after s earlier steps it is at most
-    (1 + s) / (10 + s), and 0 at the first, so that a short training is not ruled by its start.
-    """
-
-    steps: int
-    batch_size: int
-    optimizer: str
-    learning_rate: float
-    weight_decay: float
-    gradient_clip: float
-    ema_decay: float
-    horizontal_flip: bool
-
-    def __post_init__(self) -> None:
-        if self.optimizer not in _OPTIMIZERS:
-            raise ConfigError(
-                f"optimizer: expected one of {sorted(_OPTIMIZERS)}, got {self.optimizer!r}"
-            )
-        for key in ("batch_size", "learning_rate", "gradient_clip"):
-            if not getattr(self, key) > 0:
-                raise ConfigError(f"{key}: expected a positive number, got {getattr(self, key)}")
-        for key in ("steps", "weight_decay"):
-            if not getattr(self, key) >= 0:
-                raise ConfigError(f"{key}: expected 0 or more, got {getattr(self, key)}")
-        if not 0 <= self.ema_decay < 1:
-            raise ConfigError(f"ema_decay: expected a number in [0, 1), got {self.ema_decay}")
+_FACTOR = "rate_factor"
 
 
 class Trainer:
     """Trains denoisers on examples that stay on the device.
 
     Args:
-        latents: all training examples in model space, float32 (n_examples, *shape).
+        examples: all training examples in model space.
         noise_scheduler: diffusers scheduler of the forward process.
         accelerator: device and precision.
     """
 
-    def __init__(self, latents: Tensor, noise_scheduler: Any, accelerator: Accelerator) -> None:
-        self._latents = latents
-        self._scheduler = noise_scheduler
+    def __init__(self, examples: Examples, noise_scheduler: Any, accelerator: Accelerator) -> None:
+        self.loss = DenoisingLoss(examples, noise_scheduler)
         self._accelerator = accelerator
-        self._signal, self._noise = _diffusion_coefficients(noise_scheduler, latents.device)
+        self._device = examples.device
 
     def train(
         self,
@@ -79,59 +49,80 @@ class Trainer:
         stream: Stream,
         checkpoint: TrainingCheckpoint | None = None,
         on_step: Callable[[int], None] = lambda step: None,
+        *,
+        ascend: bool = False,
+        rate_factors: Mapping[str, float] | None = None,
     ) -> dict[str, Tensor]:
-        """Train a denoiser in place and return its averaged (EMA) parameters by name.
+        """Train a denoiser in place and return its averaged (EMA) trainable parameters by name.
 
         Args:
-            denoiser: on the device of the latents.
+            denoiser: on the device of the examples; what requires gradients is trained.
             recipe: number of steps and how each is done.
             examples: indices to train on, int64 (k,), on the device; k > 0.
             stream: the identity of the randomness.
             checkpoint: where a long training is saved and resumed from.
             on_step: told the number of finished steps.
+            ascend: increase the loss instead.
+            rate_factors: multiplies the learning rate of parameters whose name holds a key.
+
+        Raises:
+            ConfigError: mirrored images are asked for, and nobody encoded them; or the optimizer
+                is not installed.
         """
         assert len(examples) > 0, "there is nothing to train on"
-        device = self._latents.device
+        if recipe.horizontal_flip and not self.loss.examples.can_mirror:
+            raise ConfigError(
+                "horizontal_flip: the latents of mirrored images are needed, and only the images "
+                "as they are were encoded; set model.mirror=true, or horizontal_flip=false"
+            )
         # one accelerator per training: it remembers all that it ever prepared, and its scale of
         # the loss in fp16; forgetting (`free_memory`) collects garbage for up to a second
-        accelerator = make_accelerator(device.type, self._accelerator.mixed_precision)
-        state = _initial_state(denoiser, recipe, device, accelerator.scaler)
+        accelerator = make_accelerator(self._device.type, self._accelerator.mixed_precision)
+        state = _initial_state(denoiser, recipe, rate_factors or {}, accelerator.scaler)
+        parameters = list(trainable(denoiser).values())
         first = checkpoint.restore(state) if checkpoint else 0
         denoiser.train()
-        with _prepared(accelerator, state) as (model, optimizer), _forked_generators(device):
+        with _prepared(accelerator, state) as (model, optimizer), _forked_generators(self._device):
             for step in range(first, recipe.steps):
                 on_step(step)
-                _seed_generators(device, stream.at(step, "dropout").seed)
-                loss = self._loss(model, recipe, examples, stream.at(step))
-                accelerator.backward(loss)
-                accelerator.clip_grad_norm_(denoiser.parameters(), recipe.gradient_clip)
+                _seed_generators(self._device, stream.at(step, "dropout").seed)
+                _set_rate(optimizer, recipe.rate(step))
+                loss = self._batch_loss(model, recipe, examples, stream.at(step))
+                accelerator.backward(-loss if ascend else loss)
+                accelerator.clip_grad_norm_(parameters, recipe.gradient_clip)
                 optimizer.step()
                 optimizer.zero_grad()
-                state.average.step(denoiser.parameters())
+                state.average.step(parameters)
                 if checkpoint:
                     checkpoint.offer(step + 1, state)
         on_step(recipe.steps)
-        names = [name for name, _ in denoiser.named_parameters()]
-        return dict(zip(names, state.average.shadow_params, strict=True))
+        return dict(zip(trainable(denoiser), state.average.shadow_params, strict=True))
 
-    def _loss(self, model: nn.Module, recipe: Recipe, examples: Tensor, stream: Stream) -> Tensor:
+    def gradients(
+        self, denoiser: nn.Module, examples: Tensor, batch_size: int, stream: Stream
+    ) -> Iterator[tuple[int, dict[str, Tensor]]]:
+        """Yield the size of each batch and the gradient of its mean loss by parameter name.
+
+        Every example is visited once, at a timestep and with noise that its id decides, without
+        dropout.
+        """
+        parameters = trainable(denoiser)
+        denoiser.eval()
+        for ids in examples.split(batch_size):
+            timesteps = stream.at("time").integers(ids, self.loss.n_timesteps)
+            with self._accelerator.autocast():
+                loss = self.loss(denoiser, ids, timesteps, None, stream)
+            found = torch.autograd.grad(loss, list(parameters.values()))
+            yield len(ids), dict(zip(parameters, found, strict=True))
+
+    def _batch_loss(
+        self, model: nn.Module, recipe: Recipe, examples: Tensor, stream: Stream
+    ) -> Tensor:
         ids = stream.at("batch").choose(examples, recipe.batch_size)
-        clean = self._latents[ids]
-        if recipe.horizontal_flip:
-            flipped = stream.at("flip").integers(ids, 2).bool()
-            clean = torch.where(flipped.view(-1, *[1] * (clean.dim() - 1)), clean.flip(-1), clean)
-        noise = stream.at("noise").normal(ids, tuple(clean.shape[1:]))
-        timesteps = antithetic_timesteps(stream.at("time"), ids, len(self._signal))
-        signal, scale = (
-            c[timesteps].view(-1, *[1] * (clean.dim() - 1)) for c in (self._signal, self._noise)
-        )
-        prediction = model(signal * clean + scale * noise, timesteps).sample
-        return F.mse_loss(prediction.float(), self._target(clean, noise, signal, scale))
-
-    def _target(self, clean: Tensor, noise: Tensor, signal: Tensor, scale: Tensor) -> Tensor:
-        if self._scheduler.config.prediction_type == "v_prediction":
-            return signal * noise - scale * clean
-        return noise
+        flipped = stream.at("flip").integers(ids, 2).bool() if recipe.horizontal_flip else None
+        draw = antithetic_timesteps if recipe.timesteps == "antithetic" else _uniform_timesteps
+        timesteps = draw(stream.at("time"), ids, self.loss.n_timesteps)
+        return self.loss(model, ids, timesteps, flipped, stream)
 
 
 def antithetic_timesteps(stream: Stream, ids: Tensor, n_timesteps: int) -> Tensor:
@@ -143,17 +134,44 @@ def antithetic_timesteps(stream: Stream, ids: Tensor, n_timesteps: int) -> Tenso
     return torch.cat([half, n_timesteps - 1 - half])[: len(ids)]
 
 
+def _uniform_timesteps(stream: Stream, ids: Tensor, n_timesteps: int) -> Tensor:
+    return stream.integers(ids, n_timesteps)
+
+
 def _initial_state(
-    denoiser: nn.Module, recipe: Recipe, device: torch.device, scaler: Any
+    denoiser: nn.Module, recipe: Recipe, rate_factors: Mapping[str, float], scaler: Any
 ) -> TrainingState:
-    optimizer = _OPTIMIZERS[recipe.optimizer](
-        denoiser.parameters(),
+    parameters = trainable(denoiser)
+    groups: dict[float, list[nn.Parameter]] = {}
+    for name, parameter in parameters.items():
+        factor = next((f for key, f in rate_factors.items() if key in name), 1.0)
+        groups.setdefault(factor, []).append(parameter)
+    optimizer = _optimizer(recipe)(
+        [{"params": members, _FACTOR: factor} for factor, members in groups.items()],
         lr=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
-        fused=device.type in ("cpu", "cuda"),
     )
-    average = EMAModel(denoiser.parameters(), decay=recipe.ema_decay, foreach=True)
+    average = EMAModel(parameters.values(), decay=recipe.ema_decay, foreach=True)
     return TrainingState(denoiser, optimizer, average, scaler)
+
+
+def _optimizer(recipe: Recipe) -> Callable[..., torch.optim.Optimizer]:
+    if recipe.optimizer == "adamw8bit":
+        try:
+            from bitsandbytes.optim import AdamW8bit
+        except ImportError as error:
+            raise ConfigError(
+                "optimizer: adamw8bit needs the package bitsandbytes and a CUDA device "
+                f"({error}); install it, or choose adamw, which takes more memory"
+            ) from error
+        return AdamW8bit
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
+    return lambda groups, **settings: kind(groups, fused=True, **settings)
+
+
+def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group[_FACTOR]
 
 
 @contextmanager
@@ -164,17 +182,6 @@ def _prepared(accelerator: Accelerator, state: TrainingState) -> Iterator[tuple[
         yield model, optimizer
     finally:
         accelerator.unwrap_model(model, keep_fp32_wrapper=False)
-
-
-def _diffusion_coefficients(scheduler: Any, device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return sqrt(alpha_bar) and sqrt(1 - alpha_bar) by timestep, float32 (T,)."""
-    if scheduler.config.prediction_type not in ("epsilon", "v_prediction"):
-        raise ConfigError(
-            "model.noise.prediction_type: expected epsilon or v_prediction, "
-            f"got {scheduler.config.prediction_type!r}"
-        )
-    alpha_bar = scheduler.alphas_cumprod.double()
-    return alpha_bar.sqrt().float().to(device), (1 - alpha_bar).sqrt().float().to(device)
 
 
 def _forked_generators(device: torch.device) -> AbstractContextManager[None]:

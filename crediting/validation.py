@@ -12,6 +12,9 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, Union
 
+SEVERAL = {"extractor": "inception_v3", "property": "inception_score"}
+"""Groups of which any number of options is chosen, each under its own name; with an example."""
+
 _LEAST = {
     "seed": 0,
     "replicates": 1,
@@ -39,13 +42,13 @@ def option_problems(group: str, node: Any) -> Iterator[str]:
     """Yield a message for everything in a group's option that does not fit the class it names."""
     if not isinstance(node, Mapping):
         yield f"{group}: expected an option of this group, got {node!r}; try {group}=<option>"
-    elif group != "property":
+    elif group not in SEVERAL:
         yield from _node_problems(group, node, must_name_class=True)
     elif not node:
-        yield "property: expected at least one, for instance property=[inception_score]"
+        yield f"{group}: expected at least one, for instance {group}=[{SEVERAL[group]}]"
     else:
-        for name, measured in node.items():
-            yield from _node_problems(f"property.{name}", measured, must_name_class=True)
+        for name, one in node.items():
+            yield from _node_problems(f"{group}.{name}", one, must_name_class=True)
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

@@ -22,7 +22,7 @@ MINIATURE = (
     "finetuning.recipe.steps=2",
     "generation.images=8",
     "generation.steps=2",
-    "extractor.steps=5",
+    "extractor.reference_classifier.steps=5",
     "design.budget=12",
     "executor=serial",
     "runtime.device=cpu",
@@ -44,7 +44,7 @@ def compose() -> Compose:
     def compose_config(*overrides: str) -> DictConfig:
         config.register()
         with initialize_config_dir(version_base="1.3", config_dir=str(config.CONFIG_DIR)):
-            return hydra_compose("config", list(overrides))
+            return hydra_compose("config", config.of_this_experiment(overrides))
 
     return compose_config
 

@@ -14,6 +14,7 @@ from torch import nn
 
 from crediting import training
 from crediting.errors import ArtifactError
+from crediting.examples import Examples
 from crediting.randomness import Stream
 from crediting.resume import TrainingCheckpoint
 from crediting.training import Recipe, Trainer, make_accelerator, partial_checkpoint
@@ -41,19 +42,24 @@ def denoiser():
         return Denoiser()
 
 
-def train(model, checkpoint=None, on_step=lambda step: None, steps=12, optimizer="adamw"):
+def train(model, checkpoint=None, on_step=lambda step: None, steps=None, optimizer="adamw"):
+    """Train on a cosine over 12 steps, or at a constant rate over as many as are asked for."""
     recipe = Recipe(
-        steps=steps,
+        steps=steps or 12,
         batch_size=4,
         optimizer=optimizer,
         learning_rate=1e-2,
         weight_decay=0.01,
+        schedule="constant" if steps else "cosine",
+        warmup_steps=0 if steps else 3,
         gradient_clip=1.0,
         ema_decay=0.9999,
+        timesteps="antithetic",
         horizontal_flip=True,
     )
     latents = Stream("latents").normal(torch.arange(10), (1, 4, 4))
-    trainer = Trainer(latents, DDPMScheduler(), make_accelerator("cpu", "no"))
+    examples = Examples(latents, in_pixels=True)
+    trainer = Trainer(examples, DDPMScheduler(), make_accelerator("cpu", "no"))
     return trainer.train(model, recipe, torch.arange(10), Stream("run"), checkpoint, on_step)
 
 

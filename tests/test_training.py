@@ -1,6 +1,8 @@
 import copy
 import gc
 import hashlib
+import importlib.util
+import itertools
 import subprocess
 import sys
 import weakref
@@ -14,6 +16,7 @@ from tiny_unet import unet
 from torch import nn
 
 from crediting.errors import ConfigError
+from crediting.examples import Examples
 from crediting.randomness import Stream
 from crediting.training import Recipe, Trainer, antithetic_timesteps, make_accelerator
 
@@ -23,8 +26,11 @@ RECIPE = Recipe(
     optimizer="adam",
     learning_rate=1e-2,
     weight_decay=0.0,
+    schedule="constant",
+    warmup_steps=0,
     gradient_clip=1.0,
     ema_decay=0.9999,
+    timesteps="antithetic",
     horizontal_flip=False,
 )
 
@@ -60,7 +66,8 @@ def latents(n=40):
 
 def trainer(data=None, precision="no", **noise):
     data = latents() if data is None else data
-    return Trainer(data, DDPMScheduler(**noise), make_accelerator("cpu", precision))
+    examples = Examples(data, in_pixels=True)
+    return Trainer(examples, DDPMScheduler(**noise), make_accelerator("cpu", precision))
 
 
 def train(denoiser, how=RECIPE, examples=None, stream=None, by=None, **options):
@@ -145,9 +152,7 @@ def test_timesteps_cover_the_whole_range():
 def test_half_of_the_images_are_flipped_and_others_stay():
     data = latents()
     recorder = Recorder()
-    by = Trainer(
-        data, DDPMScheduler(beta_start=1e-12, beta_end=1e-12), make_accelerator("cpu", "no")
-    )
+    by = trainer(data, beta_start=1e-12, beta_end=1e-12)
     train(recorder, recipe(steps=20, horizontal_flip=True), by=by)
     flipped = []
     for step, (seen, _) in enumerate(recorder.calls):
@@ -159,6 +164,95 @@ def test_half_of_the_images_are_flipped_and_others_stay():
             assert stays != turns
             flipped.append(turns)
     assert 0.3 < sum(flipped) / len(flipped) < 0.7
+
+
+def test_uniform_timesteps_come_one_by_one():
+    recorder = Recorder()
+    train(recorder, recipe(steps=2, timesteps="uniform"))
+    for step, (_, timesteps) in enumerate(recorder.calls):
+        stream = Stream("training").at(step)
+        ids = stream.at("batch").choose(torch.arange(40), 8)
+        assert torch.equal(timesteps, stream.at("time").integers(ids, 1000))
+
+
+def test_latents_that_nobody_mirrored_are_not_flipped():
+    by = Trainer(Examples(latents()), DDPMScheduler(), make_accelerator("cpu", "no"))
+    with pytest.raises(ConfigError, match=r"horizontal_flip: .*model\.mirror=true"):
+        train(Recorder(), recipe(horizontal_flip=True), by=by)
+
+
+# ------------------------------------------------------------------------- what is trained, and how
+
+
+def test_frozen_parameters_stay_and_only_trained_ones_are_returned():
+    denoiser = small()
+    denoiser.first.requires_grad_(False)
+    before = copy.deepcopy(denoiser)
+    averaged = train(denoiser)
+    assert set(averaged) == {"second.weight", "second.bias"}
+    assert torch.equal(denoiser.first.weight, before.first.weight)
+    assert not torch.equal(denoiser.second.weight, before.second.weight)
+
+
+def test_without_averaging_the_last_weights_are_returned():
+    denoiser = small()
+    averaged = train(denoiser, recipe(ema_decay=0.0))
+    for name, parameter in denoiser.named_parameters():
+        assert torch.equal(averaged[name], parameter)
+
+
+def test_ascent_takes_the_opposite_step():
+    plain = recipe(steps=1, gradient_clip=1e6)
+    start, down, up = small(), small(), small()
+    train(down, plain)
+    train(up, plain, ascend=True)
+    for a, b, c in zip(*(m.parameters() for m in (start, down, up)), strict=True):
+        torch.testing.assert_close(b - a, a - c, atol=1e-6, rtol=1e-4)
+
+
+def test_a_rate_of_its_own_for_some_parameters():
+    """The first step of Adam is as long as the learning rate."""
+    start, denoiser = small(), small()
+    train(denoiser, recipe(steps=1, learning_rate=1e-3), rate_factors={"second": 16.0})
+    steps = {
+        name: (moved - before).abs().max().item()
+        for (name, moved), before in zip(
+            denoiser.named_parameters(), start.parameters(), strict=True
+        )
+    }
+    assert steps["first.weight"] == pytest.approx(1e-3, rel=1e-2)
+    assert steps["second.weight"] == pytest.approx(16e-3, rel=1e-2)
+
+
+def test_the_rate_follows_the_schedule():
+    """With a warm-up the first step does not move, and a cosine ends with hardly any move."""
+    how = recipe(steps=30, schedule="cosine", warmup_steps=1, ema_decay=0.0)
+    seen = []
+    denoiser = small()
+    train(denoiser, how, on_step=lambda step: seen.append(denoiser.first.weight.detach().clone()))
+    moves = [(b - a).abs().max().item() for a, b in itertools.pairwise(seen)]
+    assert moves[0] == 0
+    assert moves[-1] < moves[1] / 50
+
+
+def test_a_missing_optimizer_is_named():
+    if importlib.util.find_spec("bitsandbytes"):
+        pytest.skip("bitsandbytes is installed")
+    with pytest.raises(ConfigError, match="optimizer: adamw8bit needs the package bitsandbytes"):
+        train(small(), recipe(optimizer="adamw8bit"))
+
+
+def test_gradients_visit_every_example_once():
+    denoiser, by = small(dropout=0.5), trainer()
+    examples = torch.tensor([3, 17, 20, 31, 39])
+    found = list(by.gradients(denoiser, examples, 2, Stream("gradients")))
+    assert [count for count, _ in found] == [2, 2, 1]
+    (_, whole), *rest = by.gradients(denoiser, examples, 5, Stream("gradients"))
+    assert not rest
+    for name, parameter in denoiser.named_parameters():
+        mean = sum(count * gradient[name] for count, gradient in found) / 5
+        torch.testing.assert_close(mean, whole[name])
+        assert parameter.grad is None
 
 
 # ---------------------------------------------------------------------------------- the loop

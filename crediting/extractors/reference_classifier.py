@@ -2,17 +2,21 @@
 
 import math
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors.torch import load_file
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
 from torch import nn
 from torch.nn import functional as F
 
-from crediting.errors import ConfigError, DataError
+from crediting.errors import ArtifactError, ConfigError, DataError
 from crediting.interfaces import Features
 from crediting.randomness import Stream, derive_seed
+
+_FILE = "network.safetensors"
 
 
 class ReferenceClassifier:
@@ -29,6 +33,8 @@ class ReferenceClassifier:
         scale: and enlarged or reduced by up to this share.
         seed: identity of its randomness.
     """
+
+    gives: ClassVar[tuple[str, ...]] = ("embeddings", "logits")
 
     def __init__(
         self,
@@ -49,7 +55,7 @@ class ReferenceClassifier:
             ("batch_size", batch_size),
         ):
             if value < 1:
-                raise ConfigError(f"extractor.{key}: expected 1 or more, got {value}")
+                raise ConfigError(f"{key}: expected 1 or more, got {value}")
         self._channels = channels
         self._embedding = embedding
         self._steps = steps
@@ -60,16 +66,16 @@ class ReferenceClassifier:
         self._scale = scale
         self._seed = seed
 
-    def fit(self, images: torch.Tensor, labels: NDArray[np.int64] | None) -> nn.Module:
-        """Return the classifier trained on images, uint8 (N, C, H, W), and labels (N,).
+    def fit(self, images: torch.Tensor, labels: NDArray[np.int64] | None, folder: Path) -> None:
+        """Train on images, uint8 (N, C, H, W), and labels (N,); write `network.safetensors`.
 
         Raises:
             DataError: the dataset has no labels for its reference images.
         """
         if labels is None:
             raise DataError(
-                "extractor=reference_classifier learns from the labels of the reference images, "
-                "and this dataset has none. Choose extractor=inception_v3."
+                "extractor.reference_classifier: it learns from the labels of the reference "
+                "images, and this dataset has none. Choose extractor=[inception_v3]."
             )
         targets = torch.as_tensor(labels, device=images.device)
         network = self._untrained(images.shape[1], int(targets.max()) + 1).to(images.device)
@@ -85,11 +91,17 @@ class ReferenceClassifier:
             loss.backward()
             optimizer.step()
             decay.step()
-        return network.eval()
+        weights = {name: tensor.cpu() for name, tensor in network.state_dict().items()}
+        # plain bytes, not safetensors' own writer: a full disk then is an OSError that says so
+        (folder / _FILE).write_bytes(save(weights))
 
     def load(self, folder: Path) -> nn.Module:
-        """Return the classifier whose weights are in `network.safetensors`."""
-        weights = load_file(folder / "network.safetensors")
+        """Return the classifier whose weights are in `network.safetensors`.
+
+        Raises:
+            ArtifactError: the file is missing or damaged.
+        """
+        weights = _read(folder / _FILE)
         n_channels, n_classes = weights["first.weight"].shape[1], len(weights["classes.bias"])
         network = self._untrained(n_channels, n_classes)
         network.load_state_dict(weights)
@@ -139,6 +151,17 @@ class _Classifier(nn.Module):
         maps = F.relu(self.second(F.relu(self.first(images))))
         embedding = F.relu(self.hidden(F.adaptive_avg_pool2d(maps, 4).flatten(1)))
         return embedding, self.classes(embedding)
+
+
+def _read(path: Path) -> dict[str, torch.Tensor]:
+    try:
+        # mapped from the file, tensors start anywhere, for which kernels give other last bits
+        return {name: tensor.clone() for name, tensor in load_file(path).items()}
+    except (FileNotFoundError, SafetensorError) as error:
+        raise ArtifactError(
+            f"{path}: expected the weights of the reference classifier ({error}). Delete the "
+            f"folder {path.parent} and run the same command again."
+        ) from error
 
 
 def _scaled(images: torch.Tensor) -> torch.Tensor:

@@ -1,7 +1,17 @@
 """Fine-tunings: how the model of a coalition is obtained."""
 
 from crediting.finetuning.finetune import Finetune
+from crediting.finetuning.gradient_ascent import GradientAscent
+from crediting.finetuning.influence_unlearning import InfluenceUnlearning
+from crediting.finetuning.lora import LoRA
 from crediting.finetuning.retrain import Retrain
 from crediting.finetuning.unchanged import Unchanged
 
-__all__ = ["Finetune", "Retrain", "Unchanged"]
+__all__ = [
+    "Finetune",
+    "GradientAscent",
+    "InfluenceUnlearning",
+    "LoRA",
+    "Retrain",
+    "Unchanged",
+]

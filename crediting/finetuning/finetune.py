@@ -16,8 +16,10 @@ class Finetune:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
 
-    def coalition_model(self, start: StartingPoint, examples: torch.Tensor) -> torch.nn.Module:
-        """Return the averaged model after fine-tuning on examples, int64 (k,)."""
-        if len(examples) == 0:
+    def coalition_model(
+        self, start: StartingPoint, kept: torch.Tensor, removed: torch.Tensor
+    ) -> torch.nn.Module:
+        """Return the averaged model after fine-tuning on what is kept, int64 (k,)."""
+        if len(kept) == 0:
             return start.untrained()
-        return start.train(start.trained(), self.recipe, examples)
+        return start.train(start.trained(), self.recipe, kept)

@@ -12,8 +12,9 @@ class Retrain:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
 
-    def coalition_model(self, start: StartingPoint, examples: torch.Tensor) -> torch.nn.Module:
-        """Return the averaged model after training from scratch on examples, int64 (k,)."""
-        if len(examples) == 0:
-            return start.untrained()
-        return start.train(start.untrained(), self.recipe, examples)
+    def coalition_model(
+        self, start: StartingPoint, kept: torch.Tensor, removed: torch.Tensor
+    ) -> torch.nn.Module:
+        """Return the averaged model after training from scratch on what is kept, int64 (k,)."""
+        denoiser = start.untrained()
+        return start.train(denoiser, self.recipe, kept) if len(kept) else denoiser

@@ -14,6 +14,8 @@ class Unchanged:
 
     recipe = None
 
-    def coalition_model(self, start: StartingPoint, examples: torch.Tensor) -> torch.nn.Module:
-        """Return the averaged model as it was given, or the untrained one without examples."""
-        return start.averaged() if len(examples) else start.untrained()
+    def coalition_model(
+        self, start: StartingPoint, kept: torch.Tensor, removed: torch.Tensor
+    ) -> torch.nn.Module:
+        """Return the averaged model as it was given, or the untrained one if nothing is kept."""
+        return start.averaged() if len(kept) else start.untrained()

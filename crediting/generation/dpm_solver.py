@@ -1,5 +1,6 @@
 """DPM-Solver++ sampling (Lu et al., 2022): the quality of many DDIM steps in 15 to 25."""
 
+from collections.abc import Sequence
 from typing import Any
 
 from diffusers import DPMSolverMultistepScheduler
@@ -10,8 +11,15 @@ from crediting.generation.sampling import SchedulerSampling
 class DpmSolver(SchedulerSampling):
     """Second-order multistep DPM-Solver++, deterministic, its steps even in log-SNR."""
 
-    def __init__(self, images: int, steps: int, batch_size: int) -> None:
-        super().__init__(images, steps, batch_size, _dpm_solver)
+    def __init__(
+        self,
+        images: int,
+        steps: int,
+        batch_size: int,
+        prompts: Sequence[str] | str | None,
+        guidance: float | None,
+    ) -> None:
+        super().__init__(images, steps, batch_size, prompts, guidance, _dpm_solver)
 
 
 def _dpm_solver(noise_scheduler: Any) -> DPMSolverMultistepScheduler:

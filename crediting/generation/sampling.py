@@ -1,14 +1,19 @@
 """The sampling loop that all generations share."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from crediting.errors import ConfigError, EvaluationError
 from crediting.interfaces import DiffusionModel
 from crediting.randomness import Stream
+
+CAPTIONS = "captions"
+"""Instead of a list of prompts: the distinct captions of the dataset, in order."""
+
+Predict = Callable[[Tensor, Tensor], Tensor]
 
 
 class SchedulerSampling:
@@ -21,23 +26,55 @@ class SchedulerSampling:
         images: how many images are drawn from each model.
         steps: how many denoiser calls each image takes.
         batch_size: how many images are drawn at once; it does not change them.
+        prompts: what a conditional model draws in turn, a list or "captions"; else null.
+        guidance: weight w of classifier-free guidance, e + w (c - e) of the predictions with the
+            prompt (c) and with the empty one (e), or null for the plain prediction c (Ho and
+            Salimans, 2022).
         make_scheduler: from the model's own noise scheduler to the one that samples.
     """
 
     def __init__(
-        self, images: int, steps: int, batch_size: int, make_scheduler: Callable[[Any], Any]
+        self,
+        images: int,
+        steps: int,
+        batch_size: int,
+        prompts: Sequence[str] | str | None,
+        guidance: float | None,
+        make_scheduler: Callable[[Any], Any],
     ) -> None:
         for key, value in (("images", images), ("steps", steps), ("batch_size", batch_size)):
             if value < 1:
                 raise ConfigError(f"generation.{key}: expected 1 or more, got {value}")
+        if isinstance(prompts, str) and prompts != CAPTIONS:
+            raise ConfigError(
+                f"generation.prompts: expected a list, {CAPTIONS} or null, got {prompts!r}; "
+                f"put it in brackets: generation.prompts=['{prompts}']"
+            )
+        if guidance is not None and prompts is None:
+            raise ConfigError(
+                f"generation.guidance: {guidance} strengthens the effect of prompts, and there "
+                "are none; set generation.prompts, or generation.guidance=null"
+            )
+        if prompts is not None and not len(prompts):
+            raise ConfigError("generation.prompts: expected at least one prompt, got none")
         self.images = images
         self.steps = steps
         self.batch_size = batch_size
+        self.prompts = prompts
+        self._guidance = guidance
         self._make_scheduler = make_scheduler
 
     @torch.inference_mode()
-    def generate(self, denoiser: nn.Module, model: DiffusionModel, seed: int) -> torch.Tensor:
+    def generate(
+        self, denoiser: nn.Module, model: DiffusionModel, seed: int, prompts: Tensor | None
+    ) -> Tensor:
         """Return images, uint8 (images, C, H, W), on the device of the denoiser.
+
+        Args:
+            denoiser: a coalition's.
+            model: its family.
+            seed: of the initial noise.
+            prompts: embedded, (1 + k, tokens, width), the empty one first; None if unconditional.
 
         Raises:
             ConfigError: there are more steps than timesteps of the model to go through.
@@ -48,17 +85,23 @@ class SchedulerSampling:
         noise = Stream("generation", seed)
         batches = torch.arange(self.images, device=device).split(self.batch_size)
         return torch.cat(
-            [model.decode(self._denoise(denoiser, model, noise, ids)) for ids in batches]
+            [model.decode(self._denoise(denoiser, model, noise, ids, prompts)) for ids in batches]
         )
 
     def _denoise(
-        self, denoiser: nn.Module, model: DiffusionModel, noise: Stream, ids: torch.Tensor
-    ) -> torch.Tensor:
+        self,
+        denoiser: nn.Module,
+        model: DiffusionModel,
+        noise: Stream,
+        ids: Tensor,
+        prompts: Tensor | None,
+    ) -> Tensor:
         # a multistep scheduler carries state from step to step, so every batch gets its own
         scheduler = self._scheduler(model)
+        predict = self._predictor(denoiser, ids, prompts)
         latents = noise.normal(ids, model.latent_shape()) * scheduler.init_noise_sigma
         for timestep in scheduler.timesteps:
-            prediction = denoiser(scheduler.scale_model_input(latents, timestep), timestep).sample
+            prediction = predict(scheduler.scale_model_input(latents, timestep), timestep)
             latents = scheduler.step(prediction.float(), timestep, latents).prev_sample
         if not torch.isfinite(latents).all():
             raise EvaluationError(
@@ -66,6 +109,22 @@ class SchedulerSampling:
                 "that its training diverged; lower the learning rate"
             )
         return latents
+
+    def _predictor(self, denoiser: nn.Module, ids: Tensor, prompts: Tensor | None) -> Predict:
+        """Return what predicts the noise in the latents of images, with their prompts."""
+        if prompts is None:
+            return lambda latents, timestep: denoiser(latents, timestep).sample
+        own = prompts[1 + ids % (len(prompts) - 1)]
+        weight = self._guidance
+        if weight is None:
+            return lambda latents, timestep: denoiser(latents, timestep, own).sample
+        both = torch.cat([prompts[:1].expand_as(own), own])
+
+        def guided(latents: Tensor, timestep: Tensor) -> Tensor:
+            empty, shown = denoiser(torch.cat([latents, latents]), timestep, both).sample.chunk(2)
+            return empty + weight * (shown - empty)
+
+        return guided
 
     def _scheduler(self, model: DiffusionModel) -> Any:
         scheduler = self._make_scheduler(model.noise_scheduler())

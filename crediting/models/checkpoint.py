@@ -34,7 +34,7 @@ def save_denoiser(folder: Path, denoiser: nn.Module, name: str = "denoiser") -> 
         "config": config,
         "widths": _widths(denoiser, _empty(kind, config)),
     }
-    _replace(folder / ARCHITECTURE, (json.dumps(architecture, indent=1) + "\n").encode())
+    save_json(folder / ARCHITECTURE, architecture)
 
 
 def load_denoiser(folder: Path, name: str = "denoiser") -> nn.Module:
@@ -66,27 +66,46 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
     try:
         stored = load_file(path)
     except FileNotFoundError as error:
-        raise _damaged(path, "it is missing") from error
+        raise damaged(path, "it is missing") from error
     except safetensors.SafetensorError as error:
-        raise _damaged(path, f"it is not a complete safetensors file ({error})") from error
+        raise damaged(path, f"it is not a complete safetensors file ({error})") from error
     # Stored tensors lie wherever their header ends; kernels give other last bits unless a tensor
     # starts on a 64-byte boundary, as memory from torch does.
     return {name: tensor.clone() for name, tensor in stored.items()}
 
 
+def save_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write settings as JSON, at once or not at all."""
+    _replace(path, (json.dumps(content, indent=1) + "\n").encode())
+
+
+def load_json(path: Path) -> Any:
+    """Return what a JSON file holds.
+
+    Raises:
+        ArtifactError: the file is missing or is not JSON.
+    """
+    try:
+        return json.loads(path.read_bytes())
+    except FileNotFoundError as error:
+        raise damaged(path, "it is missing") from error
+    except ValueError as error:
+        raise damaged(path, f"it is not JSON ({error})") from error
+
+
+def damaged(path: Path, reason: str) -> ArtifactError:
+    """Return the error for a file of an artifact that cannot be used."""
+    return ArtifactError(f"{path}: {reason}. {_ADVICE.format(folder=path.parent)}")
+
+
 def _read_architecture(path: Path) -> nn.Module:
     """Return the denoiser that a file describes, its parameters without memory."""
-    try:
-        architecture = json.loads(path.read_bytes())
-    except FileNotFoundError as error:
-        raise _damaged(path, "it is missing") from error
-    except ValueError as error:
-        raise _damaged(path, f"it is not JSON ({error})") from error
+    architecture = load_json(path)
     try:
         denoiser = _empty(architecture["class"], architecture["config"])
         _apply_widths(denoiser, architecture["widths"])
     except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise _damaged(
+        raise damaged(
             path, f"it describes no denoiser ({type(error).__name__}: {error})"
         ) from error
     return denoiser
@@ -166,7 +185,7 @@ def _check_shapes(path: Path, denoiser: nn.Module, weights: Mapping[str, torch.T
     wrong = [name for name in expected | found if expected.get(name) != found.get(name)]
     if wrong:
         name = wrong[0]
-        raise _damaged(
+        raise damaged(
             path,
             f"{len(wrong)} of its tensors do not fit {ARCHITECTURE} beside it; the first is "
             f"{name}: expected shape {expected.get(name)}, found {found.get(name)}",
@@ -181,7 +200,3 @@ def _replace(path: Path, content: bytes) -> None:
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def _damaged(path: Path, reason: str) -> ArtifactError:
-    return ArtifactError(f"{path}: {reason}. {_ADVICE.format(folder=path.parent)}")

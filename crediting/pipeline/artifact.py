@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from crediting.errors import ArtifactError
-from crediting.pipeline.study import Addressed, Study
+from crediting.pipeline.address import Addressed
+from crediting.pipeline.study import Study
 from crediting.progress import say
 
 

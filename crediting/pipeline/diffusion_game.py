@@ -2,24 +2,25 @@
 
 import copy
 import hashlib
-import math
 import time
 import traceback
-from collections.abc import Callable
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from torch import nn
 
-from crediting.errors import ArtifactError, ConfigError, EvaluationError
+from crediting.errors import ArtifactError, ConfigError
 from crediting.game.coalition import coalition_from_key
-from crediting.interfaces import Features, Outcome, Task
-from crediting.models.checkpoint import load_denoiser, load_weights, save_weights
+from crediting.interfaces import Outcome, Task
+from crediting.models.checkpoint import load_weights, save_weights
+from crediting.pipeline.address import GameSpec
 from crediting.pipeline.artifact import completed
-from crediting.pipeline.extract import load_reference
+from crediting.pipeline.encode import load_examples, load_prompts
+from crediting.pipeline.gauges import Gauges
 from crediting.pipeline.machine import open_machine
-from crediting.pipeline.study import GameSpec, Study
+from crediting.pipeline.study import Study
 from crediting.pipeline.train import AVERAGED, RAW
 from crediting.randomness import Stream, derive_seed
 from crediting.training import Recipe, Trainer
@@ -49,12 +50,32 @@ class CoalitionStart:
         seed = derive_seed("initialise", self._game.study.seed, self._replicate)
         return self._game.study.model.reinitialise(self.trained(), seed)
 
-    def train(self, denoiser: nn.Module, recipe: Recipe, examples: torch.Tensor) -> nn.Module:
+    def train(
+        self,
+        denoiser: nn.Module,
+        recipe: Recipe,
+        examples: torch.Tensor,
+        *,
+        ascend: bool = False,
+        rate_factors: Mapping[str, float] | None = None,
+    ) -> nn.Module:
         """Train in place and return the denoiser with its averaged weights."""
-        stream = Stream("coalition", self._game.study.seed, self._replicate)
-        averaged = self._game.trainer.train(denoiser, recipe, examples, stream)
+        averaged = self._game.trainer.train(
+            denoiser, recipe, examples, self._stream, ascend=ascend, rate_factors=rate_factors
+        )
         denoiser.load_state_dict(averaged, strict=False)
         return denoiser
+
+    def gradients(
+        self, denoiser: nn.Module, examples: torch.Tensor, batch_size: int
+    ) -> Iterator[tuple[int, dict[str, torch.Tensor]]]:
+        """Yield the size of each batch and the gradient of its mean loss by parameter name."""
+        stream = self._stream.at("gradients")
+        return self._game.trainer.gradients(denoiser, examples, batch_size, stream)
+
+    @property
+    def _stream(self) -> Stream:
+        return Stream("coalition", self._game.study.seed, self._replicate)
 
 
 class DiffusionGame:
@@ -69,13 +90,11 @@ class DiffusionGame:
         self._spec = spec
         self._accelerator: Accelerator = open_machine(study.runtime)
         self._device = self._accelerator.device
-        latents = study.model.encode(study.dataset.training_images().to(self._device))
-        self.trainer = Trainer(latents, study.model.noise_scheduler(), self._accelerator)
+        examples = load_examples(study, self._device)
+        self.trainer = Trainer(examples, study.model.noise_scheduler(), self._accelerator)
+        self._prompts = load_prompts(study, self._device)
         self._start = completed(study, spec.start, "prune")
-        extracted = completed(study, study.extracted, "extract")
-        self._network = study.extractor.load(extracted).to(self._device)
-        reference = load_reference(extracted, self._device)
-        self._measures = {name: p.bind(reference) for name, p in study.properties.items()}
+        self._gauges = Gauges(study, self._device)
         self._loaded: dict[str, nn.Module] = {}
 
     def __call__(self, task: Task) -> Outcome:
@@ -91,17 +110,15 @@ class DiffusionGame:
         try:
             keep = self.study.runtime["keep_images"]
             images = self.images(task.coalition, task.replicate, keep)
-            features = self.study.extractor.features(self._network, images)
+            for name, outcome in self._gauges.measure(images, task.properties):
+                if isinstance(outcome, float):
+                    values[name] = outcome
+                else:
+                    failures[name] = outcome
         except (OSError, ArtifactError, ConfigError):
             raise
         except Exception:
             failures[""] = traceback.format_exc()
-        else:
-            for name in task.properties:
-                try:
-                    values[name] = _finite(name, self._measures[name], features)
-                except Exception:
-                    failures[name] = traceback.format_exc()
         return Outcome(
             task,
             values,
@@ -123,20 +140,28 @@ class DiffusionGame:
         return images
 
     def stored(self, weights: str) -> nn.Module:
-        """Return a fresh copy of the starting denoiser on the device; files are read once."""
+        """Return a fresh copy of the starting denoiser on the device; files are read once.
+
+        Frozen parameters, such as those under a LoRA, are shared: nobody changes them.
+        """
         if weights not in self._loaded:
-            self._loaded[weights] = load_denoiser(self._start, weights).to(self._device)
-        return copy.deepcopy(self._loaded[weights])
+            loaded = self.study.model.load(self._start, weights)
+            self._loaded[weights] = loaded.to(self._device)
+        original = self._loaded[weights]
+        frozen = {id(p): p for p in original.parameters() if not p.requires_grad}
+        return copy.deepcopy(original, frozen)
 
     def _generate(self, coalition: str, replicate: int) -> torch.Tensor:
         row = coalition_from_key(coalition)
-        examples = torch.from_numpy(self.study.partition.examples(row)).to(self._device)
+        kept, removed = (
+            torch.from_numpy(self.study.partition.examples(side)).to(self._device)
+            for side in (row, ~row)
+        )
         start = CoalitionStart(self, replicate)
-        denoiser = self._spec.finetuning.coalition_model(start, examples)
+        denoiser = self._spec.finetuning.coalition_model(start, kept, removed)
+        seed = self._generation_seed(replicate)
         with self._accelerator.autocast():
-            return self.study.generation.generate(
-                denoiser, self.study.model, self._generation_seed(replicate)
-            )
+            return self.study.generation.generate(denoiser, self.study.model, seed, self._prompts)
 
     def _generation_seed(self, replicate: int) -> int:
         return derive_seed("generation", self.study.seed, replicate)
@@ -161,13 +186,3 @@ def read_images(kept: Path) -> torch.Tensor:
             f"{kept}: these kept images cannot be read. Delete this one file and run the same "
             "command again: they are generated anew"
         ) from error
-
-
-def _finite(name: str, measure: Callable[[Features], float], features: Features) -> float:
-    value = float(measure(features))
-    if not math.isfinite(value):
-        raise EvaluationError(
-            f"property {name} is {value}: the images of this coalition's model are degenerate, "
-            "which usually means that its training diverged; lower the learning rate"
-        )
-    return value

@@ -1,19 +1,21 @@
 """What a command would do, what the store has of it, and how long the rest would take."""
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cache
 from typing import NamedTuple
 
 import torch
 
+from crediting.examples import Examples
 from crediting.game.coalition import CoalitionMatrix, coalition_key
 from crediting.ledger import Ledger, short
+from crediting.pipeline.address import Addressed, GameSpec
 from crediting.pipeline.diffusion_game import images_path
 from crediting.pipeline.evaluate import counted
 from crediting.pipeline.machine import open_machine
-from crediting.pipeline.study import Addressed, GameSpec, Study
+from crediting.pipeline.study import Study
 from crediting.randomness import Stream
 from crediting.reporting.forecast import humanise_seconds
 from crediting.training import Recipe, Trainer
@@ -89,10 +91,12 @@ def _tell_evaluations(study: Study, pace: Callable[[], Pace]) -> float:
 
 
 def _artifacts(study: Study) -> Iterator[tuple[str, Addressed, Recipe | None]]:
+    yield "encode", study.examples, None
     yield "train", study.trained, study.model.training
     for spec in {spec.start.fingerprint: spec for spec in study.games}.values():
         yield "prune", spec.start, spec.pruning.recovery
-    yield "extract", study.extracted, None
+    for address in study.extracted.values():
+        yield "extract", address, None
 
 
 def _line(label: str, address: Addressed, state: str) -> str:
@@ -124,23 +128,34 @@ def _seconds_per_coalition(study: Study, spec: GameSpec, pace: Pace) -> float:
 def _calibrate(study: Study) -> Pace:
     """Time a few steps of an untrained dense model on noise of the right shape."""
     accelerator = open_machine(study.runtime)
-    recipe = study.model.training
-    ids = torch.arange(recipe.batch_size, device=accelerator.device)
-    latents = Stream("calibration").normal(ids, study.model.latent_shape())
-    trainer = Trainer(latents, study.model.noise_scheduler(), accelerator)
     denoiser = study.model.untrained(0).to(accelerator.device)
+    inputs = study.model.example_inputs(denoiser)
+    recipe = replace(study.model.training, horizontal_flip=False, warmup_steps=0)
+    examples = _noise(inputs, recipe.batch_size)
+    ids = torch.arange(len(examples), device=accelerator.device)
+    trainer = Trainer(examples, study.model.noise_scheduler(), accelerator)
     short_recipe = replace(recipe, steps=_CALIBRATION_STEPS)
     trainer.train(denoiser, replace(recipe, steps=1), ids, Stream("calibration"))
     training = _timed(lambda: trainer.train(denoiser, short_recipe, ids, Stream("calibration")))
-    images = min(study.generation.batch_size, study.generation.images)
-    batch = Stream("calibration").normal(
-        torch.arange(images, device=accelerator.device), study.model.latent_shape()
-    )
-    timesteps = torch.zeros(images, dtype=torch.long, device=accelerator.device)
+    batch = _noise(inputs, min(study.generation.batch_size, study.generation.images))
+    first = torch.arange(len(batch), device=accelerator.device)
+    timesteps = torch.zeros_like(first)
     with torch.inference_mode(), accelerator.autocast():
-        denoiser(batch, timesteps)
-        sampling = _timed(lambda: denoiser(batch, timesteps))
-    return Pace(training / _CALIBRATION_STEPS, sampling)
+        denoiser(batch.latents, timesteps, **batch.conditions(first))
+        sampling = _timed(lambda: denoiser(batch.latents, timesteps, **batch.conditions(first)))
+    guided = 2 if study.model.conditional else 1
+    return Pace(training / _CALIBRATION_STEPS, guided * sampling)
+
+
+def _noise(inputs: Mapping[str, torch.Tensor], count: int) -> Examples:
+    """Return so many examples of noise, shaped as the denoiser's inputs are."""
+    point = inputs["sample"]
+    ids = torch.arange(count, device=point.device)
+    latents = Stream("calibration").normal(ids, tuple(point.shape[1:]))
+    captions = inputs.get("encoder_hidden_states")
+    return Examples(
+        latents, captions=captions, caption_of=None if captions is None else torch.zeros_like(ids)
+    )
 
 
 def _timed(work: Callable[[], object]) -> float:

@@ -7,9 +7,10 @@ from crediting.errors import EvaluationError
 from crediting.game.coalition import CoalitionMatrix, coalition_key
 from crediting.interfaces import Task
 from crediting.ledger import Failure, Ledger
+from crediting.pipeline.address import GameSpec
 from crediting.pipeline.diffusion_game import DiffusionGame
 from crediting.pipeline.machine import release_memory
-from crediting.pipeline.study import GameSpec, Study
+from crediting.pipeline.study import Study
 from crediting.progress import bar, say
 
 

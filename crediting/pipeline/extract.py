@@ -1,5 +1,6 @@
-"""Stage extract: the feature extractor, and its features of the reference images."""
+"""Stage extract: the feature extractors, and their features of the reference images."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +12,23 @@ from crediting.pipeline.study import Study
 
 
 def extract(study: Study) -> None:
-    """Fit the extractor where it needs fitting, and store it with the reference features."""
+    """Fit every extractor that needs fitting, and store its features of the reference images."""
+    for name, address in study.extracted.items():
+        produce_once(study, address, "extract", partial(_fit, study, name))
 
-    def produce(folder: Path) -> dict[str, Any]:
-        device = open_machine(study.runtime).device
-        images = study.dataset.reference_images().to(device)
-        network = study.extractor.fit(images, study.dataset.reference_labels())
-        features = study.extractor.features(network, images)
-        save_weights(folder / "network.safetensors", network.state_dict())
-        save_weights(folder / "reference.safetensors", features._asdict())
-        return {"reference_images": len(images)}
 
-    produce_once(study, study.extracted, "extract", produce)
+def _fit(study: Study, name: str, folder: Path) -> dict[str, Any]:
+    device = open_machine(study.runtime).device
+    extractor = study.extractors[name]
+    images = study.dataset.reference_images().to(device)
+    extractor.fit(images, study.dataset.reference_labels(), folder)
+    features = extractor.features(extractor.load(folder).to(device), images)
+    found = {field: value for field, value in features._asdict().items() if value is not None}
+    save_weights(folder / "reference.safetensors", found)
+    return {"extractor": name, "reference_images": len(images)}
 
 
 def load_reference(folder: Path, device: Any) -> Features:
     """Return the stored features of the reference images."""
     stored = load_weights(folder / "reference.safetensors")
-    return Features(stored["embeddings"].to(device), stored["logits"].to(device))
+    return Features(**{field: value.to(device) for field, value in stored.items()})

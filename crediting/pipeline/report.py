@@ -143,7 +143,12 @@ def _forecast(study: Study, attributions: Mapping[str, Attribution], seconds: fl
 
 
 def _manifest(study: Study, attributions: Mapping[str, Attribution]) -> dict[str, Any]:
-    artifacts = {"train": study.trained, "prune": study.game.start, "extract": study.extracted}
+    artifacts = {
+        "encode": study.examples,
+        "train": study.trained,
+        "prune": study.game.start,
+        **{f"extract {name}": address for name, address in study.extracted.items()},
+    }
     stored = {
         label: study.store.read(address.stage, address.fingerprint)
         for label, address in artifacts.items()

@@ -3,9 +3,11 @@
 from collections.abc import Callable
 
 from crediting.pipeline.dry_run import dry_run
+from crediting.pipeline.encode import encode
 from crediting.pipeline.estimate import estimate
 from crediting.pipeline.evaluate import evaluate
 from crediting.pipeline.extract import extract
+from crediting.pipeline.fetch import fetch, require
 from crediting.pipeline.prune import prune
 from crediting.pipeline.report import report, table_of
 from crediting.pipeline.study import Study
@@ -21,7 +23,7 @@ def run(study: Study, stage: str) -> None:
             f"study {study.name}: {len(study.partition)} contributors, properties "
             f"{', '.join(study.properties)}, {study.executor.width()} coalitions at a time"
         )
-        for step in (train, prune, extract, evaluate, _report):
+        for step in (encode, train, prune, extract, evaluate, _report):
             step(study)
     else:
         _STAGES[stage](study)
@@ -38,6 +40,7 @@ def _report(study: Study) -> None:
 
 
 _STAGES: dict[str, Callable[[Study], None]] = {
+    "encode": encode,
     "train": train,
     "prune": prune,
     "extract": extract,
@@ -46,4 +49,4 @@ _STAGES: dict[str, Callable[[Study], None]] = {
     "report": _report,
 }
 
-__all__ = ["dry_run", "run"]
+__all__ = ["dry_run", "fetch", "require", "run"]

@@ -1,6 +1,6 @@
-"""One experiment: its parts, the fingerprints that address its results, and where those lie."""
+"""One experiment: its parts, and where its results lie."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -19,33 +19,12 @@ from crediting.interfaces import (
     Estimator,
     Executor,
     Extractor,
-    FineTuning,
     Generation,
     Property,
-    Pruning,
 )
-from crediting.ledger import Store, fingerprint
+from crediting.ledger import Store
+from crediting.pipeline.address import Addressed, GameSpec, locate
 from crediting.pipeline.machine import capacity
-
-
-@dataclass(frozen=True)
-class Addressed:
-    """A result's stage, the fingerprint that addresses it, and the content behind that."""
-
-    stage: str
-    fingerprint: str
-    content: Mapping[str, Any]
-    parents: tuple[str, ...]
-
-
-@dataclass(frozen=True)
-class GameSpec:
-    """Which model every coalition starts from, and how its own model is obtained from that."""
-
-    address: Addressed
-    start: Addressed
-    pruning: Pruning
-    finetuning: FineTuning
 
 
 @dataclass(frozen=True)
@@ -57,13 +36,17 @@ class Study:
     partition: Partition
     model: DiffusionModel
     generation: Generation
-    extractor: Extractor
+    extractors: Mapping[str, Extractor]
     properties: Mapping[str, Property]
+    readers: Mapping[str, str]
+    """The extractor that each property reads."""
     design: Design
     estimator: Estimator
     executor: Executor
+    examples: Addressed
+    prompts: Addressed
     trained: Addressed
-    extracted: Addressed
+    extracted: Mapping[str, Addressed]
     game: GameSpec
     endpoints: GameSpec
     """The game that v(N) and v(empty) are taken from: the same one unless endpoints=dense."""
@@ -75,10 +58,16 @@ class Study:
 
         Raises:
             ConfigError: the estimator cannot use the design, or the budget is too small for it; a
-                property's name is no file name; the device asked for is not there.
-            DataError: the partition is not one.
+                property's name is no file name, or nothing gives what it needs; the device asked
+                for is not there; the model needs prompts, or cannot read any.
+            DataError: the partition is not one, or published weights are not on this machine.
         """
         _check_names(parts["property"])
+        _check_prompts(parts["model"], parts["generation"])
+        readers = {
+            name: _reader(name, measured, parts["extractor"])
+            for name, measured in parts["property"].items()
+        }
         partition = parts["partition"].partition(parts["dataset"].columns())
         study = Study(
             config=config,
@@ -86,12 +75,13 @@ class Study:
             partition=partition,
             model=parts["model"],
             generation=parts["generation"],
-            extractor=parts["extractor"],
+            extractors=parts["extractor"],
             properties=parts["property"],
+            readers=readers,
             design=parts["design"],
             estimator=parts["estimator"],
             executor=parts["executor"].sized(capacity(config["runtime"])),
-            **_address(config, parts, partition),
+            **locate(config, parts, partition, readers),
         )
         _check_pairing(study)
         return study
@@ -171,6 +161,39 @@ def _check_names(properties: Iterable[str]) -> None:
             )
 
 
+def _check_prompts(model: DiffusionModel, generation: Generation) -> None:
+    if model.conditional and generation.prompts is None:
+        raise ConfigError(
+            "generation.prompts: this model draws what a prompt says, and there is none; give a "
+            "list of prompts, or generation.prompts=captions for those of the dataset"
+        )
+    if not model.conditional and generation.prompts is not None:
+        raise ConfigError(
+            f"generation.prompts: this model reads no prompts, got {generation.prompts!r}; set "
+            "generation.prompts=null and generation.guidance=null"
+        )
+
+
+def _reader(name: str, measured: Property, extractors: Mapping[str, Extractor]) -> str:
+    """Return the extractor that a property reads: the one it names, or the first that will do."""
+    able = [key for key, extractor in extractors.items() if measured.needs in extractor.gives]
+    if measured.extractor is None and able:
+        return able[0]
+    if measured.extractor in able:
+        return str(measured.extractor)
+    chosen = ", ".join(extractors)
+    if measured.extractor is None or measured.extractor in extractors:
+        raise ConfigError(
+            f"property.{name}: it needs {measured.needs}, which "
+            f"{measured.extractor or 'none of the chosen extractors'} does not give; chosen are "
+            f"{chosen}: choose others with extractor=[...]"
+        )
+    raise ConfigError(
+        f"property.{name}.extractor: it reads {measured.extractor}, and chosen are only {chosen}; "
+        f"add it with extractor=[{chosen},{measured.extractor}]"
+    )
+
+
 def _check_pairing(study: Study) -> None:
     design, estimator, n_players = study.design, study.estimator, len(study.partition)
     if design.name not in estimator.designs:
@@ -185,56 +208,3 @@ def _check_pairing(study: Study) -> None:
             f"design.budget: estimator={estimator.name} needs at least {least} coalitions for "
             f"{n_players} contributors, got {drawn}"
         )
-
-
-def _address(
-    config: Mapping[str, Any], parts: Mapping[str, Any], partition: Partition
-) -> dict[str, Any]:
-    """Return the addresses of all results: each hashes its own config and its parents."""
-    seed = {"seed": config["seed"]}
-    data = fingerprint("dataset", {"digest": parts["dataset"].digest()})
-
-    def address(stage: str, content: Mapping[str, Any], *parents: str) -> Addressed:
-        return Addressed(stage, fingerprint(stage, content, parents), content, parents)
-
-    trained = address("model", {"model": config["model"], **seed}, data)
-    extracted = address("extractor", {"extractor": config["extractor"]}, data)
-
-    def game(settings: Mapping[str, Any], pruning: Pruning, finetuning: FineTuning) -> GameSpec:
-        start = address("sparse", {"pruning": settings["pruning"], **seed}, trained.fingerprint)
-        content = {
-            "players": partition.digest(),
-            "finetuning": settings["finetuning"],
-            "generation": _without(config["generation"], "batch_size"),
-            **seed,
-        }
-        return GameSpec(address("game", content, start.fingerprint), start, pruning, finetuning)
-
-    own = game(config, parts["pruning"], parts["finetuning"])
-    ends = own if config["endpoints"] == "same" else _dense_endpoints(game)
-    return {
-        "trained": trained,
-        "extracted": extracted,
-        "game": own,
-        "endpoints": ends,
-        "property_fingerprints": {
-            name: fingerprint("property", subtree, [extracted.fingerprint])
-            for name, subtree in config["property"].items()
-        },
-    }
-
-
-def _dense_endpoints(game: Callable[..., GameSpec]) -> GameSpec:
-    """Return the game of the full model as trained: the authors' v(N) and v(empty)."""
-    from crediting.finetuning import Unchanged
-    from crediting.pruning import NoPruning
-
-    settings = {
-        "pruning": {"_target_": "crediting.pruning.NoPruning"},
-        "finetuning": {"_target_": "crediting.finetuning.Unchanged"},
-    }
-    return game(settings, NoPruning(), Unchanged())
-
-
-def _without(settings: Mapping[str, Any], key: str) -> dict[str, Any]:
-    return {k: v for k, v in settings.items() if k != key}

@@ -1,17 +1,19 @@
 """Stage train: the full model, trained on everybody's data."""
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
-from crediting.models.checkpoint import save_denoiser, save_weights
 from crediting.pipeline.artifact import produce_once
+from crediting.pipeline.encode import load_examples
 from crediting.pipeline.machine import open_machine
 from crediting.pipeline.study import Study
 from crediting.progress import bar
 from crediting.randomness import Stream, derive_seed
+from crediting.resume import trainable
 from crediting.training import Recipe, Trainer, partial_checkpoint
 
 RAW, AVERAGED = "denoiser", "averaged"
@@ -25,8 +27,8 @@ def train(study: Study) -> None:
         recipe = study.model.training
         denoiser = study.model.untrained(derive_seed("initialise", study.seed))
         averaged = train_on_everything(study, denoiser, recipe, "train", folder)
-        save_model(folder, denoiser, averaged)
-        parameters = sum(p.numel() for p in denoiser.parameters())
+        save_model(study, folder, denoiser, averaged)
+        parameters = sum(p.numel() for p in trainable(denoiser).values())
         return {"parameters": parameters, "steps": recipe.steps}
 
     produce_once(study, study.trained, "train", produce)
@@ -40,21 +42,24 @@ def train_on_everything(
     What a kill cut short is resumed from the folder.
     """
     accelerator = open_machine(study.runtime)
-    latents = study.model.encode(study.dataset.training_images().to(accelerator.device))
-    trainer = Trainer(latents, study.model.noise_scheduler(), accelerator)
+    examples = load_examples(study, accelerator.device)
+    trainer = Trainer(examples, study.model.noise_scheduler(), accelerator)
     checkpoint = partial_checkpoint(folder, study.runtime["checkpoint_seconds"], folder.name)
     with bar(purpose, recipe.steps) as progress:
         return trainer.train(
             denoiser.to(accelerator.device),
             recipe,
-            torch.arange(len(latents), device=accelerator.device),
+            torch.arange(len(examples), device=accelerator.device),
             Stream(purpose, study.seed),
             checkpoint,
             lambda step: progress.update(step - progress.n),
         )
 
 
-def save_model(folder: Path, denoiser: nn.Module, averaged: dict[str, torch.Tensor]) -> None:
-    """Store a denoiser with its raw weights, and the averaged ones beside them."""
-    save_denoiser(folder, denoiser, RAW)
-    save_weights(folder / f"{AVERAGED}.safetensors", denoiser.state_dict() | averaged)
+def save_model(
+    study: Study, folder: Path, denoiser: nn.Module, averaged: Mapping[str, torch.Tensor]
+) -> None:
+    """Store a denoiser with its raw weights and with the averaged ones, which it then holds."""
+    study.model.save(folder, denoiser, RAW)
+    denoiser.load_state_dict(averaged, strict=False)
+    study.model.save(folder, denoiser, AVERAGED)

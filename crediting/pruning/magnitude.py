@@ -3,7 +3,7 @@
 import torch_pruning as tp
 from torch import nn
 
-from crediting.interfaces import DiffusionModel, PruningReport
+from crediting.interfaces import DiffusionModel, PruningReport, TimestepLoss
 from crediting.pruning.structured import check_ratio, prune_channels
 from crediting.training import Recipe
 
@@ -12,9 +12,11 @@ class Magnitude:
     """Removes the channels whose weights are smallest.
 
     A channel scores the sum of its squared weights, averaged over all layers that write or read
-    it; biases and norms are not scored. `ratio` is the share of channels to remove, rounded down
-    to a multiple of the norm groups; `recovery` the recipe of the fine-tuning on all data
-    afterwards.
+    it; biases and norms of groups are not scored.
+
+    Args:
+        ratio: share of the channels removed, rounded down to a multiple of the norm groups.
+        recovery: the recipe of the fine-tuning on all data afterwards.
 
     Raises:
         ConfigError: the ratio is not above 0 and below 1.
@@ -27,13 +29,15 @@ class Magnitude:
         self.ratio = ratio
         self.recovery = recovery
 
-    def prune(self, denoiser: nn.Module, model: DiffusionModel) -> tuple[nn.Module, PruningReport]:
-        """Return a smaller copy of the denoiser, weights inherited, and a report.
+    def prune(
+        self, denoiser: nn.Module, model: DiffusionModel, loss: TimestepLoss
+    ) -> tuple[nn.Module, PruningReport]:
+        """Return a smaller copy of the denoiser, weights inherited; the loss is not needed.
 
         Raises:
-            ConfigError: the norm groups are too fine for the ratio.
+            ConfigError: the model's channels cannot be pruned, or not by so small a ratio.
         """
         importance = tp.importance.MagnitudeImportance(
             p=2, group_reduction="mean", normalizer="mean"
         )
-        return prune_channels(denoiser, model, self.ratio, importance)
+        return prune_channels(denoiser, model, self.ratio, lambda _: importance)

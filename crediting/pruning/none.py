@@ -2,8 +2,8 @@
 
 from torch import nn
 
-from crediting.interfaces import DiffusionModel, PruningReport
-from crediting.pruning.structured import measure
+from crediting.interfaces import DiffusionModel, PruningReport, TimestepLoss
+from crediting.pruning.structured import compare, measure
 
 
 class NoPruning:
@@ -11,7 +11,9 @@ class NoPruning:
 
     recovery = None
 
-    def prune(self, denoiser: nn.Module, model: DiffusionModel) -> tuple[nn.Module, PruningReport]:
-        """Return the denoiser itself, and a report of equal sizes."""
+    def prune(
+        self, denoiser: nn.Module, model: DiffusionModel, loss: TimestepLoss
+    ) -> tuple[nn.Module, PruningReport]:
+        """Return the denoiser itself, and a report of equal sizes; the loss is not needed."""
         size = measure(denoiser, model)
-        return denoiser, PruningReport(size.parameters, size.parameters, size.macs, size.macs)
+        return denoiser, compare(size, size)

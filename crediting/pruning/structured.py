@@ -21,9 +21,12 @@ from torch.utils.flop_counter import FlopCounterMode
 from crediting.errors import ConfigError
 from crediting.interfaces import DiffusionModel, Prunable, PruningReport
 
+Scores = Callable[[Any], torch.Tensor | None]
+"""Maps a torch-pruning group to one score per channel; the lowest go first."""
+
 
 class Size(NamedTuple):
-    """Parameters of a denoiser, and its multiply-adds for one example."""
+    """Trainable parameters of a denoiser, and its multiply-adds for one example."""
 
     parameters: int
     macs: int
@@ -46,46 +49,43 @@ class Channels(NamedTuple):
         return max(self.norm_groups, self.heads)
 
 
-def check_ratio(ratio: float) -> None:
-    """Raise ConfigError unless a ratio, the share of channels to remove, lies in (0, 1)."""
+def check_ratio(ratio: float, units: str = "channels") -> None:
+    """Raise ConfigError unless a ratio, the share of the units removed, lies in (0, 1)."""
+    expected = f"pruning.ratio: expected the share of the {units} removed, above 0 and below 1, "
     if ratio == 0:
-        raise ConfigError(
-            "pruning.ratio: expected the share of channels to remove, got 0, which removes none; "
-            "choose pruning=none for that."
-        )
+        raise ConfigError(f"{expected}got 0, which removes none; choose pruning=none for that.")
     if not (isinstance(ratio, int | float) and 0 < ratio < 1):
-        raise ConfigError(
-            "pruning.ratio: expected the share of channels to remove, above 0 and below 1, "
-            f"got {ratio!r}."
-        )
+        raise ConfigError(f"{expected}got {ratio!r}; choose a number in between.")
 
 
 def prune_channels(
     denoiser: nn.Module,
     model: DiffusionModel,
     ratio: float,
-    importance: Callable[[Any], torch.Tensor | None],
+    scoring: Callable[[nn.Module], Scores],
 ) -> tuple[nn.Module, PruningReport]:
     """Return a copy without the least important share of every layer's channels, and a report.
 
-    `importance` maps a torch-pruning group to one score per channel. Channels are ranked within
-    their layers in one shot; a channel goes together with its namesakes in the other blocks.
+    `scoring` is called once, with the copy before anything is removed: in evaluation mode, all
+    parameters requiring gradients. What it leaves in their gradients is there when the channels
+    are scored, and freed afterwards. Channels are ranked within their layers in one shot; a
+    channel goes together with its namesakes in the other blocks.
 
     Raises:
-        ConfigError: the norm groups are too fine for the ratio.
+        ConfigError: the model's channels cannot be pruned, or not by so small a ratio.
 
     Source: paper section 3.1.
     """
     before = measure(denoiser, model)
     pruned = copy.deepcopy(denoiser).eval().requires_grad_(True)
-    prunable = model.prunable(pruned)
+    prunable, inputs = model.prunable(pruned), model.example_inputs(pruned)
     with torch.enable_grad():
-        channels = find_channels(pruned, prunable)
+        channels = find_channels(pruned, prunable, inputs)
         _check_effect(channels, ratio)
         pruner = tp.pruner.BasePruner(
             pruned,
-            prunable.example_inputs,
-            importance=importance,
+            inputs,
+            importance=scoring(pruned),
             pruning_ratio_dict=_library_ratios(channels, ratio),
             ignored_layers=prunable.ignored_layers,
             num_heads=dict(prunable.num_heads),
@@ -95,23 +95,33 @@ def prune_channels(
         )
         pruner.step()
     _update_stated_widths(pruned)
-    after = measure(pruned, model)
-    report = PruningReport(before.parameters, after.parameters, before.macs, after.macs)
-    return pruned.train(denoiser.training), report
+    trainable = {name: p.requires_grad for name, p in denoiser.named_parameters()}
+    for name, parameter in pruned.named_parameters():
+        parameter.grad = None
+        parameter.requires_grad_(trainable[name])
+    pruned.train(denoiser.training)
+    return pruned, compare(before, measure(pruned, model))
 
 
 def measure(denoiser: nn.Module, model: DiffusionModel) -> Size:
     """Return the size of a denoiser, counted on a copy that neither computes nor holds weights."""
-    shape = copy.deepcopy(denoiser).to("meta").eval()
+    shape = _without_weights(denoiser).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        shape(**model.prunable(shape).example_inputs)
-    parameters = sum(parameter.numel() for parameter in denoiser.parameters())
-    return Size(parameters, counter.get_total_flops() // 2)
+        shape(**model.example_inputs(shape))
+    trainable = sum(p.numel() for p in denoiser.parameters() if p.requires_grad)
+    return Size(trainable, counter.get_total_flops() // 2)
 
 
-def find_channels(denoiser: nn.Module, prunable: Prunable) -> list[Channels]:
+def compare(before: Size, after: Size) -> PruningReport:
+    """Return the report of a pruning from one size to another."""
+    return PruningReport(before.parameters, after.parameters, before.macs, after.macs)
+
+
+def find_channels(
+    denoiser: nn.Module, prunable: Prunable, example_inputs: dict[str, Any]
+) -> list[Channels]:
     """Return all channels that may go; the denoiser's parameters must require gradients."""
-    graph = tp.DependencyGraph().build_dependency(denoiser, prunable.example_inputs)
+    graph = tp.DependencyGraph().build_dependency(denoiser, example_inputs)
     found = []
     for group in graph.get_all_groups(prunable.ignored_layers):
         written = [
@@ -138,6 +148,15 @@ def removed_per_block(channels: Channels, ratio: float) -> int:
     # 10 * (1 - 0.9) is 0.9999999999999998 in floating point.
     kept = math.floor(channels.total * (1 - ratio) + 1e-9)
     return min((channels.total - kept) // channels.blocks, channels.total // channels.blocks - 1)
+
+
+def _without_weights(denoiser: nn.Module) -> nn.Module:
+    """Return a copy on the meta device; the weights are not copied on the way."""
+    memo: dict[int, Any] = {id(buffer): buffer.to("meta") for buffer in denoiser.buffers()}
+    for parameter in denoiser.parameters():
+        weightless = parameter.detach().to("meta")
+        memo[id(parameter)] = nn.Parameter(weightless, parameter.requires_grad)
+    return copy.deepcopy(denoiser, memo)
 
 
 def _library_ratios(channels: list[Channels], ratio: float) -> dict[nn.Module, float]:

@@ -19,7 +19,7 @@ HEAVY_ROW = (
     "properties",
 )
 GAME_ROW = ("design", "estimators", "partitions", "agreement")
-TRAINING = ("errors", "randomness", "resume", "training")
+TRAINING = ("errors", "randomness", "recipe", "resume", "examples", "loss", "lora", "training")
 FOUNDATIONS = ("errors", "interfaces", "game", "ledger", "executors", "reporting", "progress")
 
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
@@ -38,10 +38,15 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "executors": ("errors", "interfaces"),
     "reporting": ("game",),
     "randomness": (),
+    "recipe": ("errors",),
     "resume": ("errors",),
-    "training": ("errors", "randomness", "resume"),
-    **dict.fromkeys(HEAVY_ROW, ("game.contributor", "interfaces", *TRAINING)),
-    "pipeline": (*FOUNDATIONS, *TRAINING, *HEAVY_ROW, "agreement"),
+    "examples": ("randomness",),
+    "loss": ("errors", "examples", "randomness"),
+    "lora": ("errors", "randomness"),
+    "training": ("errors", "examples", "loss", "randomness", "recipe", "resume"),
+    "assets": ("errors", "interfaces", "progress"),
+    **dict.fromkeys(HEAVY_ROW, ("game.contributor", "interfaces", "assets", *TRAINING)),
+    "pipeline": (*FOUNDATIONS, *TRAINING, *HEAVY_ROW, "agreement", "assets"),
 }
 """By unit (a package, or a module beside them): the parts of crediting that it may import."""
 
@@ -61,6 +66,8 @@ TORCH_STAGES = (
     "pipeline.train",
     "pipeline.prune",
     "pipeline.extract",
+    "pipeline.encode",
+    "pipeline.gauges",
     "pipeline.machine",
     "pipeline.diffusion_game",
     "pipeline.dry_run",
@@ -76,8 +83,13 @@ MAY_USE: dict[str, tuple[str, ...]] = {
     "ledger": ("numpy",),
     "executors": ("ray", "submitit"),
     "reporting": ("numpy", "matplotlib", "rich"),
-    **dict.fromkeys(("randomness", "resume", "training"), (*TORCH, "numpy", "safetensors")),
-    **dict.fromkeys(HEAVY_ROW, (*TORCH, "numpy", "scipy", "safetensors", "sklearn", "PIL")),
+    **dict.fromkeys(TRAINING[1:], (*TORCH, "numpy", "safetensors")),
+    "recipe": (),
+    "training": (*TORCH, "bitsandbytes"),
+    "assets": ("huggingface_hub", "torch.hub", "torchvision.datasets.utils", "tqdm"),
+    **dict.fromkeys(
+        HEAVY_ROW, (*TORCH, "numpy", "scipy", "safetensors", "sklearn", "PIL", "pyarrow")
+    ),
     "pipeline": ("numpy", "safetensors.numpy"),
     **dict.fromkeys(TORCH_STAGES, (*TORCH, "numpy")),
 }

@@ -1,15 +1,11 @@
-from http.client import IncompleteRead
-from urllib.error import URLError
-
 import numpy as np
 import pytest
 import torch
 from torch import nn
 from torchvision.models import Inception_V3_Weights, inception_v3
 
-from crediting.errors import DataError
+from crediting.errors import ConfigError, DataError
 from crediting.extractors import InceptionV3
-from crediting.models.checkpoint import save_weights
 
 GREY = torch.arange(3 * 8 * 8).reshape(3, 1, 8, 8).to(torch.uint8)
 
@@ -74,11 +70,11 @@ def test_images_are_enlarged_and_scaled(shape):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("channels", [1, 3])
-def test_features_are_pooled_maps_and_logits(weights, published, channels):
+def test_features_are_pooled_maps_and_logits(weights, published, tmp_path, channels):
     extractor = InceptionV3(weights, batch_size=2)
     images = GREY.expand(-1, channels, -1, -1)
     before = torch.random.get_rng_state()
-    network = extractor.fit(images, None)
+    network = extractor.load(tmp_path)
     assert torch.equal(torch.random.get_rng_state(), before)
     features = extractor.features(network, images)
     assert features.embeddings.shape == (3, 2048)
@@ -93,56 +89,33 @@ def test_features_are_pooled_maps_and_logits(weights, published, channels):
         torch.testing.assert_close(features.logits.float(), from_embeddings, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.slow
-def test_a_stored_network_says_the_same(weights, tmp_path):
-    extractor = InceptionV3(weights, batch_size=2)
-    network = extractor.fit(GREY, None)
-    save_weights(tmp_path / "network.safetensors", network.state_dict())
-    loaded = extractor.load(tmp_path)
-    assert not loaded.training
-    for ours, theirs in zip(
-        extractor.features(network, GREY[:1]), extractor.features(loaded, GREY[:1]), strict=True
-    ):
-        assert torch.equal(ours, theirs)
-
-
 # ------------------------------------------------------------------------ where weights come from
 
 
-def test_without_a_file_torchvisions_own_is_fetched_and_checked(monkeypatch, published):
-    asked = []
+def test_the_network_is_loaded_for_use_and_fitting_writes_nothing(weights, published, tmp_path):
+    extractor = InceptionV3(weights, batch_size=2)
+    extractor.fit(GREY, None, tmp_path)
+    assert not list(tmp_path.iterdir())
+    network = extractor.load(tmp_path)
+    assert not network.training
+    expected = published.state_dict()
+    assert network.state_dict().keys() == expected.keys()
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(tensor, expected[name]), name
 
-    def fetch(url, **options):
-        asked.append((url, options["check_hash"], options["weights_only"]))
-        return published.state_dict()
 
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fetch)
-    network = InceptionV3(None, batch_size=2).fit(GREY, None)
-    assert asked == [(Inception_V3_Weights.IMAGENET1K_V1.url, True, True)]
-    assert torch.equal(network.fc.weight, published.fc.weight)
-
-
-@pytest.mark.parametrize(
-    "failure",
-    [
-        URLError("no route to host"),
-        ConnectionResetError("reset"),
-        IncompleteRead(b""),
-        RuntimeError('invalid hash value (expected "0cc3c7bd", got "1")'),
-    ],
-)
-def test_weights_out_of_reach_are_explained(monkeypatch, failure):
-    def fetch(url, **options):
-        raise failure
-
-    monkeypatch.setattr(torch.hub, "load_state_dict_from_url", fetch)
-    with pytest.raises(DataError, match=r"could not be fetched.*extractor\.weights=<file>"):
-        InceptionV3(None, batch_size=2).fit(GREY, None)
+def test_the_published_file_is_torchvisions():
+    asset = InceptionV3(None, batch_size=2).assets()["weights"]
+    assert asset.source == Inception_V3_Weights.IMAGENET1K_V1.url
+    assert asset.sha256
+    assert asset.sha256 in asset.source
+    megabytes = Inception_V3_Weights.IMAGENET1K_V1.meta["_file_size"]
+    assert asset.size == pytest.approx(megabytes * 2**20, abs=2**11)
 
 
 def test_a_missing_file_is_named(tmp_path):
-    with pytest.raises(DataError, match=r"there is no file .*nowhere\.pth.*extractor\.weights="):
-        InceptionV3(str(tmp_path / "nowhere.pth"), batch_size=2).fit(GREY, None)
+    with pytest.raises(DataError, match=r"^extractor\.inception_v3\.weights: .*nowhere\.pth"):
+        InceptionV3(str(tmp_path / "nowhere.pth"), batch_size=2).load(tmp_path)
 
 
 @pytest.mark.parametrize("content", [b"", b"not weights at all", b"PK\x03\x04 half a zip"])
@@ -150,12 +123,23 @@ def test_a_file_that_is_no_weights_is_named(tmp_path, content):
     path = tmp_path / "broken.pth"
     path.write_bytes(content)
     with pytest.raises(DataError, match=r"broken\.pth is no complete file of weights"):
-        InceptionV3(str(path), batch_size=2).fit(GREY, None)
+        InceptionV3(str(path), batch_size=2).load(tmp_path)
 
 
-@pytest.mark.parametrize("other", [{"weight": torch.ones(2)}, torch.ones(3)])
-def test_weights_of_another_network_are_refused(tmp_path, other):
+@pytest.mark.parametrize(
+    ("other", "message"),
+    [
+        ({"weight": torch.ones(2)}, r"other\.pth holds the weights of another network"),
+        (torch.ones(3), r"other\.pth to hold tensors by name, got a Tensor"),
+    ],
+)
+def test_weights_of_another_network_are_refused(tmp_path, other, message):
     path = tmp_path / "other.pth"
     torch.save(other, path)
-    with pytest.raises(DataError, match=r"other\.pth does not hold the weights of torchvision"):
-        InceptionV3(str(path), batch_size=2).fit(GREY, None)
+    with pytest.raises(DataError, match=message):
+        InceptionV3(str(path), batch_size=2).load(tmp_path)
+
+
+def test_batches_hold_something():
+    with pytest.raises(ConfigError, match="batch_size: expected 1 or more, got 0"):
+        InceptionV3(None, 0)

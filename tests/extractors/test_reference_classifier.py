@@ -1,12 +1,14 @@
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import numpy as np
 import pytest
 import torch
 from torch.nn import functional as F
 
 from crediting.datasets import Digits
-from crediting.errors import ConfigError, DataError
+from crediting.errors import ArtifactError, ConfigError, DataError
 from crediting.extractors import ReferenceClassifier
-from crediting.models.checkpoint import save_weights
 
 SETTINGS = {
     "channels": 32,
@@ -30,8 +32,13 @@ def quick(**settings):
     return classifier(**{"channels": 4, "embedding": 8, "steps": 10, **settings})
 
 
-def fit(extractor):
-    return extractor.fit(DIGITS.reference_images(), DIGITS.reference_labels())
+def fit(extractor, images=None, labels=None):
+    """Return the network that is loaded after fitting, on the reference images by default."""
+    images = DIGITS.reference_images() if images is None else images
+    labels = DIGITS.reference_labels() if labels is None else labels
+    with TemporaryDirectory() as folder:
+        extractor.fit(images, labels, Path(folder))
+        return extractor.load(Path(folder))
 
 
 def equal(one, other):
@@ -63,18 +70,25 @@ def test_fitting_is_a_function_of_the_seed():
 
 
 @pytest.mark.parametrize("channels", [1, 3])
-def test_a_stored_network_says_the_same(tmp_path, channels):
+def test_what_is_loaded_is_ready_for_use_and_always_says_the_same(tmp_path, channels):
     extractor = quick()
     images = DIGITS.reference_images().expand(-1, channels, -1, -1)
-    network = extractor.fit(images, DIGITS.reference_labels())
-    save_weights(tmp_path / "network.safetensors", network.state_dict())
-    loaded = extractor.load(tmp_path)
-    assert equal(network, loaded)
-    assert not loaded.training
-    for ours, theirs in zip(
-        extractor.features(network, images), extractor.features(loaded, images), strict=True
-    ):
-        assert torch.equal(ours, theirs)
+    extractor.fit(images, DIGITS.reference_labels(), tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["network.safetensors"]
+    one, other = (extractor.load(tmp_path) for _ in range(2))
+    assert not one.training
+    said, again = (extractor.features(network, images) for network in (one, other))
+    assert torch.equal(said.embeddings, again.embeddings)
+    assert torch.equal(said.logits, again.logits)
+    assert said.scores is None
+
+
+@pytest.mark.parametrize("content", [None, b"", b"half a file"])
+def test_a_lost_or_damaged_network_is_named(tmp_path, content):
+    if content is not None:
+        (tmp_path / "network.safetensors").write_bytes(content)
+    with pytest.raises(ArtifactError, match=r"network\.safetensors: expected .*Delete the folder"):
+        quick().load(tmp_path)
 
 
 def test_features_are_the_last_hidden_layer_and_the_logits():
@@ -97,7 +111,7 @@ def test_features_are_the_last_hidden_layer_and_the_logits():
 def test_images_of_any_size_fit(size):
     extractor = quick(steps=2)
     images = torch.arange(6 * 3 * size[0] * size[1]).view(6, 3, *size).to(torch.uint8)
-    network = extractor.fit(images, np.arange(6) % 2)
+    network = fit(extractor, images, np.arange(6) % 2)
     assert extractor.features(network, images).logits.shape == (6, 2)
 
 
@@ -142,12 +156,12 @@ def test_images_are_scaled_about_their_centre():
     assert 0.85 - 1e-5 <= steps.min() < 0.87
 
 
-def test_labels_are_needed():
-    with pytest.raises(DataError, match="Choose extractor=inception_v3"):
-        quick().fit(DIGITS.reference_images(), None)
+def test_labels_are_needed(tmp_path):
+    with pytest.raises(DataError, match=r"Choose extractor=\[inception_v3\]"):
+        quick().fit(DIGITS.reference_images(), None, tmp_path)
 
 
 @pytest.mark.parametrize("key", ["channels", "embedding", "steps", "batch_size"])
 def test_numbers_below_one_are_refused_by_name(key):
-    with pytest.raises(ConfigError, match=rf"extractor\.{key}: expected 1 or more, got 0"):
+    with pytest.raises(ConfigError, match=rf"^{key}: expected 1 or more, got 0"):
         classifier(**{key: 0})

@@ -3,7 +3,9 @@ import torch
 
 from crediting.finetuning import Finetune, Retrain, Unchanged
 
-EXAMPLES = torch.tensor([2, 5, 9])
+EVERYBODY = torch.arange(10)
+KEPT = torch.tensor([2, 5, 9])
+REMOVED = torch.tensor([0, 1, 3, 4, 6, 7, 8])
 NOBODY = torch.tensor([], dtype=torch.long)
 
 
@@ -33,7 +35,7 @@ class CountingStart:
 @pytest.mark.parametrize("finetuning", [Finetune("recipe"), Retrain("recipe"), Unchanged()])
 def test_nobody_has_the_untrained_model_without_training(finetuning):
     start = CountingStart()
-    assert finetuning.coalition_model(start, NOBODY) == "the untrained model"
+    assert finetuning.coalition_model(start, NOBODY, EVERYBODY) == "the untrained model"
     assert start.calls == ["untrained"]
 
 
@@ -55,7 +57,7 @@ def test_nobody_has_the_untrained_model_without_training(finetuning):
 )
 def test_a_coalition_starts_where_its_finetuning_says(finetuning, model, calls):
     start = CountingStart()
-    assert finetuning.coalition_model(start, EXAMPLES) == model
+    assert finetuning.coalition_model(start, KEPT, REMOVED) == model
     assert start.calls == calls
 
 

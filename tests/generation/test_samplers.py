@@ -3,18 +3,19 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler
+from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, PNDMScheduler
 from scipy import stats
 from tiny_unet import unet
 from torch import nn
 
 from crediting.errors import ConfigError, EvaluationError
-from crediting.generation import Ddim, DpmSolver
+from crediting.generation import Ddim, DpmSolver, Pndm
 from crediting.randomness import Stream
 
 SHAPE = (1, 4, 4)
 MEAN, DEVIATION = 0.2, 0.25
-SAMPLERS = [Ddim, DpmSolver]
+PLAIN = {"prompts": None, "guidance": None}
+SAMPLERS = [Ddim, DpmSolver, Pndm]
 
 
 class Pixels:
@@ -63,7 +64,9 @@ def pixels(images):
 @pytest.mark.parametrize("noise", [{}, {"clip_sample": False}, {"beta_schedule": "scaled_linear"}])
 def test_ddim_is_the_ddim_pipeline_of_diffusers(noise, monkeypatch):
     model, denoiser = Pixels(**noise), unet()
-    ours = Ddim(images=5, steps=10, batch_size=5).generate(denoiser, model, seed=3)
+    ours = Ddim(images=5, steps=10, batch_size=5, **PLAIN).generate(
+        denoiser, model, seed=3, prompts=None
+    )
     monkeypatch.setattr(
         "diffusers.pipelines.ddim.pipeline_ddim.randn_tensor",
         lambda shape, **_: initial_noise(3, 5).view(shape),
@@ -80,7 +83,9 @@ def test_ddim_is_the_ddim_pipeline_of_diffusers(noise, monkeypatch):
 def test_images_of_a_gaussian_are_where_its_flow_leads(sampler, steps, prediction_type):
     """Along the flow the distance to the mean, in deviations, stays what it is."""
     model = Pixels(clip_sample=False, prediction_type=prediction_type)
-    images = sampler(images=500, steps=steps, batch_size=500).generate(Gaussian(model), model, 1)
+    images = sampler(images=500, steps=steps, batch_size=500, **PLAIN).generate(
+        Gaussian(model), model, 1, None
+    )
     last = model.noise_scheduler().alphas_cumprod[-1]
     deviation = (last * DEVIATION**2 + 1 - last).sqrt()
     standard = (initial_noise(1, 500) - last.sqrt() * MEAN) / deviation
@@ -95,15 +100,15 @@ def test_images_of_a_gaussian_are_where_its_flow_leads(sampler, steps, predictio
 
 def test_the_samplers_agree_when_they_take_many_steps():
     model = Pixels(clip_sample=False)
-    one = Ddim(64, 1000, 64).generate(Gaussian(model), model, 5)
-    other = DpmSolver(64, 38, 64).generate(Gaussian(model), model, 5)
+    one = Ddim(64, 1000, 64, **PLAIN).generate(Gaussian(model), model, 5, None)
+    other = DpmSolver(64, 38, 64, **PLAIN).generate(Gaussian(model), model, 5, None)
     assert (one.int() - other.int()).abs().max() <= 2
 
 
 def test_dpm_solver_follows_the_models_own_betas():
     betas = (np.linspace(0.05, 0.1, 50) ** 2).tolist()
     scheduler = DDPMScheduler(num_train_timesteps=50, trained_betas=betas)
-    config = DpmSolver(1, 5, 1)._make_scheduler(scheduler).config
+    config = DpmSolver(1, 5, 1, **PLAIN)._make_scheduler(scheduler).config
     assert config.trained_betas == betas
     assert config.num_train_timesteps == 50
     assert config.timestep_spacing == "linspace"
@@ -112,13 +117,13 @@ def test_dpm_solver_follows_the_models_own_betas():
 @pytest.mark.parametrize("sampler", SAMPLERS)
 def test_the_batch_size_changes_no_image(sampler):
     model, denoiser = Pixels(), unet()
-    at_once = sampler(7, 6, 7).generate(denoiser, model, 0)
+    at_once = sampler(7, 6, 7, **PLAIN).generate(denoiser, model, 0, None)
     assert at_once.shape == (7, *SHAPE)
     assert at_once.dtype == torch.uint8
     for batch_size in (1, 3, 100):
-        images = sampler(7, 6, batch_size).generate(denoiser, model, 0)
+        images = sampler(7, 6, batch_size, **PLAIN).generate(denoiser, model, 0, None)
         assert (images.int() - at_once.int()).abs().max() <= 1
-    fewer = sampler(3, 6, 7).generate(denoiser, model, 0)
+    fewer = sampler(3, 6, 7, **PLAIN).generate(denoiser, model, 0, None)
     assert (fewer.int() - at_once[:3].int()).abs().max() <= 1
 
 
@@ -126,7 +131,8 @@ def test_the_batch_size_changes_no_image(sampler):
 def test_images_are_a_function_of_the_seed(sampler):
     model, denoiser = Pixels(), unet()
     before = torch.random.get_rng_state()
-    images = [sampler(4, 5, 4).generate(denoiser, model, seed) for seed in (1, 2, 1)]
+    draw = sampler(4, 5, 4, **PLAIN).generate
+    images = [draw(denoiser, model, seed, None) for seed in (1, 2, 1)]
     assert torch.equal(images[0], images[2])
     assert not torch.equal(images[0], images[1])
     assert torch.equal(torch.random.get_rng_state(), before)
@@ -137,7 +143,7 @@ def test_images_are_drawn_without_dropout_and_gradients(sampler):
     denoiser = unet()
     denoiser.mid_block.resnets[0].dropout = nn.Dropout(0.9)
     denoiser.train()
-    images = [sampler(2, 3, 2).generate(denoiser, Pixels(), 0) for _ in range(2)]
+    images = [sampler(2, 3, 2, **PLAIN).generate(denoiser, Pixels(), 0, None) for _ in range(2)]
     assert torch.equal(*images)
     assert not images[0].requires_grad
     assert all(p.grad is None for p in denoiser.parameters())
@@ -149,20 +155,20 @@ def test_a_denoiser_that_diverged_is_no_black_image(sampler):
     denoiser = Gaussian(model)
     denoiser.alpha_bar = denoiser.alpha_bar * float("nan")
     with pytest.raises(EvaluationError, match="NaN or infinity"):
-        sampler(2, 3, 2).generate(denoiser, model, 0)
+        sampler(2, 3, 2, **PLAIN).generate(denoiser, model, 0, None)
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
 @pytest.mark.parametrize("key", ["images", "steps", "batch_size"])
 def test_numbers_below_one_are_refused_by_name(sampler, key):
     with pytest.raises(ConfigError, match=rf"generation\.{key}: expected 1 or more, got 0"):
-        sampler(**{"images": 4, "steps": 4, "batch_size": 4, key: 0})
+        sampler(**{"images": 4, "steps": 4, "batch_size": 4, key: 0}, **PLAIN)
 
 
 @pytest.mark.parametrize(("sampler", "steps"), [(Ddim, 21), (DpmSolver, 20), (DpmSolver, 21)])
 def test_more_steps_than_timesteps_are_refused(sampler, steps):
     with pytest.raises(ConfigError, match=rf"generation\.steps: {steps} .* the 20 timesteps"):
-        sampler(1, steps, 1).generate(unet(), Pixels(num_train_timesteps=20), 0)
+        sampler(1, steps, 1, **PLAIN).generate(unet(), Pixels(num_train_timesteps=20), 0, None)
 
 
 @pytest.mark.parametrize(
@@ -170,4 +176,82 @@ def test_more_steps_than_timesteps_are_refused(sampler, steps):
     [(Ddim, 1), (Ddim, 13), (Ddim, 20), (DpmSolver, 1), (DpmSolver, 3), (DpmSolver, 6)],
 )
 def test_any_smaller_number_of_steps_works(sampler, steps):
-    sampler(1, steps, 1).generate(unet(), Pixels(num_train_timesteps=20), 0)
+    sampler(1, steps, 1, **PLAIN).generate(unet(), Pixels(num_train_timesteps=20), 0, None)
+
+
+# ---------------------------------------------------------------------------------- prompts
+
+
+class Echo(nn.Module):
+    """Predicts, everywhere, the number that stands in the prompt; notes every batch it is given."""
+
+    def __init__(self):
+        super().__init__()
+        self.anything = nn.Parameter(torch.zeros(1))
+        self.batches = []
+
+    def forward(self, sample, timestep, encoder_hidden_states):
+        self.batches.append(len(sample))
+        number = encoder_hidden_states.mean(dim=(1, 2)).view(-1, 1, 1, 1)
+        return SimpleNamespace(sample=number.expand_as(sample))
+
+
+PROMPTS = torch.tensor([0.0, 1.0, 2.0]).view(3, 1, 1).expand(3, 4, 8)
+
+
+def test_prompts_are_drawn_in_turn():
+    sampling = Ddim(5, 2, 5, prompts=["a", "b"], guidance=None)
+    echo = Echo()
+    predict = sampling._predictor(echo, torch.arange(5), PROMPTS)
+    shown = predict(torch.zeros(5, *SHAPE), torch.tensor(3))[:, 0, 0, 0]
+    assert shown.tolist() == [1, 2, 1, 2, 1]
+    assert echo.batches == [5]
+
+
+@pytest.mark.parametrize("weight", [0.0, 1.0, 7.5])
+def test_guidance_leads_away_from_the_empty_prompt(weight):
+    sampling = Ddim(2, 2, 2, prompts=["a", "b"], guidance=weight)
+    prompts = PROMPTS + 10.0
+    predict = sampling._predictor(Echo(), torch.arange(2), prompts)
+    shown = predict(torch.zeros(2, *SHAPE), torch.tensor(3))[:, 0, 0, 0]
+    assert shown.tolist() == [10 + weight, 10 + 2 * weight]
+
+
+def test_which_prompt_an_image_shows_does_not_depend_on_the_batch_size():
+    model = Pixels(clip_sample=False)
+    drawn = [
+        Ddim(5, 3, size, prompts=["a", "b"], guidance=2.0).generate(Echo(), model, 0, PROMPTS / 10)
+        for size in (5, 2, 1)
+    ]
+    assert torch.equal(drawn[0], drawn[1])
+    assert torch.equal(drawn[0], drawn[2])
+
+
+@pytest.mark.parametrize(
+    ("prompts", "guidance", "message"),
+    [
+        ("a cat", None, r"generation\.prompts: expected a list.*\['a cat'\]"),
+        ([], None, r"generation\.prompts: expected at least one"),
+        (None, 7.5, r"generation\.guidance: 7\.5 .* there are none"),
+    ],
+)
+def test_prompts_that_cannot_be_drawn_are_refused(prompts, guidance, message):
+    with pytest.raises(ConfigError, match=message):
+        Ddim(1, 1, 1, prompts, guidance)
+
+
+def test_pndm_is_the_scheduler_of_diffusers():
+    noise = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+    model, denoiser = Pixels(**noise, clip_sample=False), unet()
+    ours = Pndm(3, 10, 3, **PLAIN)._denoise(
+        denoiser.eval(), model, Stream("generation", 3), torch.arange(3), None
+    )
+    scheduler = PNDMScheduler(**noise, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1)
+    scheduler.set_timesteps(10)
+    theirs = initial_noise(3, 3)
+    with torch.no_grad():
+        for timestep in scheduler.timesteps:
+            predicted = denoiser(theirs, timestep).sample
+            theirs = scheduler.step(predicted, timestep, theirs).prev_sample
+    torch.testing.assert_close(ours, theirs)
+    assert len(scheduler.timesteps) == 11

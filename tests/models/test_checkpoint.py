@@ -33,9 +33,9 @@ NOISE = {"num_train_timesteps": 1000}
 
 
 def denoiser_of(blocks, ratio):
-    model = DDPM({**UNET, **blocks}, NOISE, None)
+    model = DDPM({**UNET, **blocks}, NOISE, None, None)
     dense = model.untrained(0)
-    return Magnitude(ratio, None).prune(dense, model)[0] if ratio else dense
+    return Magnitude(ratio, None).prune(dense, model, None)[0] if ratio else dense
 
 
 def outputs(denoiser):

@@ -1,3 +1,6 @@
+import pickle
+
+import numpy as np
 import pytest
 import torch
 from diffusers import DDPMScheduler
@@ -29,7 +32,7 @@ NOISE = {
 
 
 def ddpm(noise=None, **unet):
-    return DDPM({**UNET, **unet}, {**NOISE, **(noise or {})}, training=None)
+    return DDPM({**UNET, **unet}, {**NOISE, **(noise or {})}, None, None)
 
 
 def weights_equal(one, other):
@@ -38,7 +41,22 @@ def weights_equal(one, other):
 
 
 def test_constructor_keeps_the_recipe():
-    assert DDPM({}, {}, training="recipe").training == "recipe"
+    assert DDPM({}, {}, None, training="recipe").training == "recipe"
+
+
+def test_it_can_be_sent_to_workers():
+    model = pickle.loads(pickle.dumps(ddpm()))
+    assert weights_equal(model.untrained(3), ddpm().untrained(3))
+
+
+def test_it_needs_nothing_from_outside():
+    assert ddpm().assets() == {}
+
+
+def test_it_reads_no_prompts():
+    assert not DDPM.conditional
+    with pytest.raises(ConfigError, match=r"^generation\.prompts: expected null.*model=sd_lora"):
+        ddpm().embed(["a cat"], torch.device("cpu"))
 
 
 def test_untrained_is_a_function_of_the_seed():
@@ -90,11 +108,11 @@ def test_reinitialise_draws_from_the_distribution_of_untrained():
 
 def test_reinitialise_keeps_the_shape_of_a_pruned_denoiser():
     model = ddpm()
-    pruned, _ = Magnitude(0.3, None).prune(model.untrained(0), model)
+    pruned, _ = Magnitude(0.3, None).prune(model.untrained(0), model, None)
     fresh = model.reinitialise(pruned, 1)
     assert [p.shape for p in fresh.parameters()] == [p.shape for p in pruned.parameters()]
     assert not torch.equal(fresh.conv_in.weight, pruned.conv_in.weight)
-    assert fresh(**model.prunable(fresh).example_inputs).sample.shape == (1, 1, 8, 8)
+    assert fresh(**model.example_inputs(fresh)).sample.shape == (1, 1, 8, 8)
 
 
 def test_reinitialise_refuses_parameters_it_cannot_initialise():
@@ -107,12 +125,18 @@ def test_reinitialise_refuses_parameters_it_cannot_initialise():
         ddpm().reinitialise(nn.Sequential(nn.Linear(2, 2), Scale()), 0)
 
 
+def test_example_inputs_are_one_call():
+    model = ddpm()
+    denoiser = model.untrained(0)
+    output = denoiser(**model.example_inputs(denoiser)).sample
+    assert output.shape == (1, *model.latent_shape())
+    assert model.example_inputs(denoiser.to("meta"))["sample"].device.type == "meta"
+
+
 def test_prunable_describes_the_denoiser_that_it_is_given():
     model = ddpm()
     denoiser = model.untrained(0)
     prunable = model.prunable(denoiser)
-    output = denoiser(**prunable.example_inputs).sample
-    assert output.shape == (1, *model.latent_shape())
     assert prunable.ignored_layers == [denoiser.conv_out]
     attention = denoiser.down_blocks[1].attentions[0]
     for projection in (attention.to_q, attention.to_k, attention.to_v):
@@ -122,8 +146,11 @@ def test_prunable_describes_the_denoiser_that_it_is_given():
 def test_encoding_round_trips_every_pixel_value():
     model = ddpm()
     images = torch.arange(256, dtype=torch.uint8).reshape(4, 1, 8, 8)
-    latents = model.encode(images)
+    examples = model.encode(images, {"label": np.zeros(4)})
+    latents = examples.latents
     assert latents.dtype == torch.float32
+    assert examples.in_pixels
+    assert (examples.deviations, examples.mirrored, examples.captions) == (None, None, None)
     assert latents.shape == images.shape
     assert (latents.min(), latents.max()) == (-1, 1)
     assert torch.equal(model.decode(latents), images)
@@ -170,6 +197,25 @@ def test_impossible_noise_names_the_key(noise, problem):
 
 
 def test_unet_without_image_size_is_refused():
-    model = DDPM({"in_channels": 1}, NOISE, None)
+    model = DDPM({"in_channels": 1}, NOISE, None, None)
     with pytest.raises(ConfigError, match=r"^model\.unet: .*found no sample_size; set"):
         model.latent_shape()
+
+
+@pytest.mark.parametrize("ratio", [None, 0.3])
+def test_saving_and_loading_is_bit_identical(tmp_path, ratio):
+    model = ddpm()
+    denoiser = model.untrained(0)
+    if ratio:
+        denoiser, _ = Magnitude(ratio, None).prune(denoiser, model, None)
+    model.save(tmp_path, denoiser, "averaged")
+    loaded = model.load(tmp_path, "averaged")
+    assert weights_equal(loaded, denoiser)
+    inputs = model.example_inputs(denoiser)
+    assert torch.equal(loaded(**inputs).sample, denoiser(**inputs).sample)
+
+
+@pytest.mark.parametrize(("unet", "noise", "key"), [(None, {}, "unet"), ({}, None, "noise")])
+def test_nothing_given_at_all_is_refused(unet, noise, key):
+    with pytest.raises(ConfigError, match=rf"^model\.{key}: expected its settings, got null.*give"):
+        DDPM(unet, noise, None, None)

@@ -16,7 +16,7 @@ MINIATURE = (
     "finetuning.recipe.steps=2",
     "generation.images=12",
     "generation.steps=2",
-    "extractor.steps=20",
+    "extractor.reference_classifier.steps=20",
     "executor=serial",
     "report.grid=4",
 )

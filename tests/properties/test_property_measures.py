@@ -3,34 +3,63 @@ import math
 import numpy as np
 import pytest
 import torch
-from cleanfid.fid import frechet_distance
+from cleanfid.fid import frechet_distance, kernel_distance
 from scipy import stats
 from scipy.special import log_softmax, softmax
 
+from crediting.errors import ConfigError
 from crediting.interfaces import Features
-from crediting.properties import Diversity, FrechetDistance, InceptionScore
+from crediting.properties import (
+    ClusterDiversity,
+    Diversity,
+    FrechetDistance,
+    InceptionScore,
+    KernelDistance,
+    MeanScore,
+    Precision,
+    QuantileScore,
+    Recall,
+)
 
-PROPERTIES = [InceptionScore(), FrechetDistance(), Diversity()]
+IGNORING_THE_REFERENCE = [
+    InceptionScore(None),
+    Diversity(None),
+    MeanScore(None),
+    QuantileScore(None, 0.9),
+]
+PROPERTIES = [
+    *IGNORING_THE_REFERENCE,
+    FrechetDistance(None),
+    KernelDistance(None, None, 1, 0),
+    KernelDistance(None, 20, 3, 0),
+    Precision(None, 3),
+    Recall(None, 3),
+    ClusterDiversity(None, 4),
+]
 
 
 def normal(*shape, seed=0):
     return np.random.default_rng(seed).normal(size=shape)
 
 
-def features(embeddings=None, logits=None):
-    embeddings = normal(50, 6) if embeddings is None else embeddings
-    logits = normal(50, 4) if logits is None else logits
-    return Features(torch.as_tensor(embeddings).double(), torch.as_tensor(logits).double())
+def features(embeddings=None, logits=None, scores=None):
+    given = (
+        (embeddings, normal(50, 6)),
+        (logits, normal(50, 4)),
+        (scores, normal(50)),
+    )
+    chosen = [default if values is None else values for values, default in given]
+    return Features(*(torch.as_tensor(values).double() for values in chosen))
 
 
-REFERENCE = features(normal(80, 6, seed=1), normal(80, 4, seed=2))
+REFERENCE = features(normal(80, 6, seed=1), normal(80, 4, seed=2), normal(80, seed=3))
 
 
 # ---------------------------------------------------------------------------- inception score
 
 
 def inception_score(logits):
-    return InceptionScore().bind(REFERENCE)(features(logits=logits))
+    return InceptionScore(None).bind(REFERENCE)(features(logits=logits))
 
 
 @pytest.mark.parametrize(("n", "k", "sharpness"), [(7, 3, 1), (200, 10, 5), (64, 1000, 3)])
@@ -62,7 +91,7 @@ def test_inception_score_counts_the_classes_of_sure_predictions():
 
 
 def distance(generated, reference):
-    return FrechetDistance().bind(features(reference))(features(generated))
+    return FrechetDistance(None).bind(features(reference))(features(generated))
 
 
 @pytest.mark.filterwarnings("ignore:The `disp` argument is deprecated:DeprecationWarning")
@@ -91,7 +120,7 @@ def test_frechet_distance_of_known_gaussians():
 
 
 def test_frechet_distance_does_not_depend_on_what_was_measured_before():
-    measure = FrechetDistance().bind(features(normal(90, 6, seed=5)))
+    measure = FrechetDistance(None).bind(features(normal(90, 6, seed=5)))
     generated = features(normal(70, 6, seed=6))
     first = measure(generated)
     measure(features(1e3 * normal(30, 6, seed=7)))
@@ -104,15 +133,217 @@ def test_frechet_distance_does_not_depend_on_what_was_measured_before():
 def test_diversity_is_the_entropy_of_the_groups():
     logits = normal(300, 7) + np.linspace(0, 1, 7)
     shares = np.bincount(logits.argmax(axis=1)) / 300
-    measured = Diversity().bind(REFERENCE)(features(logits=logits))
+    measured = Diversity(None).bind(REFERENCE)(features(logits=logits))
     assert measured == pytest.approx(stats.entropy(shares, base=2), rel=1e-12)
 
 
 @pytest.mark.parametrize(("groups", "bits"), [([3] * 9, 0), ([0, 4], 1), ([0, 1, 2, 7] * 3, 2)])
 def test_diversity_of_even_groups(groups, bits):
-    measured = Diversity().bind(REFERENCE)(features(logits=np.eye(8)[groups]))
+    measured = Diversity(None).bind(REFERENCE)(features(logits=np.eye(8)[groups]))
     assert measured == pytest.approx(bits)
     assert math.copysign(1, measured) == 1
+
+
+# ----------------------------------------------------------------------------- kernel distance
+
+
+def kernel_mmd(generated, reference, **settings):
+    settings = {"subset_size": None, "subsets": 1, "seed": 0, **settings}
+    return KernelDistance(None, **settings).bind(features(reference))(features(generated))
+
+
+def explicit_mmd(x, y):
+    """Return the unbiased estimate by definition, over pairs of different points."""
+    kernel = lambda a, b: (a @ b / len(a) + 1) ** 3  # noqa: E731
+    within = [
+        np.mean([kernel(a, b) for i, a in enumerate(z) for j, b in enumerate(z) if i != j])
+        for z in (x, y)
+    ]
+    return sum(within) - 2 * np.mean([kernel(a, b) for a in x for b in y])
+
+
+def test_kernel_distance_is_the_unbiased_estimate():
+    x, y = normal(13, 5), 1.3 * normal(9, 5, seed=1) + 0.2
+    assert kernel_mmd(x, y) == pytest.approx(explicit_mmd(x, y), rel=1e-12)
+
+
+@pytest.mark.parametrize(("n", "d"), [(60, 4), (1100, 16)])
+def test_kernel_distance_is_that_of_cleanfid(n, d):
+    """Which draws subsets at random: here of all images, so that chance plays no part."""
+    x, y = normal(n, d), 1.2 * normal(n, d, seed=1) + 0.3
+    expected = kernel_distance(x, y, num_subsets=1, max_subset_size=n)
+    assert kernel_mmd(x, y) == pytest.approx(expected, rel=1e-9)
+    assert kernel_mmd(x, y, subset_size=n, subsets=2) == pytest.approx(expected, rel=1e-9)
+
+
+@pytest.mark.filterwarnings("ignore:Metric `Kernel Inception Distance` will save:UserWarning")
+def test_kernel_distance_over_subsets_is_near_that_of_torchmetrics():
+    from torchmetrics.image.kid import KernelInceptionDistance
+
+    x, y = normal(300, 8), 1.2 * normal(200, 8, seed=1) + 0.5
+    identity = torch.nn.Identity()
+    identity.num_features = 8
+    metric = KernelInceptionDistance(feature=identity, subsets=200, subset_size=50)
+    metric.set_dtype(torch.float64)
+    metric.update(torch.from_numpy(y), real=True)
+    metric.update(torch.from_numpy(x), real=False)
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        expected, deviation = metric.compute()
+    error = 4 * float(deviation) * math.sqrt(2 / 200)
+    found = kernel_mmd(x, y, subset_size=50, subsets=200)
+    assert found == pytest.approx(float(expected), abs=error)
+    assert error < 0.3 * abs(found)
+
+
+def test_kernel_distance_over_subsets_is_a_function_of_the_seed():
+    x, y = normal(100, 5), normal(90, 5, seed=1)
+    drawn = [kernel_mmd(x, y, subset_size=30, subsets=4, seed=seed) for seed in (0, 0, 1)]
+    assert drawn[0] == drawn[1] != drawn[2]
+
+
+@pytest.mark.parametrize(("generated", "reference"), [(9, 50), (50, 9)])
+def test_kernel_distance_needs_enough_images_on_both_sides(generated, reference):
+    with pytest.raises(ConfigError, match=r"^property\.kid\.subset_size: expected 10 .*, got 9"):
+        kernel_mmd(normal(generated, 3), normal(reference, 3), subset_size=10)
+
+
+@pytest.mark.parametrize(
+    ("setting", "message"),
+    [({"subset_size": 1}, "^subset_size: expected 2 or"), ({"subsets": 0}, "^subsets: expected 1")],
+)
+def test_kernel_distance_needs_subsets_of_some_size(setting, message):
+    with pytest.raises(ConfigError, match=message):
+        KernelDistance(None, **{"subset_size": 9, "subsets": 1, "seed": 0, **setting})
+
+
+# ------------------------------------------------------------------------- precision and recall
+
+
+def share_inside(points, centres, k):
+    """Return the share of points in a ball around any centre, point by point."""
+    inside = 0
+    for point in points:
+        for i, centre in enumerate(centres):
+            others = np.delete(centres, i, axis=0)
+            radius = sorted(np.linalg.norm(others - centre, axis=1))[k - 1]
+            if np.linalg.norm(point - centre) <= radius:
+                inside += 1
+                break
+    return inside / len(points)
+
+
+@pytest.mark.parametrize(("n", "m", "d", "k"), [(40, 60, 3, 3), (60, 30, 8, 1), (25, 25, 4, 5)])
+def test_precision_and_recall_are_shares_inside_the_balls(n, m, d, k):
+    generated, reference = normal(n, d) + 0.7, 1.3 * normal(m, d, seed=1)
+    precision = Precision(None, k).bind(features(reference))(features(generated))
+    recall = Recall(None, k).bind(features(reference))(features(generated))
+    assert precision == pytest.approx(share_inside(generated, reference, k))
+    assert recall == pytest.approx(share_inside(reference, generated, k))
+    assert 0 < precision < 1
+    assert 0 < recall < 1
+
+
+def test_precision_and_recall_do_not_depend_on_chunks(monkeypatch):
+    generated, reference = normal(70, 3) + 0.7, normal(90, 3, seed=1)
+    measures = [kind(None, 3).bind(features(reference)) for kind in (Precision, Recall)]
+    whole = [measure(features(generated)) for measure in measures]
+    monkeypatch.setattr("crediting.properties.manifolds._ROWS", 11)
+    measures = [kind(None, 3).bind(features(reference)) for kind in (Precision, Recall)]
+    assert [measure(features(generated)) for measure in measures] == whole
+
+
+def test_images_of_one_mode_are_precise_and_cover_little():
+    modes = np.repeat(np.eye(4) * 50, 25, axis=0)
+    reference, generated = modes + normal(100, 4), modes[:25] + normal(25, 4, seed=1) / 2
+    assert Precision(None, 3).bind(features(reference))(features(generated)) == 1
+    assert Recall(None, 3).bind(features(reference))(features(generated)) <= 0.25
+
+
+@pytest.mark.parametrize(("kind", "few"), [(Precision, "reference"), (Recall, "generated")])
+def test_every_image_needs_so_many_neighbours(kind, few):
+    sizes = {"reference": 10, "generated": 10, few: 3}
+    key = kind.__name__.lower()
+    with pytest.raises(ConfigError, match=rf"^property\.{key}\.neighbours: .* 3 images .*got 3"):
+        kind(None, 3).bind(features(normal(sizes["reference"], 2)))(
+            features(normal(sizes["generated"], 2))
+        )
+    with pytest.raises(ConfigError, match=r"^neighbours: expected 1 or more, got 0"):
+        kind(None, 0)
+
+
+# -------------------------------------------------------------------------------------- scores
+
+
+@pytest.mark.parametrize("quantile", [0, 0.25, 0.5, 0.9, 1])
+@pytest.mark.parametrize("n", [1, 10, 57])
+def test_quantiles_are_those_of_numpy(n, quantile):
+    scores = normal(n)
+    measured = QuantileScore(None, quantile).bind(Features())(features(scores=scores))
+    assert measured == pytest.approx(np.quantile(scores, quantile), rel=1e-12)
+
+
+def test_the_mean_score_is_the_mean():
+    assert MeanScore(None).bind(Features())(features(scores=[1, 2, 6])) == 3
+
+
+@pytest.mark.parametrize("quantile", [-0.1, 1.1, 90])
+def test_a_quantile_is_a_share(quantile):
+    with pytest.raises(ConfigError, match=r"^quantile: expected a number from 0 to 1, got"):
+        QuantileScore(None, quantile)
+
+
+# --------------------------------------------------------------------------- cluster diversity
+
+
+def cluster_diversity(generated, reference, clusters):
+    return ClusterDiversity(None, clusters).bind(features(reference))(features(generated))
+
+
+def directions(groups, d=12, spread=0.05, seed=0):
+    """Return points near one axis per group, as embeddings of distinct kinds of images are."""
+    return 3 * np.eye(d)[groups] + spread * normal(len(groups), d, seed=seed)
+
+
+@pytest.mark.parametrize(
+    ("groups", "bits"),
+    [([2] * 9, 0), ([0, 3], 1), ([0, 1, 2, 3] * 5, 2), ([0, 0, 1, 2], 1.5)],
+)
+def test_cluster_diversity_of_planted_clusters_is_the_entropy_of_their_shares(groups, bits):
+    reference = directions(np.repeat([0, 1, 2, 3], [10, 20, 5, 15]))
+    measured = cluster_diversity(directions(groups, seed=1), reference, 4)
+    assert measured == pytest.approx(bits)
+    assert math.copysign(1, measured) == 1
+
+
+@pytest.mark.parametrize(("n", "clusters"), [(150, 20), (60, 5)])
+def test_cluster_diversity_is_that_of_its_definition(n, clusters):
+    """Every distance written out, and the mean of them for every cluster and image."""
+    from scipy.cluster.hierarchy import fcluster, linkage
+
+    reference, generated = normal(n, 6, seed=1) + 0.5, normal(80, 6) + 0.3
+    largest = max(a @ b for a in reference for b in reference)
+    pairs = [largest - reference[i] @ reference[j] for i in range(n) for j in range(i + 1, n)]
+    labels = fcluster(linkage(pairs, method="ward"), clusters, criterion="maxclust")
+    distances = largest - generated @ reference.T
+    means = [distances[:, labels == c].mean(axis=1) for c in range(1, clusters + 1)]
+    shares = np.bincount(np.argmin(means, axis=0)) / 80
+    expected = stats.entropy(shares, base=2)
+    assert cluster_diversity(generated, reference, clusters) == pytest.approx(expected, rel=1e-12)
+    assert expected > 1
+
+
+@pytest.mark.parametrize("reference", [normal(3, 5), np.repeat(normal(3, 5), 10, axis=0)])
+def test_reference_images_must_fall_into_so_many_clusters(reference):
+    with pytest.raises(
+        ConfigError, match=r"^property\.cluster_diversity\.clusters: .*got 20; lower it"
+    ):
+        ClusterDiversity(None, 20).bind(features(reference))
+
+
+def test_one_cluster_is_no_diversity():
+    with pytest.raises(ConfigError, match=r"^clusters: expected 2 or more, got 1"):
+        ClusterDiversity(None, 1)
 
 
 # ------------------------------------------------------------------------------- all properties
@@ -122,7 +353,7 @@ def test_diversity_of_even_groups(groups, bits):
 @pytest.mark.parametrize("bad", [float("nan"), float("inf")])
 def test_what_is_not_finite_gives_nan(prop, bad):
     generated = features()
-    generated.embeddings[3, 1] = generated.logits[3, 1] = bad
+    generated.embeddings[3, 1] = generated.logits[3, 1] = generated.scores[3] = bad
     assert math.isnan(prop.bind(REFERENCE)(generated))
 
 
@@ -146,9 +377,42 @@ def test_features_made_in_inference_mode_are_measured(prop):
     assert prop.bind(REFERENCE)(generated) == prop.bind(REFERENCE)(features())
 
 
+@pytest.mark.parametrize("prop", PROPERTIES)
+def test_only_the_field_that_is_needed_is_read(prop):
+    """Of the generated images, and of the reference images none at all where they do not count."""
+    alone = Features(**{prop.needs: getattr(features(), prop.needs)})
+    counts = prop not in IGNORING_THE_REFERENCE
+    reference = Features(**{prop.needs: getattr(REFERENCE, prop.needs)}) if counts else Features()
+    assert prop.bind(reference)(alone) == prop.bind(REFERENCE)(features())
+
+
+def test_a_field_that_nobody_gives_is_a_bug_with_a_name():
+    with pytest.raises(AssertionError, match="no logits"):
+        InceptionScore(None).bind(Features())(Features())
+
+
+@pytest.mark.parametrize("prop", PROPERTIES)
+def test_properties_are_picklable_and_equal_when_their_settings_are(prop):
+    import pickle
+
+    assert pickle.loads(pickle.dumps(prop)) == prop
+
+
 @pytest.mark.parametrize(
-    ("prop", "higher"), [(InceptionScore, True), (FrechetDistance, False), (Diversity, True)]
+    ("prop", "higher"),
+    [
+        (InceptionScore, True),
+        (FrechetDistance, False),
+        (Diversity, True),
+        (KernelDistance, False),
+        (Precision, True),
+        (Recall, True),
+        (MeanScore, True),
+        (QuantileScore, True),
+        (ClusterDiversity, True),
+    ],
 )
 def test_properties_say_which_way_is_better(prop, higher):
     assert prop.higher_is_better is higher
     assert prop.unit
+    assert prop.needs in Features._fields

@@ -1,29 +1,24 @@
 import copy
 import math
 
-import numpy as np
 import pytest
 import torch
-from diffusers.models.attention_processor import Attention
 from diffusers.models.resnet import ResnetBlock2D
+from small_unets import (
+    assert_lowest_scores_went,
+    attentions,
+    ddpm,
+    kept,
+    level_widths,
+    no_loss,
+    other_axes,
+)
 from torch import nn
 
 from crediting.errors import ConfigError
-from crediting.models import DDPM
 from crediting.pruning import Magnitude
 from crediting.pruning.structured import Channels, removed_per_block
 
-TINY = {
-    "sample_size": 8,
-    "in_channels": 1,
-    "out_channels": 1,
-    "block_out_channels": [16, 32],
-    "layers_per_block": 1,
-    "norm_num_groups": 4,
-    "attention_head_dim": 8,
-    "down_block_types": ["DownBlock2D", "AttnDownBlock2D"],
-    "up_block_types": ["AttnUpBlock2D", "UpBlock2D"],
-}
 CIFAR = {
     "sample_size": 32,
     "in_channels": 3,
@@ -52,20 +47,8 @@ CELEBA = {
 }
 
 
-def ddpm(unet=TINY, **changes):
-    return DDPM({**unet, **changes}, {}, None)
-
-
 def pruned(model, ratio, seed=0):
-    return Magnitude(ratio, None).prune(model.untrained(seed), model)[0]
-
-
-def level_widths(denoiser):
-    return [block.resnets[-1].conv2.out_channels for block in denoiser.down_blocks]
-
-
-def attentions(denoiser):
-    return [module for module in denoiser.modules() if isinstance(module, Attention)]
+    return Magnitude(ratio, None).prune(model.untrained(seed), model, no_loss)[0]
 
 
 # ---------------------------------------------------------------------- sizes of the paper
@@ -73,7 +56,7 @@ def attentions(denoiser):
 
 def test_cifar_unet_has_the_published_size():
     model = ddpm(CIFAR)
-    small, report = Magnitude(0.3, None).prune(model.untrained(0), model)
+    small, report = Magnitude(0.3, None).prune(model.untrained(0), model, no_loss)
     assert (report.parameters_before, report.parameters_after) == (35_746_307, 19_851_157)
     assert level_widths(small) == [96, 192, 192, 192]
     assert small.time_embedding.linear_1.out_features == 358
@@ -83,7 +66,7 @@ def test_cifar_unet_has_the_published_size():
 @pytest.mark.slow
 def test_celeba_unet_has_the_published_size():
     model = ddpm(CELEBA)
-    small, report = Magnitude(0.5, None).prune(model.untrained(0), model)
+    small, report = Magnitude(0.5, None).prune(model.untrained(0), model, no_loss)
     assert (report.parameters_before, report.parameters_after) == (274_056_163, 70_926_419)
     assert level_widths(small) == [128, 224, 352, 448]
     assert report.realised_ratio == pytest.approx(0.741, abs=1e-3)
@@ -133,33 +116,18 @@ def test_attention_heads_stay_whole():
 def energy(layer, axis):
     """Sum of squares of a weight for each channel along an axis."""
     weight = layer.weight.detach().double().numpy()
-    others = tuple(a for a in range(weight.ndim) if a != axis)
-    return (weight**2).sum(axis=others)
-
-
-def kept(scores, blocks, n_removed):
-    """Rank the mean over the blocks; a channel goes together with its namesakes."""
-    order = np.argsort(scores.reshape(blocks, -1).mean(axis=0))
-    size = len(scores) // blocks
-    stay = np.sort(order[n_removed:])
-    return np.concatenate([stay + block * size for block in range(blocks)])
+    return (weight**2).sum(axis=other_axes(weight, axis))
 
 
 def test_the_smallest_channels_inside_every_block_go():
     dense = ddpm().untrained(0)
-    small, _ = Magnitude(0.5, None).prune(dense, ddpm())
-    for name, block in dense.named_modules():
-        if isinstance(block, ResnetBlock2D):
-            scores = energy(block.conv1, 0) + energy(block.time_emb_proj, 0)
-            scores += energy(block.conv2, 1)
-            stay = kept(scores, blocks=4, n_removed=len(scores) // 8)
-            assert torch.equal(small.get_submodule(name).conv1.bias, block.conv1.bias[stay])
-            assert torch.equal(small.get_submodule(name).norm2.weight, block.norm2.weight[stay])
+    small, _ = Magnitude(0.5, None).prune(dense, ddpm(), no_loss)
+    assert_lowest_scores_went(dense, small, energy)
 
 
 def test_the_smallest_channels_of_the_time_embedding_go():
     dense = ddpm().untrained(0)
-    small, _ = Magnitude(0.3, None).prune(dense, ddpm())
+    small, _ = Magnitude(0.3, None).prune(dense, ddpm(), no_loss)
     first, second = dense.time_embedding.linear_1, dense.time_embedding.linear_2
     readers = [m.time_emb_proj for m in dense.modules() if isinstance(m, ResnetBlock2D)]
     inner = kept(energy(first, 0) + energy(second, 1), 1, 20)
@@ -170,7 +138,7 @@ def test_the_smallest_channels_of_the_time_embedding_go():
 
 def test_the_smallest_dimensions_of_attention_heads_go():
     dense = ddpm().untrained(0)
-    small, _ = Magnitude(0.5, None).prune(dense, ddpm())
+    small, _ = Magnitude(0.5, None).prune(dense, ddpm(), no_loss)
     for before, after in zip(attentions(dense), attentions(small), strict=True):
         scores = sum(energy(layer, 0) for layer in (before.to_q, before.to_k, before.to_v))
         stay = kept(scores + energy(before.to_out[0], 1), blocks=4, n_removed=4)
@@ -184,8 +152,8 @@ def test_scores_come_from_the_weights_not_the_biases():
     for module in loud.modules():
         if isinstance(module, nn.Conv2d | nn.Linear):
             module.bias.data += 100
-    small, _ = Magnitude(0.5, None).prune(dense, model)
-    other, _ = Magnitude(0.5, None).prune(loud, model)
+    small, _ = Magnitude(0.5, None).prune(dense, model, no_loss)
+    other, _ = Magnitude(0.5, None).prune(loud, model, no_loss)
     assert torch.equal(small.conv_in.weight, other.conv_in.weight)
 
 
@@ -205,8 +173,8 @@ def test_pruned_denoiser_learns(ratio, attention):
         }
     )
     model = ddpm(**blocks)
-    dense = model.untrained(0).requires_grad_(False)
-    small, report = Magnitude(ratio, None).prune(dense, model)
+    dense = model.untrained(0)
+    small, report = Magnitude(ratio, None).prune(dense, model, no_loss)
     output = small(torch.randn(2, 1, 8, 8), torch.tensor([1, 999])).sample
     assert output.shape == (2, 1, 8, 8)
     output.square().mean().backward()
@@ -219,7 +187,7 @@ def test_pruned_denoiser_learns(ratio, attention):
 def test_pruned_denoiser_can_be_pruned_again():
     model = ddpm()
     once = pruned(model, 0.3)
-    twice, report = Magnitude(0.5, None).prune(once, model)
+    twice, report = Magnitude(0.5, None).prune(once, model, no_loss)
     assert level_widths(twice) == [8, 12]
     assert report.parameters_before == sum(p.numel() for p in once.parameters())
 
@@ -231,7 +199,7 @@ def test_input_is_left_untouched(training):
     weights = copy.deepcopy(dense.state_dict())
     stream = torch.random.get_rng_state()
     with torch.no_grad():
-        small, _ = Magnitude(0.5, None).prune(dense, model)
+        small, _ = Magnitude(0.5, None).prune(dense, model, no_loss)
     assert all(torch.equal(weights[name], t) for name, t in dense.state_dict().items())
     assert not any(p.requires_grad for p in dense.parameters())
     assert dense.training == small.training == training
@@ -249,17 +217,6 @@ def test_pruning_repeats_itself():
 
 
 # ---------------------------------------------------------------------- ratios that cannot work
-
-
-@pytest.mark.parametrize("ratio", [-0.1, 1, 1.5, math.nan, "half"])
-def test_ratio_out_of_range_is_refused(ratio):
-    with pytest.raises(ConfigError, match=rf"^pruning\.ratio: expected .* got {ratio!r}\.$"):
-        Magnitude(ratio, None)
-
-
-def test_ratio_zero_is_sent_to_no_pruning():
-    with pytest.raises(ConfigError, match=r"^pruning\.ratio: .* got 0, .*choose pruning=none"):
-        Magnitude(0.0, None)
 
 
 def test_ratio_without_effect_is_refused_and_the_least_is_named():

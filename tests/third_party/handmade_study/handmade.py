@@ -49,6 +49,10 @@ class Spread:
 
     unit: ClassVar[str] = "embedding units"
     higher_is_better: ClassVar[bool] = True
+    needs: ClassVar[str] = "embeddings"
+
+    def __init__(self, extractor: str | None) -> None:
+        self.extractor = extractor
 
     def bind(self, reference: Features) -> Callable[[Features], float]:
         scale = reference.embeddings.std()

@@ -1,0 +1,157 @@
+"""Files of a repository on the Hugging Face hub, such as a pretrained pipeline."""
+
+import os
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+from pathlib import Path
+
+from crediting.assets.digests import files_below, folder_digest
+from crediting.assets.messages import NotFetchedError, not_fetched, not_here, published
+from crediting.errors import DataError
+
+_OFFLINE = "HF_HUB_OFFLINE (or TRANSFORMERS_OFFLINE) is set in the environment"
+
+
+@dataclass(frozen=True)
+class HubFolder:
+    """Part of a repository on the hub, kept in the hub's own cache unless a folder is named.
+
+    Args:
+        what: a noun phrase in the singular, such as "the pretrained miniSD".
+        repo: the id under which it is published, to which size and licence belong.
+        patterns: which of its files are needed, such as "unet/*.json"; `*` matches `/` too.
+        size: bytes of those files.
+        licence: as its authors name it.
+        key: the config key that names it.
+        local: what the config says there: an id on the hub, or a folder.
+        required: patterns each of which at least one file must match.
+    """
+
+    what: str
+    repo: str
+    patterns: tuple[str, ...]
+    size: int
+    licence: str
+    key: str
+    local: str
+    required: tuple[str, ...]
+
+    @property
+    def source(self) -> str:
+        """The address of the published repository."""
+        return f"https://huggingface.co/{self.repo}"
+
+    @property
+    def destination(self) -> Path:
+        """The cache of the hub: HF_HOME, or ~/.cache/huggingface."""
+        from huggingface_hub import constants
+
+        return Path(constants.HF_HUB_CACHE)
+
+    def find(self) -> Path:
+        """Return the folder that is named, else the snapshot in the cache of the hub.
+
+        Raises:
+            NotFetchedError: it is not in the cache, or not all of it.
+            DataError: the folder is not there, or lacks a file.
+        """
+        if self._is_path():
+            return self._local_folder()
+        snapshot = self._snapshot()
+        if snapshot is None or self._lacking(snapshot):
+            offline = f"; {_OFFLINE}" if _offline() else ""
+            where = f"{self.local} in {self.destination}{offline}"
+            raise not_here(self, self.key, where, "folder")
+        return snapshot
+
+    def fetch(self) -> Path:
+        """Return the folder, after downloading the files into the cache if it is not there.
+
+        Raises:
+            DataError: they cannot be had, or the repository lacks a file.
+        """
+        try:
+            return self.find()
+        except NotFetchedError:
+            pass
+        if _offline():
+            raise self._not_fetched(f"{_OFFLINE}; unset it")
+        from huggingface_hub import snapshot_download
+
+        try:
+            folder = Path(snapshot_download(self.local, allow_patterns=list(self.patterns)))
+        except Exception as error:  # the library passes on those of its HTTP client as well
+            reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
+            raise self._not_fetched(reason) from error
+        if lacking := self._lacking(folder):
+            raise self._not_fetched(f"the repository has no {lacking}")
+        return folder
+
+    def digest(self) -> str:
+        """Return the sha256 over names and contents of the files needed; raises as `find`."""
+        files = files_below(self.find())
+        return folder_digest(
+            {name: path for name, path in files.items() if _matches(name, self.patterns)}
+        )
+
+    def _is_path(self) -> bool:
+        """Return whether the config names a folder: one that is there, or what looks like one."""
+        from huggingface_hub.errors import HFValidationError
+        from huggingface_hub.utils import validate_repo_id
+
+        try:
+            validate_repo_id(self.local)
+        except HFValidationError:
+            return True
+        path = Path(self.local)
+        return path.exists() or (os.sep in self.local and path.parent.exists())
+
+    def _local_folder(self) -> Path:
+        folder = Path(self.local).expanduser()
+        if not folder.is_dir():
+            raise DataError(
+                f"{self.key}: there is no folder {folder}; expected {self.what}. {published(self)} "
+                f"Mend the path, or take the published files with {self.key}={self.repo}."
+            )
+        if lacking := self._lacking(folder):
+            raise DataError(
+                f"{self.key}: the folder {folder} does not hold {self.what}: it lacks {lacking}. "
+                f"{published(self)} Complete it, or take the published files with "
+                f"{self.key}={self.repo}."
+            )
+        return folder
+
+    def _snapshot(self) -> Path | None:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.errors import LocalEntryNotFoundError
+
+        try:
+            return Path(
+                snapshot_download(
+                    self.local, allow_patterns=list(self.patterns), local_files_only=True
+                )
+            )
+        except LocalEntryNotFoundError:
+            return None
+
+    def _not_fetched(self, reason: str) -> DataError:
+        return not_fetched(self, self.key, self.local, reason, "folder")
+
+    def _lacking(self, folder: Path) -> str:
+        """Return the required patterns that no file in a folder matches, "" if none."""
+        names = files_below(folder)
+        return ", ".join(
+            pattern
+            for pattern in self.required
+            if not any(_matches(name, (pattern,)) for name in names)
+        )
+
+
+def _matches(name: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(name, pattern) for pattern in patterns)
+
+
+def _offline() -> bool:
+    from huggingface_hub import constants
+
+    return bool(constants.HF_HUB_OFFLINE)

@@ -1,0 +1,159 @@
+"""What datasets of image files have in common: listed first, decoded once, checked as a whole."""
+
+import hashlib
+import json
+from abc import ABC, abstractmethod
+from collections import defaultdict
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import astuple, dataclass
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from crediting.datasets.problems import refuse, shown
+from crediting.datasets.reading import Frame, UnreadableError, read_image
+
+
+@dataclass(frozen=True, eq=False)
+class Listing:
+    """The files of a dataset in its order, and what is known of them before any is decoded.
+
+    Args:
+        root: the folder, for messages.
+        training: the training images.
+        columns: arrays (n_training,).
+        reference: the held-out images; none if the training images serve as reference.
+        reference_labels: int64 (n_reference,), or None.
+        problems: whatever is wrong so far, a line each.
+        owners: whose the training images are, (n_training,), where no two may own the same one.
+    """
+
+    root: Path
+    training: tuple[Path, ...]
+    columns: Mapping[str, NDArray]
+    reference: tuple[Path, ...]
+    reference_labels: NDArray[np.int64] | None = None
+    problems: tuple[str, ...] = ()
+    owners: NDArray | None = None
+
+
+class ImageFiles(ABC):
+    """A dataset of image files: what it lists is what it gives.
+
+    All problems are reported together before any image is handed out. Images are decoded once per
+    process and shared by all who ask: they are not to be changed.
+
+    Args:
+        frame: what every image is brought to.
+    """
+
+    def __init__(self, frame: Frame) -> None:
+        self._frame = frame
+
+    @abstractmethod
+    def _listing(self) -> Listing:
+        """Return the listing, the same object whenever the same files are meant."""
+
+    def digest(self) -> str:
+        """Return the sha256 of the files' content, the columns and the form of the images."""
+        listing = self._sound()
+        labels = listing.reference_labels
+        told = {
+            "frame": astuple(self._frame),
+            "columns": {name: values.tolist() for name, values in listing.columns.items()},
+            "labels": None if labels is None else labels.tolist(),
+            "files": [len(listing.training), len(listing.reference)],
+        }
+        sha = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+        problems = []
+        for file in (*listing.training, *listing.reference):
+            try:
+                with file.open("rb") as stream:
+                    sha.update(hashlib.file_digest(stream, "sha256").digest())
+            except OSError as error:
+                problems.append(f"{shown(file)}: cannot be read ({error.strerror})")
+        refuse(str(listing.root), problems)
+        return sha.hexdigest()
+
+    def columns(self) -> Mapping[str, NDArray]:
+        """Return what is known of each training image: name -> array (n_examples,), text."""
+        return {name: values.copy() for name, values in self._sound().columns.items()}
+
+    def training_images(self) -> torch.Tensor:
+        """Return the training images, uint8 (n_examples, channels, height, width)."""
+        return _decoded(self._listing(), self._frame)[0]
+
+    def reference_images(self) -> torch.Tensor:
+        """Return the reference images, uint8 (n_reference, channels, height, width)."""
+        return _decoded(self._listing(), self._frame)[1]
+
+    def reference_labels(self) -> NDArray[np.int64] | None:
+        """Return the class of each reference image, (n_reference,), or None if unknown."""
+        labels = self._sound().reference_labels
+        return None if labels is None else labels.copy()
+
+    def _sound(self) -> Listing:
+        listing = self._listing()
+        if listing.problems:
+            _decoded(listing, self._frame)  # raises, with the problems of the images beside
+        return listing
+
+
+@cache
+def _decoded(listing: Listing, frame: Frame) -> tuple[torch.Tensor, torch.Tensor]:
+    """Return training and reference images, parts of one tensor.
+
+    Raises:
+        DataError: naming every file that cannot be used.
+    """
+    files = (*listing.training, *listing.reference)
+    problems = list(listing.problems)
+    images = torch.empty(0)
+    by_size: dict[tuple[int, ...], list[str]] = defaultdict(list)
+    by_content: dict[bytes, list[int]] = defaultdict(list)
+    for index, file in enumerate(files):
+        try:
+            pixels = read_image(file, frame)
+        except UnreadableError as error:
+            problems.append(f"{shown(file)}: {error}")
+            continue
+        if not by_size:
+            images = torch.empty(len(files), *pixels.shape, dtype=torch.uint8)
+        by_size[pixels.shape[1:]].append(shown(file))
+        if pixels.shape == images.shape[1:]:
+            images[index] = torch.from_numpy(pixels)
+        if index < len(listing.training):
+            content = np.ascontiguousarray(pixels).tobytes() + str(pixels.shape).encode()
+            by_content[hashlib.sha256(content).digest()].append(index)
+    problems += _several_sizes(by_size) + _owned_twice(listing, by_content.values())
+    refuse(str(listing.root), problems)
+    split = len(listing.training)
+    return images[:split], images[split:] if listing.reference else images
+
+
+def _several_sizes(by_size: Mapping[tuple[int, ...], Sequence[str]]) -> list[str]:
+    if len(by_size) < 2:
+        return []
+    found = ", ".join(
+        f"{height}x{width} ({len(names)} files, for instance {names[0]})"
+        for (height, width), names in sorted(by_size.items(), key=lambda item: -len(item[1]))[:5]
+    )
+    return [
+        f"the images have {len(by_size)} sizes, height x width: {found}; set "
+        "dataset.size=<pixels> to bring all to one"
+    ]
+
+
+def _owned_twice(listing: Listing, alike: Iterable[Sequence[int]]) -> list[str]:
+    """Return a problem for every image, equal in all pixels, that two contributors own."""
+    if listing.owners is None:
+        return []
+    return [
+        ", ".join(f"{shown(listing.training[i])} ({shown(listing.owners[i])})" for i in group)
+        + ": these are the same image, and two contributors cannot own it; leave it to one"
+        for group in alike
+        if len({listing.owners[i] for i in group}) > 1
+    ]

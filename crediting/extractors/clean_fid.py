@@ -1,0 +1,105 @@
+"""The Inception network that FID is defined with, fed as clean-fid does (Parmar et al., 2022)."""
+
+import warnings
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from crediting.assets import UrlFile
+from crediting.errors import DataError
+from crediting.extractors.published import Published, check_batch_size, in_batches
+from crediting.interfaces import Asset, Features
+
+_KEY = "extractor.clean_fid.weights"
+_URL = (
+    "https://nvlabs-fi-cdn.nvidia.com/stylegan2-ada-pytorch/pretrained/metrics/"
+    "inception-2015-12-05.pt"
+)
+_SHA256 = "f58cb9b6ec323ed63459aa4fb441fe750cfe39fafad6da5cb504a16f19e958f4"
+
+
+@dataclass(frozen=True)
+class CleanFidInception(Published):
+    """Pool features (N, 2048) of the TensorFlow Inception: FID and KID compare across papers.
+
+    Images are enlarged one by one to 299 pixels by clean-fid's own bicubic resizing, without
+    rounding, as in its mode "clean".
+
+    Args:
+        weights: a local `inception-2015-12-05.pt`, such as clean-fid keeps, or null.
+        batch_size: images at a time.
+    """
+
+    weights: str | None
+    batch_size: int
+
+    gives: ClassVar[tuple[str, ...]] = ("embeddings",)
+
+    def __post_init__(self) -> None:
+        check_batch_size(self.batch_size)
+
+    def assets(self) -> Mapping[str, Asset]:
+        """Return the file of the network."""
+        network = UrlFile(
+            what="the Inception network of FID",
+            url=_URL,
+            sha256=_SHA256,
+            size=95_607_719,
+            licence="Apache-2.0",
+            key=_KEY,
+            local=self.weights,
+        )
+        return {"weights": network}
+
+    def load(self, folder: Path) -> nn.Module:
+        """Return the network.
+
+        Raises:
+            DataError: it is not there, or not the published file.
+        """
+        file = self.assets()["weights"]
+        path, digest = file.find(), file.digest()
+        # TorchScript brings its own code: nothing but the published file, to the bit, is run
+        if digest != _SHA256:
+            raise DataError(
+                f"{_KEY}: {path} is not the published file: expected sha256 {_SHA256}, got "
+                f"{digest}. Delete it, so that it is fetched anew, or name another."
+            )
+        with warnings.catch_warnings():
+            # deprecated without a successor that reads this file
+            warnings.filterwarnings("ignore", "`torch.jit.load` is", FutureWarning)
+            warnings.filterwarnings("ignore", "`torch.jit.load` is", DeprecationWarning)
+            return _Inception(torch.jit.load(path, map_location="cpu")).eval()
+
+    def features(self, network: nn.Module, images: Tensor) -> Features:
+        """Return embeddings, float64 (N, 2048)."""
+        return Features(in_batches(network, images, self.batch_size))
+
+
+class _Inception(nn.Module):
+    """From uint8 images to pool features."""
+
+    def __init__(self, published: nn.Module) -> None:
+        super().__init__()
+        self.published = published
+
+    def forward(self, images: Tensor) -> Tensor:
+        pixels = torch.from_numpy(_resized(images)).to(images.device)
+        # the executor would else fuse kernels once it has seen some batches, and the last bits
+        # of an image's features would depend on what came before it
+        with torch.jit.optimized_execution(False):
+            return self.published.layers((pixels - 128) / 128).flatten(1)
+
+
+def _resized(images: Tensor) -> np.ndarray:
+    """Return images, uint8 (N, 1 or 3, H, W), as float32 (N, 3, 299, 299) in 0..255."""
+    from cleanfid.resize import build_resizer
+
+    resize = build_resizer("clean")
+    colour = images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).cpu().numpy()
+    return np.stack([resize(image) for image in colour]).transpose(0, 3, 1, 2)

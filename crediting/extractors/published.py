@@ -1,0 +1,98 @@
+"""What extractors with published networks have in common: no fitting, reading weights, batches."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from pickle import UnpicklingError
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import Tensor, nn
+
+from crediting.errors import ConfigError, DataError
+
+_MEND = "Delete it, so that it is fetched anew, or name another."
+
+
+class Published:
+    """An extractor whose network is published: there is nothing to fit."""
+
+    def fit(self, images: Tensor, labels: NDArray[np.int64] | None, folder: Path) -> None:
+        """Write nothing: `load` reads the published weights where they lie."""
+
+
+def check_batch_size(batch_size: int) -> None:
+    """Check the number of images at a time.
+
+    Raises:
+        ConfigError: it is not positive.
+    """
+    if batch_size < 1:
+        raise ConfigError(f"batch_size: expected 1 or more, got {batch_size}")
+
+
+@torch.inference_mode()
+def in_batches(network: nn.Module, images: Tensor, batch_size: int) -> Tensor:
+    """Return what a network says of images (N, C, H, W), float64 (N, ...)."""
+    return torch.cat([network(batch).double() for batch in images.split(batch_size)])
+
+
+def read_weights(path: Path, key: str) -> dict[str, Tensor]:
+    """Return a state dict, floats in single precision, in memory of its own on the CPU.
+
+    Args:
+        path: a safetensors file, or one written by torch.save, of which only tensors are read.
+        key: the config key that names it.
+
+    Raises:
+        DataError: it is no complete file of weights.
+    """
+    try:
+        if path.suffix == ".safetensors":
+            stored = load_file(path)
+        else:
+            stored = torch.load(path, weights_only=True, map_location="cpu")
+    except (RuntimeError, UnpicklingError, EOFError, SafetensorError) as error:
+        reason = str(error).split("\n", 1)[0]
+        raise DataError(
+            f"{key}: {path} is no complete file of weights ({reason}). {_MEND}"
+        ) from error
+    if not isinstance(stored, Mapping):
+        raise DataError(
+            f"{key}: expected {path} to hold tensors by name, got a {type(stored).__name__}. "
+            f"{_MEND}"
+        )
+    # mapped from a file, tensors start anywhere, for which kernels give other last bits
+    return {name: _own(tensor) for name, tensor in stored.items()}
+
+
+def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path, key: str) -> nn.Module:
+    """Return a network, which may be without memory, with all its weights, in evaluation mode.
+
+    Args:
+        network: takes over the tensors themselves.
+        weights: its state dict, complete and nothing else.
+        path: where they come from, for messages, as is key.
+        key: the config key that names it.
+
+    Raises:
+        DataError: they are the weights of another network.
+    """
+    expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
+    wrong = [name for name in expected | found if expected.get(name) != found.get(name)]
+    if wrong:
+        name = wrong[0]
+        raise DataError(
+            f"{key}: {path} holds the weights of another network: {len(wrong)} tensors differ, "
+            f"the first is {name}: expected shape {expected.get(name)}, "
+            f"got {found.get(name)}. {_MEND}"
+        )
+    network.load_state_dict(weights, assign=True)
+    return network.eval()
+
+
+def _own(tensor: Tensor) -> Tensor:
+    return tensor.clone() if not tensor.is_floating_point() else tensor.to(torch.float32, copy=True)

@@ -1,0 +1,47 @@
+"""Unlearning by gradient ascent: the given model is made worse at what the coalition lacks."""
+
+import math
+from dataclasses import replace
+
+import torch
+
+from crediting.errors import ConfigError
+from crediting.interfaces import StartingPoint
+from crediting.training import Recipe
+
+
+class GradientAscent:
+    """Ascend the training loss on the removed data; what is kept is not looked at.
+
+    The weights that images are drawn from, the averaged ones, are those that ascend: an average
+    over the few steps of an ascent would mostly hold the model as it was before. Nobody has the
+    untrained model; everybody, of whom nothing is removed, the given one.
+
+    Args:
+        recipe: of the ascent; `recipe.steps` is the most steps that it may take.
+        passes: so many passes over the removed data are what it takes: that many times their
+            number in steps, divided by the batch size and rounded up.
+
+    Source: paper appendix (baseline GA), one pass.
+    """
+
+    def __init__(self, recipe: Recipe, passes: float) -> None:
+        if not 0 < passes < math.inf:
+            raise ConfigError(
+                "finetuning.passes: expected a positive number of passes over the removed data, "
+                f"got {passes}; 1 shows the model each of them about once"
+            )
+        self.recipe = recipe
+        self.passes = passes
+
+    def coalition_model(
+        self, start: StartingPoint, kept: torch.Tensor, removed: torch.Tensor
+    ) -> torch.nn.Module:
+        """Return the averaged model after ascending on what is removed, int64 (k,)."""
+        if len(kept) == 0:
+            return start.untrained()
+        if len(removed) == 0:
+            return start.averaged()
+        steps = math.ceil(self.passes * len(removed) / self.recipe.batch_size)
+        recipe = replace(self.recipe, steps=min(steps, self.recipe.steps))
+        return start.train(start.averaged(), recipe, removed, ascend=True)

@@ -1,0 +1,111 @@
+"""Unlearning by influence: one step from the optimum on all data towards that on what is kept.
+
+Let L_k and L_r be the mean losses over the kept and the removed examples, g_k and g_r their
+gradients at the given weights, r the share of the removed. The mean loss over all is
+L = (1 - r) L_k + r L_r, so g_k = grad L - r (g_r - g_k). To first order the minimum of L_k lies a
+Newton step away, -H^-1 g_k with H its Hessian. The given weights minimise L, so grad L = 0 and
+
+    step = r H^-1 (g_r - g_k).
+
+Where they do not quite, dropping grad L drops what more training on all data would have done: the
+step is then that of the removal alone. In place of H stands the empirical Fisher matrix
+F = damping I + (1 / m) sum of b g g^T over m batches of kept examples, b in a batch, with mean
+gradient g. As sqrt(b) g varies like the gradient of one example, F does not depend on the size of
+the batches. If the loss is a negative log-likelihood, F is H at a perfect fit; for a squared error
+with mean L over D numbers per example, F is about (2 L / D) H.
+"""
+
+import math
+
+import torch
+from torch import Tensor, nn
+
+from crediting.errors import ConfigError
+from crediting.interfaces import StartingPoint
+from crediting.randomness import Stream
+
+
+class InfluenceUnlearning:
+    """Move the averaged weights by scale * r * F^-1 (g_r - g_k), as derived above.
+
+    Nobody has the untrained model; everybody, of whom nothing is removed, the given one.
+
+    Args:
+        scale: 1 if F is the Hessian; about 2 L / D for a squared error.
+        damping: what is added to F, as a share of its trace, which is about the mean squared
+            length of the gradient of one example and does not depend on m.
+        batch_size: examples per gradient.
+        fisher_batches: the most batches that F is made of. They are held at once: so many times
+            the memory of the trainable weights, on their device.
+
+    Source: paper appendix (baseline IU); Singh and Alistarh 2020 (WoodFisher), whose matrix is
+    inverted here at once, not batch by batch.
+    """
+
+    recipe = None
+
+    def __init__(self, scale: float, damping: float, batch_size: int, fisher_batches: int) -> None:
+        for key, value in (("scale", scale), ("damping", damping)):
+            if not 0 < value < math.inf:
+                raise ConfigError(f"finetuning.{key}: expected a positive number, got {value}")
+        for key, count in (("batch_size", batch_size), ("fisher_batches", fisher_batches)):
+            if count < 1:
+                raise ConfigError(f"finetuning.{key}: expected 1 or more, got {count}")
+        self.scale = scale
+        self.damping = damping
+        self.batch_size = batch_size
+        self.fisher_batches = fisher_batches
+
+    def coalition_model(self, start: StartingPoint, kept: Tensor, removed: Tensor) -> nn.Module:
+        """Return the averaged model after one step away from what is removed, int64 (k,)."""
+        if len(kept) == 0:
+            return start.untrained()
+        denoiser = start.averaged()
+        if len(removed) == 0:
+            return denoiser
+        gradient_removed, _ = self._gradients(start, denoiser, removed)
+        gradient_kept, rows = self._gradients(start, denoiser, kept)
+        share = len(removed) / (len(removed) + len(kept))
+        direction = divide_by_fisher(rows, self.damping, gradient_removed - gradient_kept)
+        trainable = [p for p in denoiser.parameters() if p.requires_grad]
+        weights = nn.utils.parameters_to_vector(trainable).detach()
+        nn.utils.vector_to_parameters(weights + self.scale * share * direction, trainable)
+        return denoiser
+
+    def _gradients(
+        self, start: StartingPoint, denoiser: nn.Module, examples: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """Return the mean gradient over examples, (d,), and sqrt(b) g of some batches, (m, d)."""
+        # mixed, since data are often sorted by class and a batch is to stand for all of them
+        examples = Stream("influence").choose(examples, len(examples))
+        n_batches = math.ceil(len(examples) / self.batch_size)
+        m = min(self.fisher_batches, n_batches)
+        chosen = {i * n_batches // m for i in range(m)}
+        names = [name for name, p in denoiser.named_parameters() if p.requires_grad]
+        total: Tensor | float = 0.0
+        rows = []
+        batches = start.gradients(denoiser, examples, self.batch_size)
+        for batch, (count, by_name) in enumerate(batches):
+            gradient = torch.cat([by_name[name].flatten() for name in names])
+            total = total + count * gradient
+            if batch in chosen:
+                rows.append(math.sqrt(count) * gradient)
+        return torch.as_tensor(total / len(examples)), torch.stack(rows)
+
+
+def divide_by_fisher(rows: Tensor, damping: float, vector: Tensor) -> Tensor:
+    """Return F^-1 v for F = c I + G^T G / m, where c is damping * the trace of G^T G / m.
+
+    By Woodbury's identity F^-1 v = (v - G^T (c m I + G G^T)^-1 G v) / c, exactly.
+
+    Args:
+        rows: G, (m, d).
+        damping: positive.
+        vector: v, (d,).
+    """
+    m = len(rows)
+    gram = (rows @ rows.T).double()
+    added = damping * gram.trace() / m
+    inner = gram + added * m * torch.eye(m, dtype=gram.dtype, device=gram.device)
+    inside = torch.linalg.solve(inner, (rows @ vector).double())
+    return (vector - rows.T @ inside.to(rows.dtype)) / added.to(rows.dtype)

@@ -1,0 +1,90 @@
+"""Prompts to embeddings, through the frozen text encoder of Stable Diffusion."""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from numpy.typing import NDArray
+from torch import nn
+
+from crediting.errors import DataError
+from crediting.models.pretrained import frozen, read_config, read_network
+
+
+def embed(root: Path, prompts: Sequence[str], device: torch.device, batch: int) -> torch.Tensor:
+    """Return the last hidden state of CLIP's text encoder for prompts, float32 (N, tokens, width).
+
+    Prompts are padded, or cut, to the length that the tokenizer is for.
+
+    Args:
+        root: a pipeline with `tokenizer/` and `text_encoder/`.
+        prompts: what to embed.
+        device: where to work, and where the result is.
+        batch: prompts at a time.
+
+    Raises:
+        DataError: the text encoder or its tokenizer cannot be read.
+    """
+    tokenizer = _tokenizer(root / "tokenizer")
+    encoder: Any = frozen(_read_encoder, device, root / "text_encoder")
+    tokens = tokenizer(
+        list(prompts),
+        padding="max_length",
+        max_length=tokenizer.model_max_length,
+        truncation=True,
+        return_tensors="pt",
+    )
+    masked = getattr(encoder.config, "use_attention_mask", False)
+    hidden = []
+    with torch.no_grad():
+        for start in range(0, len(prompts), batch):
+            part = {
+                name: values[start : start + batch].to(device)
+                for name, values in tokens.items()
+                if name == "input_ids" or (name == "attention_mask" and masked)
+            }
+            hidden.append(encoder(**part).last_hidden_state)
+    return torch.cat(hidden)
+
+
+def length(root: Path) -> int:
+    """Return how many tokens a prompt is padded to."""
+    config = read_config(root / "text_encoder" / "config.json", "model.pretrained")
+    return int(config["max_position_embeddings"])
+
+
+def distinct_captions(columns: Mapping[str, NDArray]) -> tuple[list[str], torch.Tensor]:
+    """Return the distinct captions in order, and which of them each example has, int64 (N,).
+
+    Raises:
+        DataError: the dataset has no captions.
+    """
+    if "caption" not in columns:
+        raise DataError(
+            "dataset: expected a column `caption`, because this model learns from images and "
+            f"their captions, found the columns {', '.join(sorted(columns)) or 'none'}; give the "
+            "dataset captions, or choose a model without prompts, such as model=ddpm."
+        )
+    captions = [str(caption) for caption in columns["caption"]]
+    distinct = list(dict.fromkeys(captions))
+    number = {caption: index for index, caption in enumerate(distinct)}
+    return distinct, torch.tensor([number[caption] for caption in captions], dtype=torch.long)
+
+
+def _read_encoder(folder: Path) -> nn.Module:
+    from transformers import CLIPTextModel
+
+    return read_network(folder, {"CLIPTextModel": CLIPTextModel}, "model.pretrained")
+
+
+def _tokenizer(folder: Path) -> Any:
+    from transformers import CLIPTokenizer
+
+    try:
+        return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
+    except (OSError, ValueError, TypeError) as error:
+        raise DataError(
+            f"model.pretrained: {folder} holds no tokenizer that can be read ({error}); delete the "
+            "folder and fetch it again, or name another one."
+        ) from error

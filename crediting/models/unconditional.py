@@ -1,0 +1,204 @@
+"""What the families without prompts share: a U-Net from nothing, or published, and its noise."""
+
+import copy
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import torch
+from diffusers import DDPMScheduler, UNet2DModel
+from torch import nn
+
+from crediting.assets import HubFolder
+from crediting.errors import ConfigError
+from crediting.interfaces import Prunable
+from crediting.models.checkpoint import load_denoiser, save_denoiser
+from crediting.models.pretrained import (
+    check_agreement,
+    files_of,
+    find_part,
+    read_config,
+    read_network,
+)
+from crediting.models.unet import (
+    SCHEDULER,
+    SCHEDULER_FILE,
+    as_published,
+    build,
+    device_of,
+    example_inputs,
+    prunable,
+    published_noise,
+    random_stream,
+    reset,
+)
+from crediting.training import Recipe
+
+_UNET = ("unet", "")
+
+
+class Unconditional:
+    """A U-Net that reads points and timesteps only.
+
+    Args:
+        unet: arguments of `diffusers.UNet2DModel`, or None: as in `pretrained`.
+        noise: arguments of `diffusers.DDPMScheduler`, or None: as in `pretrained`.
+        pretrained: a folder of diffusers, or a repository on the hub, whose U-Net is meant by
+            "untrained"; what `unet` and `noise` give must then agree with it. None: random.
+        training: the recipe of the full model.
+    """
+
+    conditional: ClassVar[bool] = False
+    encoder_settings: ClassVar[tuple[str, ...]] = ()
+    published: ClassVar[tuple[str, int, str]]
+    """A repository with such a U-Net, bytes of its files, its licence."""
+
+    def __init__(
+        self,
+        unet: Mapping[str, Any] | None,
+        noise: Mapping[str, Any] | None,
+        pretrained: str | None,
+        training: Recipe,
+    ) -> None:
+        for key, given in (("unet", unet), ("noise", noise)):
+            if given is None and pretrained is None:
+                raise ConfigError(
+                    f"model.{key}: expected its settings, got null, and model.pretrained is null, "
+                    "too; give one of them."
+                )
+        self.unet = unet
+        self.noise = noise
+        self.pretrained = pretrained
+        self.training = training
+
+    def assets(self) -> dict[str, HubFolder]:
+        """Return the published U-Net, if one is named."""
+        if self.pretrained is None:
+            return {}
+        repo, size, licence = self.published
+        unet = HubFolder(
+            what="a pretrained U-Net",
+            repo=repo,
+            patterns=(
+                *files_of(*_UNET),
+                *(f"{part}/{SCHEDULER_FILE}".removeprefix("/") for part in SCHEDULER),
+            ),
+            size=size,
+            licence=licence,
+            key="model.pretrained",
+            local=self.pretrained,
+            required=("*config.json", "*diffusion_pytorch_model.*"),
+        )
+        return {"pretrained": unet}
+
+    def untrained(self, seed: int) -> nn.Module:
+        """Return the U-Net on the CPU, random or as published; leaves the global stream alone.
+
+        Raises:
+            ConfigError: `model.unet` is not an architecture that diffusers can build, or does not
+                agree with the published one.
+            DataError: the published one cannot be read.
+        """
+        if self.pretrained is None:
+            with random_stream(seed):
+                return build(UNet2DModel, self.unet or {}, "model.unet")
+        folder = find_part(self._folder(), _UNET, "model.pretrained")
+        denoiser = read_network(folder, {"UNet2DModel": UNet2DModel}, "model.pretrained")
+        check_agreement("model.unet", self.unet or {}, denoiser.config)
+        return denoiser
+
+    def reinitialise(self, denoiser: nn.Module, seed: int) -> nn.Module:
+        """Return a copy of the same shape: as published, or initialised as torch does by default.
+
+        Random weights depend on the seed and the shape only, not on the device.
+
+        Raises:
+            ConfigError: it is pruned, and the published one is not.
+        """
+        if self.pretrained is not None:
+            return as_published(self.untrained(seed), denoiser)
+        fresh = copy.deepcopy(denoiser).cpu()
+        with random_stream(seed):
+            for module in fresh.modules():
+                reset(module)
+        fresh.zero_grad()
+        return fresh.to(device_of(denoiser))
+
+    def example_inputs(self, denoiser: nn.Module) -> dict[str, Any]:
+        """Return one point and its timestep on the denoiser's device."""
+        return example_inputs(denoiser, self.latent_shape())
+
+    def prunable(self, denoiser: nn.Module) -> Prunable:
+        """Return that the output keeps its channels, and the heads of all attention."""
+        return prunable(denoiser)
+
+    def embed(self, prompts: Sequence[str], device: torch.device) -> torch.Tensor:
+        """Refuse: the denoiser reads no prompts.
+
+        Raises:
+            ConfigError: always.
+        """
+        raise ConfigError(
+            "generation.prompts: expected null, because this model draws without prompts; remove "
+            "them, or choose a model that reads some, such as model=sd_lora."
+        )
+
+    def latent_shape(self) -> tuple[int, ...]:
+        """Return (channels, height, width) of one point, as the U-Net is configured for.
+
+        Raises:
+            ConfigError: `model.unet` does not say which points it is for.
+            DataError: the published configuration cannot be read.
+        """
+        unet = self._config()
+        missing = [key for key in ("in_channels", "sample_size") if unet.get(key) is None]
+        if missing:
+            raise ConfigError(
+                f"model.unet: expected the keys in_channels and sample_size, found no "
+                f"{' and no '.join(missing)}; set them to the shape of what is to be denoised."
+            )
+        size = unet["sample_size"]
+        height, width = (size, size) if isinstance(size, int) else size
+        return (unet["in_channels"], height, width)
+
+    def noise_scheduler(self) -> DDPMScheduler:
+        """Return the forward process.
+
+        Raises:
+            ConfigError: `model.noise` is not a process that diffusers can build, or does not
+                agree with the published one, or there is none.
+        """
+        if self.pretrained is None or not self._has_scheduler():
+            if self.noise is None:
+                raise ConfigError(
+                    "model.noise: expected its settings, got null, and model.pretrained "
+                    f"({self.pretrained}) holds no scheduler; give them."
+                )
+            return build(DDPMScheduler, self.noise, "model.noise")
+        scheduler = published_noise(self._folder())
+        check_agreement("model.noise", self.noise or {}, scheduler.config)
+        return scheduler
+
+    def save(self, folder: Path, denoiser: nn.Module, name: str) -> None:
+        """Write `<name>.safetensors` and `architecture.json`."""
+        save_denoiser(folder, denoiser, name)
+
+    def load(self, folder: Path, name: str) -> nn.Module:
+        """Return what `save` wrote, on the CPU.
+
+        Raises:
+            ArtifactError: a file is missing, cannot be read, or does not fit the other.
+        """
+        return load_denoiser(folder, name)
+
+    def _folder(self) -> Path:
+        return self.assets()["pretrained"].find()
+
+    def _config(self) -> Mapping[str, Any]:
+        if self.pretrained is None:
+            return self.unet or {}
+        folder = find_part(self._folder(), _UNET, "model.pretrained")
+        return read_config(folder / "config.json", "model.pretrained")
+
+    def _has_scheduler(self) -> bool:
+        return any((self._folder() / name / SCHEDULER_FILE).is_file() for name in SCHEDULER)

@@ -1,0 +1,97 @@
+"""What all families share: facts of any U-Net of diffusers, and its noise process."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from diffusers import DDPMScheduler
+from diffusers.models.attention_processor import Attention
+from torch import nn
+
+from crediting.errors import ConfigError
+from crediting.interfaces import Prunable
+from crediting.models.pretrained import find_part, read_config
+
+SCHEDULER = ("scheduler", "")
+SCHEDULER_FILE = "scheduler_config.json"
+
+
+def example_inputs(denoiser: nn.Module, shape: tuple[int, ...]) -> dict[str, Any]:
+    """Return a point of a shape and its timestep, on the device of a denoiser."""
+    device = device_of(denoiser)
+    return {
+        "sample": torch.zeros(1, *shape, device=device),
+        "timestep": torch.zeros(1, dtype=torch.long, device=device),
+    }
+
+
+def prunable(denoiser: nn.Module) -> Prunable:
+    """Return what the pruning of channels must know of any U-Net of diffusers."""
+    heads = {
+        projection: attention.heads
+        for attention in denoiser.modules()
+        if isinstance(attention, Attention)
+        for projection in (attention.to_q, attention.to_k, attention.to_v)
+    }
+    return Prunable(ignored_layers=[denoiser.conv_out], num_heads=heads)
+
+
+def as_published(published: nn.Module, denoiser: nn.Module) -> nn.Module:
+    """Return the published U-Net on the device of a denoiser, which must be of the same shape.
+
+    Raises:
+        ConfigError: it is pruned.
+    """
+    expected, found = (
+        {name: tensor.shape for name, tensor in network.state_dict().items()}
+        for network in (published, denoiser)
+    )
+    if expected != found:
+        raise ConfigError(
+            "model.pretrained: there is no untrained twin of a pruned pretrained U-Net; take v(N) "
+            "and v(empty) from the dense model with endpoints=dense, or choose pruning=none."
+        )
+    return published.to(device_of(denoiser))
+
+
+def published_noise(root: Path, **changes: Any) -> DDPMScheduler:
+    """Return the forward process that a pipeline's scheduler, of whatever class, stands for."""
+    folder = find_part(root, SCHEDULER, "model.pretrained", SCHEDULER_FILE)
+    config = read_config(folder / SCHEDULER_FILE, "model.pretrained")
+    return DDPMScheduler.from_config(config, **changes)
+
+
+def device_of(denoiser: nn.Module) -> torch.device:
+    """Return the device that a denoiser is on."""
+    return next(denoiser.parameters()).device
+
+
+def build(kind: Callable[..., Any], arguments: Mapping[str, Any], key: str) -> Any:
+    """Return an object of diffusers; ConfigError with the config's key if it refuses."""
+    try:
+        return kind(**arguments)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise ConfigError(
+            f"{key}: expected arguments of diffusers.{kind.__name__}, which refuses them: "
+            f"{error}; correct them in configs/model or on the command line."
+        ) from error
+
+
+@contextmanager
+def random_stream(seed: int) -> Iterator[None]:
+    """Draw from a stream of one's own on the CPU; the global one continues as if nothing was."""
+    # torch.manual_seed would also reseed every accelerator, which fork_rng then leaves changed.
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        yield
+
+
+def reset(module: nn.Module) -> None:
+    """Initialise the parameters of one layer as torch does by default."""
+    if hasattr(module, "reset_parameters"):
+        module.reset_parameters()
+        return
+    own = [name for name, _ in module.named_parameters(recurse=False)]
+    assert not own, f"{type(module).__name__} cannot reinitialise its parameters {own}"

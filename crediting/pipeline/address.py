@@ -1,0 +1,109 @@
+"""Where the results of a study lie: each is addressed by a fingerprint of what produced it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from crediting.assets import assets_of
+from crediting.game.contributor import Partition
+from crediting.interfaces import FineTuning, Pruning
+from crediting.ledger import fingerprint
+
+
+@dataclass(frozen=True)
+class Addressed:
+    """A result's stage, the fingerprint that addresses it, and the content behind that."""
+
+    stage: str
+    fingerprint: str
+    content: Mapping[str, Any]
+    parents: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class GameSpec:
+    """Which model every coalition starts from, and how its own model is obtained from that."""
+
+    address: Addressed
+    start: Addressed
+    pruning: Pruning
+    finetuning: FineTuning
+
+
+def locate(
+    config: Mapping[str, Any],
+    parts: Mapping[str, Any],
+    partition: Partition,
+    readers: Mapping[str, str],
+) -> dict[str, Any]:
+    """Return the addresses of all results: each hashes its own config and its parents.
+
+    Args:
+        config: resolved.
+        parts: what each group of it describes.
+        partition: the contributors.
+        readers: the extractor that each property reads.
+
+    Raises:
+        DataError: published weights or data are not on this machine.
+    """
+    seed = {"seed": config["seed"]}
+    data = fingerprint("dataset", {"digest": parts["dataset"].digest()})
+    family = _identified(config["model"], parts["model"])
+    encoder = {key: family[key] for key in ("_target_", *parts["model"].encoder_settings)}
+
+    def address(stage: str, content: Mapping[str, Any], *parents: str) -> Addressed:
+        return Addressed(stage, fingerprint(stage, content, parents), content, parents)
+
+    trained = address("model", {"model": family, **seed}, data)
+
+    def game(settings: Mapping[str, Any], pruning: Pruning, finetuning: FineTuning) -> GameSpec:
+        start = address("sparse", {"pruning": settings["pruning"], **seed}, trained.fingerprint)
+        content = {
+            "players": partition.digest(),
+            "finetuning": settings["finetuning"],
+            "generation": _without(config["generation"], "batch_size"),
+            **seed,
+        }
+        return GameSpec(address("game", content, start.fingerprint), start, pruning, finetuning)
+
+    extracted = {
+        name: address("extractor", {"extractor": _identified(node, parts["extractor"][name])}, data)
+        for name, node in config["extractor"].items()
+    }
+    own = game(config, parts["pruning"], parts["finetuning"])
+    return {
+        "examples": address("examples", {"encoder": encoder}, data),
+        "prompts": address(
+            "prompts", {"encoder": encoder, "prompts": config["generation"]["prompts"]}, data
+        ),
+        "trained": trained,
+        "extracted": extracted,
+        "game": own,
+        "endpoints": own if config["endpoints"] == "same" else _dense_endpoints(game),
+        "property_fingerprints": {
+            name: fingerprint("property", node, [extracted[readers[name]].fingerprint])
+            for name, node in config["property"].items()
+        },
+    }
+
+
+def _identified(node: Mapping[str, Any], part: Any) -> dict[str, Any]:
+    """Return a part's config with everything it needs from outside told by its content."""
+    return {**node, **{key: asset.digest() for key, asset in assets_of(part).items()}}
+
+
+def _dense_endpoints(game: Callable[..., GameSpec]) -> GameSpec:
+    """Return the game of the full model as trained: the authors' v(N) and v(empty)."""
+    from crediting.finetuning import Unchanged
+    from crediting.pruning import NoPruning
+
+    settings = {
+        "pruning": {"_target_": "crediting.pruning.NoPruning"},
+        "finetuning": {"_target_": "crediting.finetuning.Unchanged"},
+    }
+    return game(settings, NoPruning(), Unchanged())
+
+
+def _without(settings: Mapping[str, Any], key: str) -> dict[str, Any]:
+    return {k: v for k, v in settings.items() if k != key}

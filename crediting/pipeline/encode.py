@@ -1,0 +1,64 @@
+"""Stage encode: the training examples in model space, and the prompts to draw, embedded once."""
+
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from crediting.errors import ConfigError
+from crediting.examples import Examples
+from crediting.models.checkpoint import load_weights, save_weights
+from crediting.pipeline.artifact import completed, produce_once
+from crediting.pipeline.machine import open_machine
+from crediting.pipeline.study import Study
+
+_FILE = "tensors.safetensors"
+
+
+def encode(study: Study) -> None:
+    """Encode the training images, and embed the prompts if the model reads any."""
+    produce_once(study, study.examples, "encode", lambda folder: _encode(study, folder))
+    if study.model.conditional:
+        produce_once(study, study.prompts, "embed", lambda folder: _embed(study, folder))
+
+
+def load_examples(study: Study, device: torch.device) -> Examples:
+    """Return the stored training examples on a device."""
+    stored = load_weights(completed(study, study.examples, "encode") / _FILE)
+    return Examples.from_tensors(stored).to(device)
+
+
+def load_prompts(study: Study, device: torch.device) -> torch.Tensor | None:
+    """Return the embedded prompts, (1 + k, tokens, width), the empty one first; None without."""
+    if not study.model.conditional:
+        return None
+    return load_weights(completed(study, study.prompts, "encode") / _FILE)["prompts"].to(device)
+
+
+def _encode(study: Study, folder: Path) -> dict[str, Any]:
+    device = open_machine(study.runtime).device
+    images = study.dataset.training_images().to(device)
+    examples = study.model.encode(images, study.dataset.columns())
+    save_weights(folder / _FILE, examples.tensors())
+    return {"examples": len(examples), "shape": list(examples.latents.shape[1:])}
+
+
+def _embed(study: Study, folder: Path) -> dict[str, Any]:
+    device = open_machine(study.runtime).device
+    prompts = _prompts(study)
+    save_weights(folder / _FILE, {"prompts": study.model.embed(["", *prompts], device)})
+    return {"prompts": prompts}
+
+
+def _prompts(study: Study) -> list[str]:
+    """Return the prompts to draw, in order."""
+    asked = study.generation.prompts
+    if asked is None or not isinstance(asked, str):
+        return list(asked or ())
+    columns = study.dataset.columns()
+    if "caption" not in columns:
+        raise ConfigError(
+            "generation.prompts: captions are asked for, and this dataset has none; give a list "
+            "of prompts"
+        )
+    return list(dict.fromkeys(str(caption) for caption in columns["caption"]))

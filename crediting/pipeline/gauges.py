@@ -1,0 +1,84 @@
+"""Measuring properties of images: which extractor each reads, loaded when it is first needed."""
+
+import math
+import traceback
+from collections.abc import Iterable, Iterator
+from functools import cached_property
+from typing import Any
+
+import torch
+
+from crediting.errors import CreditingError, EvaluationError
+from crediting.interfaces import Features
+from crediting.pipeline.artifact import completed
+from crediting.pipeline.extract import load_reference
+from crediting.pipeline.study import Study
+
+
+class Gauge:
+    """An extractor with its network, and the properties that read it, bound to the reference."""
+
+    def __init__(self, study: Study, name: str, device: torch.device) -> None:
+        self._extractor = study.extractors[name]
+        self._folder = completed(study, study.extracted[name], "extract")
+        self._device = device
+        reference = load_reference(self._folder, device)
+        self.measures = {
+            key: measured.bind(reference)
+            for key, measured in study.properties.items()
+            if study.readers[key] == name
+        }
+
+    @cached_property
+    def _network(self) -> Any:
+        return self._extractor.load(self._folder).to(self._device)
+
+    def features(self, images: torch.Tensor) -> Features:
+        """Return the extractor's features of images, uint8 (N, C, H, W)."""
+        return self._extractor.features(self._network, images)
+
+
+class Gauges:
+    """All gauges of a study, those alone that properties read."""
+
+    def __init__(self, study: Study, device: torch.device) -> None:
+        self._gauges = [
+            Gauge(study, name, device)
+            for name in study.extractors
+            if name in study.readers.values()
+        ]
+
+    def measure(
+        self, images: torch.Tensor, properties: Iterable[str]
+    ) -> Iterator[tuple[str, float | str]]:
+        """Yield every property asked for with its value, or with the traceback of its failure.
+
+        Raises:
+            OSError, CreditingError: an extractor's files cannot be used, for any image.
+        """
+        asked = set(properties)
+        for gauge in self._gauges:
+            wanted = [name for name in gauge.measures if name in asked]
+            if not wanted:
+                continue
+            try:
+                features = gauge.features(images)
+            except (OSError, CreditingError):
+                raise
+            except Exception:
+                yield from dict.fromkeys(wanted, traceback.format_exc()).items()
+                continue
+            for name in wanted:
+                try:
+                    yield name, _finite(name, float(gauge.measures[name](features)))
+                except Exception:
+                    yield name, traceback.format_exc()
+
+
+def _finite(name: str, value: float) -> float:
+    if not math.isfinite(value):
+        raise EvaluationError(
+            f"property {name} is {value}: the images of this coalition's model are degenerate, "
+            "which usually means that its training diverged; lower the learning rate"
+        )
+    return value

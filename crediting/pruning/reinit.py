@@ -1,0 +1,39 @@
+"""The pruned shape without the pruned weights: what inheriting them is worth."""
+
+from torch import nn
+
+from crediting.interfaces import DiffusionModel, PruningReport, TimestepLoss
+from crediting.pruning.magnitude import Magnitude
+from crediting.training import Recipe
+
+
+class Reinit:
+    """Prunes by magnitude, then draws all weights anew, as before any training.
+
+    Args:
+        ratio: share of the channels removed, rounded down to a multiple of the norm groups.
+        seed: of the weights.
+        recovery: the recipe of the training on all data afterwards.
+
+    Raises:
+        ConfigError: the ratio is not above 0 and below 1.
+
+    Source: paper section 3.1.
+    """
+
+    def __init__(self, ratio: float, seed: int, recovery: Recipe) -> None:
+        self.shape = Magnitude(ratio, recovery)
+        self.seed = seed
+        self.recovery = recovery
+
+    def prune(
+        self, denoiser: nn.Module, model: DiffusionModel, loss: TimestepLoss
+    ) -> tuple[nn.Module, PruningReport]:
+        """Return a smaller denoiser with new weights, and a report; the loss is not needed.
+
+        Raises:
+            ConfigError: the model's channels cannot be pruned, or not by so small a ratio; its
+                weights cannot be drawn anew, because it starts from pretrained ones.
+        """
+        pruned, report = self.shape.prune(denoiser, model, loss)
+        return model.reinitialise(pruned, self.seed), report

@@ -1,0 +1,68 @@
+"""How a denoiser is trained: the settings of one training, and the learning rate they imply."""
+
+import math
+from dataclasses import dataclass
+
+from crediting.errors import ConfigError
+
+_CHOICES = {
+    "optimizer": ("adam", "adamw", "adamw8bit"),
+    "schedule": ("constant", "cosine"),
+    "timesteps": ("antithetic", "uniform"),
+}
+_POSITIVE = ("batch_size", "learning_rate", "gradient_clip")
+_NOT_NEGATIVE = ("steps", "weight_decay", "warmup_steps")
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How a denoiser is trained; weight decay is constant over the steps.
+
+    The learning rate rises linearly from 0 over `warmup_steps`, then stays (`constant`) or falls
+    to 0 along half a cosine that ends with the training (`cosine`). `timesteps` of a batch are
+    drawn independently (`uniform`), or in pairs t and T - 1 - t (`antithetic`). `ema_decay` is
+    the largest decay of the averaged weights; after s earlier steps it is at most
+    (1 + s) / (10 + s), and 0 at the first, so that a short training is not ruled by its start.
+    With 0 the averaged weights are the last ones. `adamw8bit` needs the package bitsandbytes.
+    """
+
+    steps: int
+    batch_size: int
+    optimizer: str
+    learning_rate: float
+    weight_decay: float
+    schedule: str
+    warmup_steps: int
+    gradient_clip: float
+    ema_decay: float
+    timesteps: str
+    horizontal_flip: bool
+
+    def __post_init__(self) -> None:
+        for key, choices in _CHOICES.items():
+            if getattr(self, key) not in choices:
+                raise ConfigError(
+                    f"{key}: expected one of {', '.join(choices)}, got {getattr(self, key)!r}"
+                )
+        for key in _POSITIVE:
+            if not getattr(self, key) > 0:
+                raise ConfigError(f"{key}: expected a positive number, got {getattr(self, key)}")
+        for key in _NOT_NEGATIVE:
+            if not getattr(self, key) >= 0:
+                raise ConfigError(f"{key}: expected 0 or more, got {getattr(self, key)}")
+        if not 0 <= self.ema_decay < 1:
+            raise ConfigError(f"ema_decay: expected a number in [0, 1), got {self.ema_decay}")
+        if self.warmup_steps and self.warmup_steps >= self.steps:
+            raise ConfigError(
+                f"warmup_steps: expected fewer than the {self.steps} steps of this training, or "
+                f"the learning rate would never be reached; got {self.warmup_steps}"
+            )
+
+    def rate(self, step: int) -> float:
+        """Return the learning rate of a step, counted from 0."""
+        if step < self.warmup_steps:
+            return self.learning_rate * step / self.warmup_steps
+        if self.schedule == "constant":
+            return self.learning_rate
+        progress = (step - self.warmup_steps) / (self.steps - self.warmup_steps)
+        return self.learning_rate * (1 + math.cos(math.pi * progress)) / 2

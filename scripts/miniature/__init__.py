@@ -1,0 +1,1 @@
+"""Miniature files in the formats of the published data and weights, piece by piece."""

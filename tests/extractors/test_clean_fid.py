@@ -1,0 +1,115 @@
+import hashlib
+
+import numpy as np
+import pytest
+import torch
+from cleanfid.inception_torchscript import InceptionV3W
+from cleanfid.resize import make_resizer
+from PIL import Image
+from tiny_hub import pictures
+from torch import nn
+
+from crediting.errors import ConfigError, DataError
+from crediting.extractors import CleanFidInception, clean_fid
+
+pytestmark = pytest.mark.filterwarnings("ignore:`torch.jit.(script|save|load)` is:FutureWarning")
+
+
+class StandIn(nn.Module):
+    """Has the interface of the published network: `layers`, from 299 x 299 to 2048 numbers."""
+
+    def __init__(self):
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.AvgPool2d(23), nn.Conv2d(3, 2048, 13), nn.ReLU(), nn.AdaptiveAvgPool2d(1)
+        )
+
+    def forward(self, images):
+        return self.layers(images)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    path = tmp_path_factory.mktemp("network") / "inception-2015-12-05.pt"
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        torch.jit.script(StandIn()).save(path)
+    return path
+
+
+@pytest.fixture
+def accepted(path, monkeypatch):
+    """The stand-in passes for the published file."""
+    monkeypatch.setattr(clean_fid, "_SHA256", hashlib.sha256(path.read_bytes()).hexdigest())
+
+
+def features(path, images, batch_size=2):
+    extractor = CleanFidInception(str(path), batch_size)
+    return extractor.features(extractor.load(path.parent), images)
+
+
+@pytest.mark.parametrize("shape", [(3, 3, 32, 32), (3, 3, 400, 310), (3, 3, 299, 299)])
+def test_features_are_those_of_clean_fid(path, accepted, shape):
+    images = pictures(*shape)
+    resize = make_resizer("PIL", False, "bicubic", (299, 299))
+    resized = np.stack([resize(image.transpose(1, 2, 0)) for image in images.numpy()])
+    with torch.no_grad():
+        network = InceptionV3W(str(path.parent), download=False)
+        expected = network(torch.from_numpy(resized.transpose(0, 3, 1, 2)))
+    found = features(path, images)
+    assert found.embeddings.shape == (3, 2048)
+    assert found.embeddings.dtype == torch.float64
+    assert found.logits is found.scores is None
+    torch.testing.assert_close(found.embeddings.float(), expected, rtol=1e-5, atol=1e-6)
+    assert found.embeddings.std(dim=0).max() > 1e-3
+
+
+def test_resizing_is_that_of_pil_without_rounding():
+    image = pictures(1, 1, 32, 48)
+    resized = clean_fid._resized(image)
+    expected = Image.fromarray(image[0, 0].numpy().astype(np.float32), mode=None).resize(
+        (299, 299), Image.Resampling.BICUBIC
+    )
+    assert resized.shape == (1, 3, 299, 299)
+    for plane in resized[0]:
+        np.testing.assert_array_equal(plane, np.asarray(expected).clip(0, 255))
+
+
+def test_grey_images_are_seen_as_colour_ones(path, accepted):
+    grey = pictures(2, 1, 32, 32)
+    colour = features(path, grey.expand(-1, 3, -1, -1)).embeddings
+    assert torch.equal(features(path, grey).embeddings, colour)
+
+
+def test_what_came_before_does_not_matter(path, accepted):
+    extractor = CleanFidInception(str(path), 2)
+    network = extractor.load(path.parent)
+    images = pictures(2, 3, 32, 32)
+    first = extractor.features(network, images).embeddings
+    for _ in range(3):
+        assert torch.equal(extractor.features(network, images).embeddings, first)
+
+
+def test_the_network_is_on_the_cpu_in_evaluation_mode(path, accepted):
+    network = CleanFidInception(str(path), 2).load(path.parent)
+    assert not network.training
+    assert {p.device.type for p in network.parameters()} == {"cpu"}
+
+
+def test_code_from_any_other_file_is_not_run(path, monkeypatch):
+    def load(*args, **options):
+        raise AssertionError("loaded")
+
+    monkeypatch.setattr(torch.jit, "load", load)
+    with pytest.raises(DataError, match=r"^extractor\.clean_fid\.weights: .*expected sha256 f58c"):
+        CleanFidInception(str(path), 2).load(path.parent)
+
+
+def test_a_missing_file_is_named(tmp_path):
+    with pytest.raises(DataError, match=r"^extractor\.clean_fid\.weights: .*nowhere\.pt"):
+        CleanFidInception(str(tmp_path / "nowhere.pt"), 2).load(tmp_path)
+
+
+def test_batches_hold_something():
+    with pytest.raises(ConfigError, match="batch_size: expected 1 or more, got 0"):
+        CleanFidInception(None, 0)

@@ -1,0 +1,42 @@
+"""A starting point whose denoisers are any modules and whose loss is any function."""
+
+import copy
+
+import torch
+
+
+class SmallStart:
+    """Trains by plain gradient descent on all examples at once, and remembers what was asked."""
+
+    def __init__(self, module, loss, untrained=None):
+        self._module = module
+        self._loss = loss
+        self._untrained = untrained
+        self.trainings = []
+        self.visited = []
+
+    def trained(self):
+        raise AssertionError("these methods start from the weights that are sampled from")
+
+    def averaged(self):
+        return copy.deepcopy(self._module)
+
+    def untrained(self):
+        return self._untrained
+
+    def train(self, denoiser, recipe, examples, *, ascend=False, rate_factors=None):
+        self.trainings.append((recipe, examples.tolist(), ascend, rate_factors))
+        parameters = [p for p in denoiser.parameters() if p.requires_grad]
+        for _ in range(recipe.steps):
+            gradients = torch.autograd.grad(self._loss(denoiser, examples), parameters)
+            with torch.no_grad():
+                for parameter, gradient in zip(parameters, gradients, strict=True):
+                    parameter.add_(gradient, alpha=recipe.learning_rate * (1 if ascend else -1))
+        return denoiser
+
+    def gradients(self, denoiser, examples, batch_size):
+        named = {name: p for name, p in denoiser.named_parameters() if p.requires_grad}
+        for ids in examples.split(batch_size):
+            self.visited.append(ids.tolist())
+            gradients = torch.autograd.grad(self._loss(denoiser, ids), list(named.values()))
+            yield len(ids), dict(zip(named, gradients, strict=True))

@@ -1,0 +1,76 @@
+from types import SimpleNamespace
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from torch import nn
+
+from crediting.errors import ConfigError
+from crediting.examples import Examples
+from crediting.loss import DenoisingLoss, FixedTimestepLoss
+from crediting.randomness import Stream
+
+POINTS = Stream("points").normal(torch.arange(9), (1, 4, 4))
+IDS = torch.tensor([1, 5, 8])
+TIMES = torch.tensor([0, 400, 999])
+
+
+class Zero(nn.Module):
+    """Predicts no noise at all and remembers its inputs."""
+
+    def __init__(self):
+        super().__init__()
+        self.seen = []
+
+    def forward(self, sample, timestep, **conditions):
+        self.seen.append((sample, timestep, conditions))
+        return SimpleNamespace(sample=torch.zeros_like(sample))
+
+
+def loss(prediction_type="epsilon", **fields):
+    scheduler = DDPMScheduler(prediction_type=prediction_type)
+    return DenoisingLoss(Examples(POINTS, **fields), scheduler)
+
+
+@pytest.mark.parametrize("prediction_type", ["epsilon", "v_prediction"])
+def test_who_predicts_nothing_is_off_by_the_target(prediction_type):
+    scheduler = DDPMScheduler()
+    noise = Stream("s").at("noise").normal(IDS, (1, 4, 4))
+    target = noise
+    if prediction_type == "v_prediction":
+        target = scheduler.get_velocity(POINTS[IDS], noise, TIMES)
+    denoiser = Zero()
+    found = loss(prediction_type)(denoiser, IDS, TIMES, None, Stream("s"))
+    assert found.item() == pytest.approx(target.square().mean().item(), rel=1e-5)
+    noisy, timesteps, _ = denoiser.seen[0]
+    torch.testing.assert_close(noisy, scheduler.add_noise(POINTS[IDS], noise, TIMES))
+    assert torch.equal(timesteps, TIMES)
+
+
+def test_captions_reach_the_denoiser():
+    captions = torch.arange(9.0).view(9, 1, 1).expand(9, 2, 3)
+    denoiser = Zero()
+    loss(captions=captions, caption_of=torch.arange(9))(denoiser, IDS, TIMES, None, Stream("s"))
+    assert torch.equal(denoiser.seen[0][2]["encoder_hidden_states"], captions[IDS])
+
+
+def test_another_prediction_type_is_refused():
+    with pytest.raises(ConfigError, match=r"model\.noise\.prediction_type.*got 'sample'"):
+        loss("sample")
+
+
+def test_the_loss_at_a_timestep_is_always_the_same():
+    fixed = FixedTimestepLoss(loss(), Stream("prune"))
+    assert fixed.n_timesteps == 1000
+    denoiser = Zero()
+    values = [fixed(denoiser, step, 4).item() for step in (7, 7, 8)]
+    assert values[0] == values[1] != values[2]
+    sample, timesteps, _ = denoiser.seen[0]
+    assert timesteps.tolist() == [7] * 4
+    assert torch.equal(sample, denoiser.seen[1][0])
+
+
+def test_all_examples_are_used_if_more_are_asked_for():
+    denoiser = Zero()
+    FixedTimestepLoss(loss(), Stream("prune"))(denoiser, 3, 100)
+    assert len(denoiser.seen[0][0]) == 9
