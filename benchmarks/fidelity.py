@@ -17,6 +17,7 @@ from hydra import compose, initialize_config_dir
 from crediting import config
 from crediting.agreement import bootstrap_interval, pearson, spearman
 from crediting.game.coalition import CoalitionMatrix, distinct
+from crediting.pipeline.encode import encode
 from crediting.pipeline.estimate import read_utilities
 from crediting.pipeline.evaluate import evaluate_coalitions
 from crediting.pipeline.extract import extract
@@ -44,7 +45,7 @@ def main() -> None:
     exact = make_study([*shared, "pruning=none", "finetuning=retrain"])
     coalitions = draw(arguments.coalitions, len(cheap.partition), arguments.size)
     for study in (cheap, exact):
-        for stage in (train, prune, extract):
+        for stage in (encode, train, prune, extract):
             stage(study)
         evaluate_coalitions(study, study.game, coalitions)
     print(f"{len(coalitions)} coalitions of {arguments.size} contributors")

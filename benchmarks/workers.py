@@ -23,7 +23,7 @@ def main() -> None:
     budget = f"design.budget={parser.parse_args().coalitions}"
     with tempfile.TemporaryDirectory() as folder:
         prepared = Path(folder) / "prepared"
-        for stage in ("train", "prune", "extract"):
+        for stage in ("encode", "train", "prune", "extract"):
             credit(prepared, f"stage={stage}", budget)
         seconds, values = {}, {}
         for workers in (1, 2):

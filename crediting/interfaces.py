@@ -34,13 +34,21 @@ class Asset(Protocol):
     each under the key of its own config that names it. What lies locally always wins.
     """
 
-    what: str
-    """What it is, as a noun phrase: "the weights of Inception-v3"."""
-    source: str
-    """Where it is published: an address, or the id of a repository on the Hugging Face hub."""
-    licence: str
-    size: int
-    """Bytes to fetch."""
+    @property
+    def what(self) -> str:
+        """What it is, as a singular noun phrase: "the network Inception-v3"."""
+
+    @property
+    def source(self) -> str:
+        """Where it is published: an address, or the id of a repository on the hub."""
+
+    @property
+    def licence(self) -> str:
+        """The licence it is published under."""
+
+    @property
+    def size(self) -> int:
+        """Bytes to fetch."""
 
     def find(self) -> Path:
         """Return where it lies on this machine, without touching the network.

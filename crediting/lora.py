@@ -39,8 +39,14 @@ def attach(
 
     A ~ N(0, 1 / r^2) depends on the seed, the name and the shape only; B = 0, so that the function
     does not change. Both are float32 on the device of the module and require gradients.
+
+    Raises:
+        KeyError: a name is not that of a linear module.
     """
     assert not _layers(unet), "there are adapters already"
+    linear = {name for name, module in unet.named_modules() if isinstance(module, nn.Linear)}
+    if unknown := sorted(ranks.keys() - linear):
+        raise KeyError(f"no linear modules: {', '.join(unknown)}")
     trainable = [name for name, parameter in unet.named_parameters() if parameter.requires_grad]
     setattr(unet, _TRAINABLE, frozenset(trainable))
     unet.requires_grad_(False)
@@ -133,8 +139,6 @@ def _inject(unet: nn.Module, ranks: Mapping[str, int], scale: float, dropout: fl
     # the library would draw weights that are replaced at once; they stay without memory
     with torch.random.fork_rng(devices=[]):
         inject_adapter_in_model(config, unet, _ADAPTER, low_cpu_mem_usage=True)
-    missed = ranks.keys() - _layers(unet).keys()
-    assert not missed, f"no linear modules: {sorted(missed)}"
 
 
 def _detach(unet: nn.Module) -> None:

@@ -43,8 +43,8 @@ class Listing:
 class ImageFiles(ABC):
     """A dataset of image files: what it lists is what it gives.
 
-    All problems are reported together before any image is handed out. Images are decoded once per
-    process and shared by all who ask: they are not to be changed.
+    All problems are reported together before any image is handed out. Files are listed and decoded
+    once per process, and the images shared by all who ask: they are not to be changed.
 
     Args:
         frame: what every image is brought to.
@@ -111,7 +111,7 @@ def _decoded(listing: Listing, frame: Frame) -> tuple[torch.Tensor, torch.Tensor
     """
     files = (*listing.training, *listing.reference)
     problems = list(listing.problems)
-    images = torch.empty(0)
+    images = np.empty(0, dtype=np.uint8)
     by_size: dict[tuple[int, ...], list[str]] = defaultdict(list)
     by_content: dict[bytes, list[int]] = defaultdict(list)
     for index, file in enumerate(files):
@@ -121,17 +121,17 @@ def _decoded(listing: Listing, frame: Frame) -> tuple[torch.Tensor, torch.Tensor
             problems.append(f"{shown(file)}: {error}")
             continue
         if not by_size:
-            images = torch.empty(len(files), *pixels.shape, dtype=torch.uint8)
+            images = np.empty((len(files), *pixels.shape), dtype=np.uint8)
         by_size[pixels.shape[1:]].append(shown(file))
         if pixels.shape == images.shape[1:]:
-            images[index] = torch.from_numpy(pixels)
+            images[index] = pixels
         if index < len(listing.training):
             content = np.ascontiguousarray(pixels).tobytes() + str(pixels.shape).encode()
             by_content[hashlib.sha256(content).digest()].append(index)
     problems += _several_sizes(by_size) + _owned_twice(listing, by_content.values())
     refuse(str(listing.root), problems)
-    split = len(listing.training)
-    return images[:split], images[split:] if listing.reference else images
+    tensor, split = torch.from_numpy(images), len(listing.training)
+    return tensor[:split], tensor[split:] if listing.reference else tensor
 
 
 def _several_sizes(by_size: Mapping[tuple[int, ...], Sequence[str]]) -> list[str]:

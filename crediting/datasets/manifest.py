@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 from crediting.datasets.problems import nearest, shown
-from crediting.errors import ConfigError
 
 Record = tuple[int, dict[str, object]]
 """The line (or row, from 1) that a record stands on, and its cells by column."""
@@ -35,9 +34,6 @@ def read_manifest(
         file: ending in one of MANIFEST_ENDINGS.
         required: columns that must be there, with a value in every record.
         filled: columns that, if they are there, must have a value in every record.
-
-    Raises:
-        ConfigError: Parquet is asked for and pyarrow is not installed.
     """
     problems: list[str] = []
     try:
@@ -100,7 +96,7 @@ def _read_json_lines(file: Path, problems: list[str]) -> list[Record]:
                 continue
             try:
                 record = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 problems.append(f"{shown(file)} line {number}: is no JSON ({error})")
                 continue
             if isinstance(record, dict):
@@ -112,14 +108,9 @@ def _read_json_lines(file: Path, problems: list[str]) -> list[Record]:
 
 def _read_parquet(file: Path, problems: list[str]) -> list[Record]:
     del problems  # a Parquet file is read as a whole or not at all
-    try:
-        import pyarrow
-        from pyarrow import parquet
-    except ImportError as error:
-        raise ConfigError(
-            f"dataset.manifest: reading {file.name} needs the package pyarrow, which is not "
-            "installed; run `pip install pyarrow`, or save the table as CSV"
-        ) from error
+    import pyarrow
+    from pyarrow import parquet
+
     try:
         return list(enumerate(parquet.read_table(file).to_pylist(), start=1))
     except pyarrow.ArrowException as error:

@@ -40,7 +40,7 @@ def in_batches(network: nn.Module, images: Tensor, batch_size: int) -> Tensor:
 
 
 def read_weights(path: Path, key: str) -> dict[str, Tensor]:
-    """Return a state dict, floats in single precision, in memory of its own on the CPU.
+    """Return a state dict as it is stored, on the CPU; a safetensors file is only mapped.
 
     Args:
         path: a safetensors file, or one written by torch.save, of which only tensors are read.
@@ -64,15 +64,14 @@ def read_weights(path: Path, key: str) -> dict[str, Tensor]:
             f"{key}: expected {path} to hold tensors by name, got a {type(stored).__name__}. "
             f"{_MEND}"
         )
-    # mapped from a file, tensors start anywhere, for which kernels give other last bits
-    return {name: _own(tensor) for name, tensor in stored.items()}
+    return dict(stored)
 
 
 def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path, key: str) -> nn.Module:
-    """Return a network, which may be without memory, with all its weights, in evaluation mode.
+    """Return a network with all its weights, in evaluation mode and single precision.
 
     Args:
-        network: takes over the tensors themselves.
+        network: may be without memory, on the meta device.
         weights: its state dict, complete and nothing else.
         path: where they come from, for messages, as is key.
         key: the config key that names it.
@@ -90,9 +89,10 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path, key: str
             f"the first is {name}: expected shape {expected.get(name)}, "
             f"got {found.get(name)}. {_MEND}"
         )
-    network.load_state_dict(weights, assign=True)
+    network.load_state_dict({name: _own(weight) for name, weight in weights.items()}, assign=True)
     return network.eval()
 
 
 def _own(tensor: Tensor) -> Tensor:
+    # a copy: mapped from a file, tensors start anywhere, for which kernels give other last bits
     return tensor.clone() if not tensor.is_floating_point() else tensor.to(torch.float32, copy=True)

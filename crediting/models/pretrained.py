@@ -6,10 +6,10 @@ come from safetensors, or from .bin files through torch's reader of weights only
 
 import functools
 import json
-import pickle
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import Any
 
 import torch
@@ -27,7 +27,7 @@ _UNREADABLE = (
     KeyError,
     TypeError,
     SafetensorError,
-    pickle.UnpicklingError,
+    UnpicklingError,
 )
 
 

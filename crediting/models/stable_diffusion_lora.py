@@ -127,7 +127,7 @@ class StableDiffusionLoRA(StableDiffusion):
         try:
             denoiser = self._adapted(architecture["ranks"], architecture["scale"], seed=0)
             self._fill(denoiser, weights)
-        except (AttributeError, AssertionError, KeyError, RuntimeError, TypeError) as error:
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
             raise damaged(
                 path, f"it does not fit {ARCHITECTURE} beside it ({type(error).__name__}: {error})"
             ) from error

@@ -8,6 +8,7 @@ import torch
 from crediting.errors import ConfigError
 from crediting.examples import Examples
 from crediting.models.checkpoint import load_weights, save_weights
+from crediting.models.pretrained import forget
 from crediting.pipeline.artifact import completed, produce_once
 from crediting.pipeline.machine import open_machine
 from crediting.pipeline.study import Study
@@ -20,6 +21,7 @@ def encode(study: Study) -> None:
     produce_once(study, study.examples, "encode", lambda folder: _encode(study, folder))
     if study.model.conditional:
         produce_once(study, study.prompts, "embed", lambda folder: _embed(study, folder))
+    forget()  # the networks that encode stay on the device otherwise
 
 
 def load_examples(study: Study, device: torch.device) -> Examples:

@@ -105,7 +105,9 @@ def write_inception(path: Path) -> None:
         network = inception_v3(weights=None, aux_logits=True, init_weights=False)
     shapes = {name: tuple(value.shape) for name, value in network.state_dict().items()}
     with seeded("inception"):
-        filters = {shape: _filters(shape) for shape in set(shapes.values()) if len(shape) > 1}
+        filters = {
+            shape: _filters(shape) for shape in dict.fromkeys(shapes.values()) if len(shape) > 1
+        }
     torch.save({n: filters.get(s, _neutral(n, s)) for n, s in shapes.items()}, path)
 
 
@@ -129,10 +131,11 @@ class _Layers(nn.Module):
 
     def __init__(self) -> None:
         super().__init__()
-        self.project = nn.Linear(3 * 8 * 8, 2048)
+        # torch writes the constants of its own nn.Linear in an order that changes from run to run
+        self.weight = nn.Parameter(torch.randn(3 * 8 * 8, 2048) / 8)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
-        return self.project(F.adaptive_avg_pool2d(images, (8, 8)).flatten(1)).relu()
+        return (F.adaptive_avg_pool2d(images, (8, 8)).flatten(1) @ self.weight).relu()
 
 
 class _Inception2015(nn.Module):

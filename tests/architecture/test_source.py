@@ -21,6 +21,7 @@ MAY_PICKLE = dict.fromkeys(
     "what a worker evaluates is handed to it in memory, in a form whose failure to unpickle can be "
     "reported; nothing pickled is ever written or read",
 )
+MAY_BE_LONG = {"interfaces.py": "every extension point on one page: docstrings, no code"}
 
 
 def test_nothing_unsafe():
@@ -39,7 +40,7 @@ def test_exemptions_are_still_needed_and_stay_in_memory(module):
 
 
 def test_nothing_too_long():
-    assert over_all(SOURCES, too_long, {}) == []
+    assert over_all(SOURCES, too_long, MAY_BE_LONG) == []
 
 
 def test_nothing_public_without_a_docstring():

@@ -13,21 +13,38 @@ from omegaconf import OmegaConf
 
 from crediting import config
 from crediting.schema import Schema
+from crediting.validation import SEVERAL
 
 OPTIONS = {
-    "dataset": ["digits"],
-    "partition": ["by_label", "by_shards"],
-    "model": ["ddpm"],
-    "pruning": ["magnitude", "none"],
-    "finetuning": ["finetune", "retrain"],
-    "generation": ["ddim", "dpm_solver"],
-    "extractor": ["inception_v3", "reference_classifier"],
-    "property": ["diversity", "fid", "inception_score"],
+    "dataset": [
+        *("artbench", "celeba_hq", "cifar100", "cifar100_superclasses", "digits", "image_folder"),
+    ],
+    "partition": ["by_contributor", "by_label", "by_shards"],
+    "model": ["ddpm", "ddpm_cifar", "ldm_celeba", "sd", "sd_lora"],
+    "pruning": [
+        *("diff_pruning", "lora_ranks", "magnitude", "none", "random", "reinit", "taylor"),
+    ],
+    "finetuning": ["finetune", "gradient_ascent", "influence_unlearning", "lora", "retrain"],
+    "generation": ["ddim", "dpm_solver", "pndm"],
+    "extractor": [
+        *("aesthetic", "blip_vqa", "clean_fid", "clip", "inception_v3", "reference_classifier"),
+    ],
+    "property": [
+        *("aesthetic_mean", "aesthetic_median", "aesthetic_q90", "clip_score"),
+        *("cluster_diversity", "diversity", "fid", "inception_score", "kid", "precision", "recall"),
+    ],
     "design": ["exhaustive", "leave_one_out", "shapley_kernel"],
     "estimator": ["exact", "kernel_shap", "leave_one_out"],
     "executor": ["processes", "serial"],
     "runtime": ["auto"],
-    "experiment": ["digits_exact", "digits_retrain"],
+    "experiment": [
+        *("artbench_sd_lora", "celeba_ldm", "cifar_ddpm"),
+        *("digits_exact", "digits_retrain", "image_folder"),
+    ],
+    "size/miniature": [
+        *("artbench_sd_lora", "celeba_ldm", "cifar_ddpm"),
+        *("digits_exact", "digits_retrain", "image_folder"),
+    ],
 }
 """What configs/ holds: a new option belongs here too."""
 
@@ -35,10 +52,15 @@ EVERY_OPTION = [(group, option) for group, options in OPTIONS.items() for option
 EXPERIMENTS = OPTIONS["experiment"]
 
 
-def assignment(group: str, option: str) -> str:
-    if group == "property":
-        return f"property=[{option}]"
-    return f"+experiment={option}" if group == "experiment" else f"{group}={option}"
+WHOLE_STUDIES = ("experiment", "size/miniature")
+
+
+def assignment(group: str, option: str) -> list[str]:
+    if group in SEVERAL:
+        return [f"{group}=[{option}]"]
+    if group == "size/miniature":
+        return [f"+experiment={option}", "+size=miniature"]
+    return [f"+experiment={option}" if group == "experiment" else f"{group}={option}"]
 
 
 def path_of(group: str, option: str) -> Path:
@@ -107,35 +129,34 @@ def test_no_file_is_forgotten():
 
 
 def test_groups_are_those_of_the_schema():
-    assert set(config.GROUPS) == set(OPTIONS) - {"runtime", "experiment"}
+    assert set(config.GROUPS) == set(OPTIONS) - {"runtime", *WHOLE_STUDIES}
     assert set(config.GROUPS) < set(Schema.__dataclass_fields__)
 
 
 @pytest.mark.parametrize(("group", "option"), EVERY_OPTION)
 def test_a_file_opens_with_its_purpose_and_a_command_that_selects_it(group, option, compose):
     comment = opening_comment(path_of(group, option).read_text())
-    if group == "experiment":
+    if group in WHOLE_STUDIES:
         assert comment.pop(0) == "@package _global_"
     assert len(comment[0]) > 20, "no purpose"
     assert not comment[0].startswith("credit"), "the purpose comes first"
     command = command_in(comment)
     composed = OmegaConf.to_container(compose(*command))
-    selected = OmegaConf.to_container(compose(assignment(group, option)))
-    if group == "experiment":
+    selected = OmegaConf.to_container(compose(*assignment(group, option)))
+    if group in WHOLE_STUDIES:
         assert composed == selected
-    elif group == "property":
-        assert list(composed["property"]) == [option]
+    elif group in SEVERAL:
+        assert option in composed[group]
     elif group != "runtime":  # its command may change the values
         assert composed[group]["_target_"] == selected[group]["_target_"]
 
 
 @pytest.mark.parametrize(("group", "option"), EVERY_OPTION)
 def test_every_option_is_composed_resolved_and_built(group, option, resolved):
-    plain = resolved(assignment(group, option))
-    built = config.build(plain)
+    built = config.build(resolved(*assignment(group, option)))
     assert set(built) == set(config.GROUPS)
-    if group == "property":
-        assert list(built["property"]) == [option]
+    if group in SEVERAL:
+        assert list(built[group]) == [option]
 
 
 def test_the_command_of_the_main_file_is_the_default_study(resolved):
@@ -167,7 +188,7 @@ def test_constructors_have_no_second_default(resolved):
     named = {
         target
         for group, option in EVERY_OPTION
-        for target in targets(resolved(assignment(group, option)))
+        for target in targets(resolved(*assignment(group, option)))
     }
     assert len(named) > 20
     found = {target: defaulted_arguments(get_class(target)) for target in named}

@@ -1,7 +1,9 @@
+import codecs
 import hashlib
 import os
 import pickle
 import shutil
+import struct
 
 import numpy as np
 import pytest
@@ -102,6 +104,42 @@ def test_pickles_of_newer_pythons_are_read_too(protocol, root, tmp_path):
     assert torch.equal(
         dataset(tmp_path / "other").training_images(), dataset(root).training_images()
     )
+
+
+def as_python_2_wrote_it(held):
+    """Return a pickle of a dict as Python 2 made the published files: text is bytes."""
+
+    def written(value):
+        if isinstance(value, str):
+            value = value.encode()
+        if isinstance(value, bytes):
+            return b"T" + struct.pack("<i", len(value)) + value
+        if isinstance(value, int):
+            return b"J" + struct.pack("<i", value)
+        if isinstance(value, list):
+            return b"](" + b"".join(map(written, value)) + b"e"
+        rows, width = value.shape
+        kind = b"cnumpy\ndtype\n(" + written("u1") + b"K\x00K\x01tR"
+        kind += b"(K\x03" + written("|") + b"NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
+        shape = b"(" + written(rows) + written(width) + b"t"
+        empty = b"cnumpy.core.multiarray\n_reconstruct\n(cnumpy\nndarray\n(K\x00t" + written("b")
+        return empty + b"tR(K\x01" + shape + kind + b"I00\n" + written(value.tobytes()) + b"tb"
+
+    cells = b"".join(written(key) + written(value) for key, value in held.items())
+    return b"\x80\x02}(" + cells + b"u."
+
+
+def test_pickles_of_python_2_are_read_as_the_published_ones_are(root, tmp_path):
+    folder = tmp_path / "old/cifar-100-python"
+    folder.mkdir(parents=True)
+    for name in cifar_files.FILES:
+        held = pickle.loads((root / "cifar-100-python" / name).read_bytes())
+        (folder / name).write_bytes(as_python_2_wrote_it(held))
+        assert pickle.loads((folder / name).read_bytes(), encoding="latin1").keys() == held.keys()
+    old, new = dataset(tmp_path / "old"), dataset(root)
+    assert torch.equal(old.training_images(), new.training_images())
+    assert old.columns()["label"].tolist() == new.columns()["label"].tolist()
+    assert np.array_equal(old.reference_labels(), new.reference_labels())
 
 
 def test_both_partitions_deal_the_columns(root):
@@ -258,8 +296,6 @@ def test_nothing_but_arrays_can_be_asked_for(call):
 
 
 def test_only_the_one_encoding_that_arrays_use_can_be_asked_for():
-    import codecs
-
     with pytest.raises(PickleRefusedError, match="asks for the encoding 'rot13'"):
         arrays_and_containers(pickle.dumps(Calls(codecs.encode, "a", "rot13"), 2))
 

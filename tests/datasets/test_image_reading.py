@@ -41,9 +41,7 @@ def test_every_ending_is_of_a_format_that_is_read():
 
 def test_the_content_counts_and_not_the_ending(tmp_path):
     save(tmp_path / "a.png", 2).rename(tmp_path / "a.jpg")
-    assert np.array_equal(
-        read_image(tmp_path / "a.jpg", AS_IT_IS), pixels(2).transpose(2, 0, 1)
-    )
+    assert np.array_equal(read_image(tmp_path / "a.jpg", AS_IT_IS), pixels(2).transpose(2, 0, 1))
 
 
 def test_formats_that_would_start_other_programs_are_refused(tmp_path):
@@ -98,7 +96,7 @@ def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path):
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
 def test_pixels_of_unknown_range_are_refused(dtype, tmp_path):
     Image.fromarray(np.ones((2, 2), dtype=dtype)).save(tmp_path / "a.tif")
-    with pytest.raises(UnreadableError, match="has 32-bit pixels.*save it in 8 bits"):
+    with pytest.raises(UnreadableError, match=r"has 32-bit pixels.*save it in 8 bits"):
         read_image(tmp_path / "a.tif", AS_IT_IS)
 
 
@@ -196,7 +194,9 @@ def test_decompression_bombs_are_refused_unopened(side, tmp_path):
     stream.write(b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header))
     stream.write(chunk(b"IDAT", zlib.compress(b"")) + chunk(b"IEND", b""))
     (tmp_path / "a.png").write_bytes(stream.getvalue())
-    with pytest.raises(UnreadableError, match="has too many pixels to be opened safely.*shrink it"):
+    with pytest.raises(
+        UnreadableError, match=r"has too many pixels to be opened safely.*shrink it"
+    ):
         read_image(tmp_path / "a.png", AS_IT_IS)
 
 

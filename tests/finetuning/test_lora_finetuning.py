@@ -1,21 +1,17 @@
 import pytest
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
+from real_start import IMAGES, TIMESTEPS, RealStart, predicted, unet
 from safetensors.torch import load_file, save_file
 from small_start import SmallStart
 from tiny_unet import unet as unet_without_attention
 
 from crediting import lora
 from crediting.errors import ConfigError
-from crediting.examples import Examples
 from crediting.finetuning import LoRA
-from crediting.randomness import Stream
-from crediting.training import Recipe, Trainer, make_accelerator
+from crediting.training import Recipe
 
 KEPT, REMOVED = torch.arange(4), torch.arange(4, 6)
 NOBODY = torch.tensor([], dtype=torch.long)
-IMAGES = torch.linspace(-1, 1, 6 * 16).reshape(6, 1, 4, 4)
-TIMESTEPS = torch.arange(6) * 100
 RECIPE = Recipe(
     steps=3,
     batch_size=4,
@@ -29,27 +25,6 @@ RECIPE = Recipe(
     timesteps="antithetic",
     horizontal_flip=False,
 )
-
-
-def unet(seed=0):
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return UNet2DModel(
-            sample_size=4,
-            in_channels=1,
-            out_channels=1,
-            block_out_channels=(8, 8),
-            layers_per_block=1,
-            down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-            up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-            attention_head_dim=4,
-            norm_num_groups=4,
-        )
-
-
-def predicted(denoiser):
-    with torch.no_grad():
-        return denoiser.eval()(IMAGES, TIMESTEPS).sample
 
 
 class WatchingStart(SmallStart):
@@ -67,29 +42,6 @@ class WatchingStart(SmallStart):
         self.scale = lora.scale(denoiser)
         super().train(denoiser, recipe, examples, ascend=ascend, rate_factors=rate_factors)
         self.prediction = predicted(denoiser)
-        return denoiser
-
-
-class RealStart:
-    """Trains as a study does."""
-
-    def __init__(self, module):
-        self._module = module.state_dict()
-        noise = DDPMScheduler(num_train_timesteps=1000)
-        self._trainer = Trainer(
-            Examples(IMAGES, in_pixels=True), noise, make_accelerator("cpu", "no")
-        )
-
-    def averaged(self):
-        denoiser = unet()
-        denoiser.load_state_dict(self._module)
-        return denoiser
-
-    def train(self, denoiser, recipe, examples, *, ascend=False, rate_factors=None):
-        averaged = self._trainer.train(
-            denoiser, recipe, examples, Stream("test"), ascend=ascend, rate_factors=rate_factors
-        )
-        denoiser.load_state_dict(averaged, strict=False)
         return denoiser
 
 
@@ -149,9 +101,8 @@ def test_the_starting_point_keeps_its_weights():
 
 
 def test_a_real_training_can_be_stored_and_read_back(tmp_path):
-    given = unet()
-    model = method(dropout=0.05).coalition_model(RealStart(given), KEPT, REMOVED)
-    assert (predicted(model) - predicted(given)).abs().max() > 1e-3
+    model = method(dropout=0.05).coalition_model(RealStart(unet), KEPT, REMOVED)
+    assert (predicted(model) - predicted(unet())).abs().max() > 1e-3
     save_file(model.state_dict(), tmp_path / "model.safetensors")
     restored = unet(seed=1)
     restored.load_state_dict(load_file(tmp_path / "model.safetensors"))

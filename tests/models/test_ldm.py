@@ -5,6 +5,7 @@ import numpy as np
 import pytest
 import tiny_networks as tiny
 import torch
+from safetensors.torch import load_file
 
 from crediting.errors import ConfigError, DataError
 from crediting.models import LDM, pretrained
@@ -199,3 +200,17 @@ def test_the_denoiser_is_saved_and_loaded(tmp_path):
     loaded = model.load(tmp_path, "denoiser").state_dict()
     assert all(torch.equal(loaded[name], t) for name, t in denoiser.state_dict().items())
     assert denoiser(**model.example_inputs(denoiser)).sample.shape == (1, 3, 8, 8)
+
+
+def test_files_in_the_older_names_of_attention_are_read(vq_folder):
+    path = vq_folder / "diffusion_pytorch_model.safetensors"
+    expected = ldm(vq_folder).encode(images(), {}).latents
+    pretrained.forget()
+    older = {"to_q": "query", "to_k": "key", "to_v": "value", "to_out.0": "proj_attn"}
+    weights = load_file(path)
+    for new, old in older.items():
+        weights = {name.replace(f".{new}.", f".{old}."): t for name, t in weights.items()}
+    assert any(".proj_attn." in name for name in weights)
+    path.unlink()
+    torch.save(weights, path.with_suffix(".bin"))
+    assert torch.equal(ldm(vq_folder).encode(images(), {}).latents, expected)

@@ -23,6 +23,11 @@ def seeded(make):
         return make()
 
 
+def frozen(make):
+    # kernels for weights that require gradients differ in the last bit
+    return seeded(make).eval().requires_grad_(False)
+
+
 def unconditional_unet(**changes):
     settings = {
         "sample_size": 8,
@@ -65,11 +70,11 @@ def vq(**changes):
         "latent_channels": 3,
         "sample_size": 16,
     }
-    return seeded(lambda: VQModel(**{**settings, **changes})).eval()
+    return frozen(lambda: VQModel(**{**settings, **changes}))
 
 
 def kl():
-    return seeded(
+    return frozen(
         lambda: AutoencoderKL(
             block_out_channels=(8, 8),
             down_block_types=("DownEncoderBlock2D",) * 2,
@@ -78,7 +83,7 @@ def kl():
             latent_channels=4,
             sample_size=16,
         )
-    ).eval()
+    )
 
 
 def tokenizer(folder):

@@ -19,7 +19,7 @@ def prepared(study):
 
     def prepare(*overrides: str) -> Study:
         made = study(*overrides)
-        for stage in ("train", "prune", "extract"):
+        for stage in ("encode", "train", "prune", "extract"):
             stages.run(made, stage)
         return made
 

@@ -22,12 +22,12 @@ def test_a_dry_run_tells_and_leaves_no_trace(study, told, tmp_path):
     text = told(fresh)
     assert not (tmp_path / "outputs").exists()
     distinct = len(fresh.coalitions(fresh.game))
-    assert text.count("to do") == 3
+    assert text.count("to do") == 4
     assert f"{distinct} distinct coalitions, 0 in the ledger, {distinct} missing: " in text
     stages.run(fresh, "all")
     before = sorted((tmp_path / "outputs").rglob("*"))
     text = told(study())
-    assert text.count("in the store") == 3
+    assert text.count("in the store") == 4
     assert f"{distinct} distinct coalitions, {distinct} in the ledger\n" in text
     assert "Altogether less than a second" in text
     assert sorted((tmp_path / "outputs").rglob("*")) == before

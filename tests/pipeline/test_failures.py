@@ -47,6 +47,9 @@ def record(study, task, value=None):
 
 def test_stages_out_of_order_say_what_to_run_first(study):
     fresh = study()
+    with pytest.raises(ArtifactError, match="run stage=encode first"):
+        stages.run(fresh, "train")
+    stages.run(fresh, "encode")
     with pytest.raises(ArtifactError, match="run stage=train first"):
         stages.run(fresh, "prune")
     with pytest.raises(LedgerError, match=r"are not evaluated yet.* run stage=evaluate first"):

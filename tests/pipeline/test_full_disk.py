@@ -25,14 +25,14 @@ def credit(arguments, bytes_per_file, **options):
 
 def test_a_disk_that_fills_up_loses_nothing(tmp_path, miniature):
     arguments = [*miniature, "property=[diversity]", f"paths.outputs={tmp_path}"]
-    for stage, bytes_per_file in (("train", 100_000), ("evaluate", 20_000)):
+    for stage, bytes_per_file in (("encode", 100_000), ("train", 100_000), ("evaluate", 20_000)):
         full = credit([*arguments, f"stage={stage}"], bytes_per_file)
         assert full.returncode == 2, full.stderr
         assert "Traceback" not in full.stderr
         assert full.stderr.count("credit: ") == 1
         assert "run the same command again" in full.stderr
-        if stage == "train":
-            for needed in ("train", "prune", "extract"):
+        if stage != "evaluate":
+            for needed in ("encode",) if stage == "encode" else ("train", "prune", "extract"):
                 done = credit([*arguments, f"stage={needed}"], None)
                 assert done.returncode == 0, done.stderr
     finished = credit(arguments, None)

@@ -65,7 +65,7 @@ def test_odd_names_of_contributors_and_properties(study):
 
 def test_a_report_without_pictures_if_they_cannot_be_generated(study, monkeypatch, capsys):
     ready = study("property=[fid]", "runtime.keep_images=false")
-    for stage in ("train", "prune", "extract", "evaluate"):
+    for stage in ("encode", "train", "prune", "extract", "evaluate"):
         stages.run(ready, stage)
 
     def fail(*_, **__):

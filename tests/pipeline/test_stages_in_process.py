@@ -79,7 +79,7 @@ def test_kernel_shap_on_all_coalitions_equals_exact(study):
 
 def test_a_larger_budget_keeps_what_is_evaluated(study, trainings):
     small, large = study("property=[fid]"), study("property=[fid]", "design.budget=12")
-    for stage in ("train", "prune", "extract", "evaluate"):
+    for stage in ("encode", "train", "prune", "extract", "evaluate"):
         stages.run(small, stage)
     trainings.clear()
     stages.run(large, "evaluate")
@@ -112,7 +112,7 @@ def test_without_kept_images_a_further_property_repeats_and_agrees(study, traini
 
 def test_changing_the_finetuning_keeps_the_pruned_model(study, trainings):
     first = study("property=[fid]")
-    for stage in ("train", "prune"):
+    for stage in ("encode", "train", "prune"):
         stages.run(first, stage)
     trainings.clear()
     other = study("property=[fid]", "finetuning.recipe.steps=3")
@@ -190,7 +190,7 @@ def test_endpoints_of_the_dense_model(study, trainings):
     same = study("property=[fid]")
     stages.run(same, "all")
     trainings.clear()
-    for stage in ("train", "prune", "extract", "evaluate"):
+    for stage in ("encode", "train", "prune", "extract", "evaluate"):
         stages.run(dense, stage)
     assert trainings == []  # the dense model and its untrained twin are there already
     ends = [

@@ -1,0 +1,63 @@
+"""A starting point that trains as a study does, on six images of 4x4 pixels."""
+
+import torch
+from diffusers import DDPMScheduler, UNet2DModel
+
+from crediting.examples import Examples
+from crediting.randomness import Stream
+from crediting.training import Trainer, make_accelerator
+
+IMAGES = torch.linspace(-1, 1, 6 * 16).reshape(6, 1, 4, 4)
+TIMESTEPS = torch.arange(6) * 100
+
+
+def unet(seed=0):
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(seed)
+        return UNet2DModel(
+            sample_size=4,
+            in_channels=1,
+            out_channels=1,
+            block_out_channels=(8, 8),
+            layers_per_block=1,
+            down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+            attention_head_dim=4,
+            norm_num_groups=4,
+        )
+
+
+def predicted(denoiser):
+    with torch.no_grad():
+        return denoiser.eval()(IMAGES, TIMESTEPS).sample
+
+
+class RealStart:
+    """`make` returns the denoiser to start from, anew each time."""
+
+    def __init__(self, make):
+        self.averaged = make
+        noise = DDPMScheduler(num_train_timesteps=1000)
+        accelerator = make_accelerator("cpu", "no")
+        self._trainer = Trainer(Examples(IMAGES, in_pixels=True), noise, accelerator)
+
+    def train(self, denoiser, recipe, examples, *, ascend=False, rate_factors=None):
+        averaged = self._trainer.train(
+            denoiser, recipe, examples, Stream("test"), ascend=ascend, rate_factors=rate_factors
+        )
+        denoiser.load_state_dict(averaged, strict=False)
+        return denoiser
+
+    def gradients(self, denoiser, examples, batch_size):
+        return self._trainer.gradients(denoiser, examples, batch_size, Stream("test"))
+
+    def loss(self, denoiser, examples, draws=20):
+        """Return the mean loss over many draws of noise."""
+        with torch.no_grad():
+            losses = [
+                self._trainer.loss(
+                    denoiser.eval(), examples, TIMESTEPS[examples], None, Stream("loss", draw)
+                )
+                for draw in range(draws)
+            ]
+        return torch.stack(losses).mean().item()
