@@ -55,7 +55,6 @@ class TrainingState:
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
-
     def _changing(self) -> dict[str, Tensor]:
         """Return the trained parameters and the buffers: frozen parameters stay as they are."""
         frozen = {k for k, p in self.denoiser.named_parameters() if not p.requires_grad}

@@ -12,7 +12,7 @@ step is then that of the removal alone. In place of H stands the empirical Fishe
 F = damping I + (1 / m) sum of b g g^T over m batches of kept examples, b in a batch, with mean
 gradient g. As sqrt(b) g varies like the gradient of one example, F does not depend on the size of
 the batches. If the loss is a negative log-likelihood, F is H at a perfect fit; for a squared error
-with mean L over D numbers per example, F is about (2 L / D) H.
+with mean L over D numbers per example, F is of the order of (2 L / D) H.
 """
 
 import math
@@ -38,8 +38,8 @@ class InfluenceUnlearning:
         fisher_batches: the most batches that F is made of. They are held at once: so many times
             the memory of the trainable weights, on their device.
 
-    Source: paper appendix (baseline IU); Singh and Alistarh 2020 (WoodFisher), whose matrix is
-    inverted here at once, not batch by batch.
+    Source: the baseline IU of the paper (paper.md 2.2), whose algebra is corrected here; Singh and
+    Alistarh 2020 (WoodFisher), whose matrix is inverted at once, not batch by batch.
     """
 
     recipe = None

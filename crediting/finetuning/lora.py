@@ -25,8 +25,8 @@ class LoRA:
         b_rate_factor: the second factor, B, learns by so many times the learning rate.
         seed: of the adapters' first factors, A.
 
-    Source: paper appendix (LoRA fine-tuning); Hu et al. 2022; the two rates are LoRA+ of Hayou et
-    al. 2024.
+    Source: LoRA fine-tuning in the paper (paper.md 2.2); Hu et al. 2022; the two rates are those
+    of LoRA+, Hayou et al. 2024.
     """
 
     def __init__(

@@ -69,7 +69,7 @@ def _loaded(extractor_class, folder):
     if extractor_class is InceptionV3:
         return InceptionV3(None, 8), _Inception()
     if extractor_class is CleanFidInception:
-        return CleanFidInception(None, 8), clean_fid._Inception(_Inception())
+        return CleanFidInception(None, None, 8), clean_fid._Inception(_Inception())
     if extractor_class is BlipVqa:
         save_blip(folder)
         extractor = BlipVqa(str(folder), 8)

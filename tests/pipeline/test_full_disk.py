@@ -37,4 +37,4 @@ def test_a_disk_that_fills_up_loses_nothing(tmp_path, miniature):
                 assert done.returncode == 0, done.stderr
     finished = credit(arguments, None)
     assert finished.returncode == 0, finished.stderr
-    assert finished.stderr.count("reused") == 4
+    assert finished.stderr.count("reused") == 5
