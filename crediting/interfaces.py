@@ -200,13 +200,19 @@ class Pruning(Protocol):
     recovery: Any
     """The `crediting.training.Recipe` of the fine-tuning on all data afterwards, or None."""
 
+    def check(self, denoiser: torch.nn.Module, model: DiffusionModel) -> None:
+        """Raise ConfigError if it cannot prune such a denoiser; called before anything is trained.
+
+        It takes seconds at most, and leaves the denoiser, untrained and on the CPU, as it is.
+        """
+
     def prune(
         self, denoiser: torch.nn.Module, model: DiffusionModel, loss: TimestepLoss
     ) -> tuple[torch.nn.Module, PruningReport]:
         """Return the smaller denoiser (weights inherited, not yet recovered) and a report.
 
         Raises:
-            ConfigError: it cannot prune this family of models; the message says what can.
+            ConfigError: it cannot prune such a denoiser; the message says what can.
         """
 
 
@@ -215,6 +221,12 @@ class FineTuning(Protocol):
 
     recipe: Any
     """The `crediting.training.Recipe` of one coalition's training, or None if there is none."""
+
+    def check(self, denoiser: torch.nn.Module, model: DiffusionModel) -> None:
+        """Raise ConfigError if it cannot train such a denoiser; called before anything is trained.
+
+        It takes seconds at most, and leaves the denoiser, untrained and not pruned, as it is.
+        """
 
     def coalition_model(
         self, start: StartingPoint, kept: torch.Tensor, removed: torch.Tensor
@@ -254,12 +266,12 @@ class StartingPoint(Protocol):
         """
 
     def gradients(
-        self, denoiser: torch.nn.Module, examples: torch.Tensor, batch_size: int
+        self, denoiser: torch.nn.Module, examples: torch.Tensor, batch_size: int, *, draw: int
     ) -> Iterator[tuple[int, dict[str, torch.Tensor]]]:
         """Yield, batch by batch, how many examples it holds and the gradient of its mean loss.
 
-        Every example is visited once, at a timestep and with noise of its own; gradients are
-        by the name of the trainable parameter.
+        Every example is visited once, at a timestep and with noise of its own, which are others
+        for every `draw`; gradients are by the name of the trainable parameter.
         """
 
 

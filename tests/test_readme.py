@@ -4,6 +4,7 @@ import os
 import re
 import runpy
 import shlex
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -33,19 +34,33 @@ def test_every_command_is_of_a_kind_that_is_run_here():
     assert not [t for kind, t in FENCES if kind not in tested and re.search(r"^credit ", t, re.M)]
 
 
+ON_REAL_FILES = ("cifar_ddpm", "celeba_ldm", "artbench_sd_lora", "image_folder")
+"""Experiments that are run on miniature files instead of the real ones."""
+
+STAND_INS = {
+    "model.pretrained=google/ddpm-cifar10-32": "model.pretrained=miniature/models/ddpm-32",
+    "dataset.size=256": "dataset.size=64",
+}
+
+
 @pytest.fixture(scope="module")
-def outputs(tmp_path_factory):
-    return tmp_path_factory.mktemp("readme") / "outputs"
+def place(tmp_path_factory):
+    """Return a folder with the miniature files, as the command of the README writes them."""
+    assert ["python", "scripts/miniature_files.py"] in ALL
+    folder = tmp_path_factory.mktemp("readme")
+    subprocess.run([sys.executable, ROOT / "scripts/miniature_files.py"], cwd=folder, check=True)
+    shutil.copytree(folder / "miniature/data/photos", folder / "photos")
+    manifest = (folder / "miniature/data/photos.csv").read_text()
+    (folder / "photos.csv").write_text(manifest.replace("photos/", ""))
+    return folder
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("arguments", CREDIT, ids=" ".join)
-def test_credit_commands(arguments, outputs, miniature, monkeypatch, capsys):
+def test_credit_commands(arguments, place, miniature, monkeypatch, capsys):
     """In this process, so that the libraries are imported once; results are shared."""
-    shrunk = [word for word in miniature if fits(word, arguments)]
-    if arguments[:1] != ["--help"]:
-        shrunk.append(f"paths.outputs={outputs}")
-    monkeypatch.setattr(sys, "argv", ["credit", *arguments, *shrunk])
+    monkeypatch.chdir(place)
+    monkeypatch.setattr(sys, "argv", ["credit", *shrunk(arguments, miniature)])
     code = exit_code(cli.main)
     told = capsys.readouterr()
     if "runtime.device=cuda" in arguments and not torch.cuda.is_available():
@@ -53,7 +68,7 @@ def test_credit_commands(arguments, outputs, miniature, monkeypatch, capsys):
         assert "there is no cuda here" in told.err
     else:
         assert code == 0, told.err
-        assert told.out
+        assert told.out or "stage=fetch" in arguments
 
 
 def exit_code(command):
@@ -94,11 +109,22 @@ def test_own_images_as_the_readme_shows_them(tmp_path, miniature):
     assert {line.split(",")[0] for line in table.splitlines()[1:]} == {"ada", "bo", "cy"}
 
 
+def shrunk(arguments, miniature):
+    """Return a command line that does the same in little."""
+    if arguments[:1] == ["--help"]:
+        return arguments
+    outputs = "paths.outputs=outputs"
+    if not any(f"+experiment={name}" in arguments for name in ON_REAL_FILES):
+        return [*arguments, outputs, *(word for word in miniature if fits(word, arguments))]
+    stand_ins = [STAND_INS.get(word, word) for word in arguments if word != "+size=miniature"]
+    return [*stand_ins, "+size=miniature", "executor=serial", outputs]
+
+
 def fits(override, arguments):
     """Return whether a shrinking override goes with a command's own choices."""
     key, _, _ = override.partition("=")
     chosen = [word.lstrip("+").partition("=")[0] for word in arguments]
-    if key in chosen or arguments == ["--help"] or key == "design.budget":
+    if key in chosen or key == "design.budget":
         return False
     if "pruning=none" in arguments and key.startswith("pruning."):
         return False
@@ -140,7 +166,7 @@ def test_the_fidelity_benchmark(monkeypatch, tmp_path, capsys):
 
 def test_tables_of_the_readme_name_every_option():
     for group in (ROOT / "configs").iterdir():
-        if group.is_dir() and group.name != "experiment":
+        if group.is_dir() and group.name not in ("experiment", "size"):
             row = next(
                 line for line in README.splitlines() if line.startswith(f"| `{group.name}` |")
             )

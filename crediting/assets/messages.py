@@ -1,4 +1,6 @@
-"""One wording for whatever is not here or cannot be fetched."""
+"""One wording for whatever is not here, cannot be fetched or cannot be read."""
+
+import re
 
 from crediting.errors import DataError
 from crediting.interfaces import Asset
@@ -20,6 +22,12 @@ def human_size(size: int) -> str:
 def published(asset: Asset) -> str:
     """Return where it is published, how large it is and under which licence, as a sentence."""
     return f"It is published at {asset.source}, {human_size(asset.size)}, licence {asset.licence}."
+
+
+def in_short(error: BaseException) -> str:
+    """Return the first sentence of what a library says, which seldom knows what to do next."""
+    said = " ".join(str(error).split())
+    return re.split(r"(?<=[a-z\])'\"]\.)\s", said)[0].rstrip(". ") or type(error).__name__
 
 
 def not_here(asset: Asset, key: str, where: object, kind: str) -> NotFetchedError:

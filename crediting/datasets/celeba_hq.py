@@ -91,14 +91,14 @@ def _photographs(root: Path, celebrities: tuple[str, ...], reference: Path | Non
         if name not in known
     ]
     ours = sorted((p for p in everybody if p.celebrity in celebrities), key=lambda p: p.name)
-    problems += [
-        f"{shown(p.file)}: {trouble}" for p in ours if (trouble := file_problem(p.file, root))
-    ]
+    unusable = {p: trouble for p in ours if (trouble := file_problem(p.file, root))}
+    problems += [f"{shown(p.file)}: {trouble}" for p, trouble in unusable.items()]
     problems += [
         f"{shown(p.file)}: is there twice, as {shown(before.file)} too"
         for before, p in pairwise(ours)
         if before.name == p.name
     ]
+    ours = [p for p in ours if p not in unusable]
     held_out, more = held_out_images(reference)
     columns = {
         "contributor": np.array([p.celebrity for p in ours]),

@@ -61,7 +61,9 @@ class Cifar100:
         return {"root": archive}
 
     def digest(self) -> str:
-        """Return the sha256 of the published files and the chosen classes."""
+        """Return the sha256 of the published files and the chosen classes; reads all of them."""
+        for part in ("train", "test"):
+            self._part(part)  # whatever is wrong is told before any work, not when it is needed
         sha = hashlib.sha256(json.dumps(self._chosen()).encode())
         for name in FILES:
             sha.update(hashlib.sha256(content(self._file(name), self._checksums)).digest())

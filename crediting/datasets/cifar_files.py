@@ -13,6 +13,7 @@ from crediting.errors import DataError
 
 FILES = ("train", "test", "meta")
 _SHAPE = (3, 32, 32)
+_MOST_CLASSES = 100
 
 
 class Labelled(NamedTuple):
@@ -46,8 +47,12 @@ def labelled(file: Path, checksums: bool) -> Labelled:
     """Return what `train` or `test` holds, in its order; raises DataError if it is damaged."""
     held = _unpickled(file, checksums)
     pixels, labels = held.get("data"), held.get("fine_labels")
-    if not isinstance(labels, list) or not all(type(n) is int and n >= 0 for n in labels):
-        raise DataError(f"{file}: expected `fine_labels`, a list of integers")
+    if not isinstance(labels, list) or not all(
+        type(n) is int and 0 <= n < _MOST_CLASSES for n in labels
+    ):
+        raise DataError(
+            f"{file}: expected `fine_labels`, a list of integers from 0 to {_MOST_CLASSES - 1}"
+        )
     if not isinstance(pixels, np.ndarray) or pixels.dtype != np.uint8:
         raise DataError(f"{file}: expected `data`, an array of uint8")
     if pixels.shape != (len(labels), int(np.prod(_SHAPE))):

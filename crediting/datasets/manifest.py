@@ -39,7 +39,7 @@ def read_manifest(
     try:
         records = _READERS[file.suffix.lower()](file, problems)
     except (OSError, UnicodeDecodeError, csv.Error, _UnreadableError) as error:
-        return [], [f"{shown(file)}: cannot be read ({error})"]
+        return [], [f"{shown(file)}: cannot be read ({' '.join(str(error).split())})"]
     columns = list(dict.fromkeys(column for _, record in records for column in record))
     missing = [column for column in required if column not in columns]
     if records and missing:

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from crediting.assets import UrlFile
 from crediting.errors import DataError
-from crediting.extractors.published import Published, check_batch_size, in_batches
+from crediting.extractors.published import Published, check_batch_size, in_batches, no_weights
 from crediting.interfaces import Asset, Features
 
 _KEY = "extractor.clean_fid.weights"
@@ -62,7 +62,7 @@ class CleanFidInception(Published):
         """Return the network.
 
         Raises:
-            DataError: it is not there, or not the published file.
+            DataError: it is not there, not the published file, or no such network.
         """
         file = self.assets()["weights"]
         path = file.find()
@@ -75,11 +75,24 @@ class CleanFidInception(Published):
             # deprecated without a successor that reads this file
             warnings.filterwarnings("ignore", "`torch.jit.load` is", FutureWarning)
             warnings.filterwarnings("ignore", "`torch.jit.load` is", DeprecationWarning)
-            return _Inception(torch.jit.load(path, map_location="cpu")).eval()
+            return _Inception(_read(path)).eval()
 
     def features(self, network: nn.Module, images: Tensor) -> Features:
         """Return embeddings, float64 (N, 2048)."""
         return Features(in_batches(network, images, self.batch_size))
+
+
+def _read(path: Path) -> nn.Module:
+    try:
+        network = torch.jit.load(path, map_location="cpu")
+    except Exception as error:  # the reader raises whatever it stumbles over
+        raise no_weights(path, _KEY, error) from error
+    if not hasattr(network, "layers"):
+        raise DataError(
+            f"{_KEY}: {path} holds another network: expected one with `layers`, as published; name "
+            "another file, or take the published one with extractor.clean_fid.weights=null."
+        )
+    return network
 
 
 class _Inception(nn.Module):

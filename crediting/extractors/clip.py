@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crediting.assets import HubFolder
+from crediting.assets.messages import in_short
 from crediting.errors import ConfigError, DataError
 from crediting.extractors.published import Published, check_batch_size, in_batches
 from crediting.extractors.vision import (
@@ -160,7 +161,13 @@ def _embedded(prompts: Sequence[str], folder: Path) -> Tensor:
     )
     if not any((folder / name).is_file() for name in ("tokenizer.json", "merges.txt")):
         raise DataError(f"{_KEY}: expected tokenizer.json or merges.txt in {folder}, found neither")
-    tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    try:
+        tokenizer = CLIPTokenizer.from_pretrained(folder, local_files_only=True)
+    except Exception as error:  # the library raises whatever it stumbles over
+        raise DataError(
+            f"{_KEY}: {folder} holds no tokenizer that can be read ({in_short(error)}); fetch it "
+            "anew, or name another"
+        ) from error
     tokens = tokenizer(
         list(prompts),
         padding=True,

@@ -40,7 +40,7 @@ class InceptionV3(Published):
     def assets(self) -> Mapping[str, Asset]:
         """Return the file of weights."""
         weights = UrlFile(
-            what="the weights of Inception-v3",
+            what="the network Inception-v3",
             url=_URL,
             sha256="0cc3c7bd",
             size=108_950_000,

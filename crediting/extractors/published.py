@@ -2,15 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from pickle import UnpicklingError
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
+from crediting.assets.messages import in_short
 from crediting.errors import ConfigError, DataError
 
 _MEND = "Delete it, so that it is fetched anew, or name another."
@@ -54,17 +53,19 @@ def read_weights(path: Path, key: str) -> dict[str, Tensor]:
             stored = load_file(path)
         else:
             stored = torch.load(path, weights_only=True, map_location="cpu")
-    except (RuntimeError, UnpicklingError, EOFError, SafetensorError) as error:
-        reason = str(error).split("\n", 1)[0]
-        raise DataError(
-            f"{key}: {path} is no complete file of weights ({reason}). {_MEND}"
-        ) from error
-    if not isinstance(stored, Mapping):
-        raise DataError(
-            f"{key}: expected {path} to hold tensors by name, got a {type(stored).__name__}. "
-            f"{_MEND}"
-        )
-    return dict(stored)
+    except Exception as error:  # readers raise whatever they stumble over
+        raise no_weights(path, key, error) from error
+    if isinstance(stored, Mapping) and all(isinstance(one, Tensor) for one in stored.values()):
+        return dict(stored)
+    raise DataError(
+        f"{key}: expected {path} to hold tensors by name, and nothing else, got a "
+        f"{type(stored).__name__}. {_MEND}"
+    )
+
+
+def no_weights(path: Path, key: str, error: Exception) -> DataError:
+    """Return the error for a file that cannot be read as what `key` should name."""
+    return DataError(f"{key}: {path} is no complete file of weights ({in_short(error)}). {_MEND}")
 
 
 def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path, key: str) -> nn.Module:

@@ -1,13 +1,15 @@
 """Published vision transformers, read from the folder of a model of the Hugging Face hub."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
+from crediting.assets.messages import in_short
 from crediting.errors import DataError
 from crediting.extractors.published import fill, read_weights
 
@@ -87,7 +89,7 @@ def read_preprocessing(folder: Path, key: str) -> Preprocessing:
         )
     try:
         return Preprocessing(settings)
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
         raise DataError(
             f"{key}: {folder / 'preprocessor_config.json'} does not say how images are to be "
             f"prepared ({type(error).__name__}: {error}); expected size, image_mean, image_std"
@@ -106,7 +108,8 @@ def read_config(folder: Path, config_class: Any, key: str) -> Any:
             f"{key}: expected {folder} to hold a model of type {config_class.model_type}, "
             f"got {settings.get('model_type')}"
         )
-    return config_class.from_dict(settings)
+    with _described(folder, key):
+        return config_class.from_dict(settings)
 
 
 def assemble(
@@ -133,9 +136,24 @@ def assemble(
         # constants, which old files hold and networks make by themselves
         if name.startswith(old) and not name.endswith(".position_ids")
     }
-    with torch.random.fork_rng(devices=[]), init_empty_weights(include_buffers=False):
+    with (
+        _described(folder, key),
+        torch.random.fork_rng(devices=[]),
+        init_empty_weights(include_buffers=False),
+    ):
         network = build()
     return fill(network, share, path, key)
+
+
+@contextmanager
+def _described(folder: Path, key: str) -> Iterator[None]:
+    try:
+        yield
+    except Exception as error:  # the library raises whatever it stumbles over
+        raise DataError(
+            f"{key}: {folder / 'config.json'} describes no network that can be built "
+            f"({in_short(error)}); name another folder, or fetch it anew"
+        ) from error
 
 
 def _weights_file(folder: Path, key: str) -> Path:
@@ -158,11 +176,17 @@ def _read_json(path: Path, key: str) -> dict[str, Any]:
 
 
 def _height_and_width(size: int | Mapping[str, int]) -> list[int]:
-    return [size, size] if isinstance(size, int) else [size["height"], size["width"]]
+    return _pixels(size, size) if isinstance(size, int) else _pixels(size["height"], size["width"])
 
 
 def _target_size(size: int | Mapping[str, int], cropped: bool) -> list[int]:
     """Return [shorter side] or [height, width], as torchvision's resize wants it."""
     if isinstance(size, int):
-        return [size] if cropped else [size, size]
-    return [size["shortest_edge"]] if "shortest_edge" in size else _height_and_width(size)
+        return _pixels(size) if cropped else _pixels(size, size)
+    return _pixels(size["shortest_edge"]) if "shortest_edge" in size else _height_and_width(size)
+
+
+def _pixels(*sides: int) -> list[int]:
+    if not all(type(side) is int and side > 0 for side in sides):
+        raise ValueError(f"a size of {sides}")
+    return list(sides)

@@ -2,7 +2,7 @@
 
 import torch
 
-from crediting.interfaces import StartingPoint
+from crediting.interfaces import DiffusionModel, StartingPoint
 from crediting.training import Recipe
 
 
@@ -15,6 +15,9 @@ class Finetune:
 
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
+
+    def check(self, denoiser: torch.nn.Module, model: DiffusionModel) -> None:
+        """Accept any denoiser: what requires gradients is trained."""
 
     def coalition_model(
         self, start: StartingPoint, kept: torch.Tensor, removed: torch.Tensor

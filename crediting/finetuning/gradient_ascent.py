@@ -6,7 +6,7 @@ from dataclasses import replace
 import torch
 
 from crediting.errors import ConfigError
-from crediting.interfaces import StartingPoint
+from crediting.interfaces import DiffusionModel, StartingPoint
 from crediting.training import Recipe
 
 
@@ -33,6 +33,9 @@ class GradientAscent:
             )
         self.recipe = recipe
         self.passes = passes
+
+    def check(self, denoiser: torch.nn.Module, model: DiffusionModel) -> None:
+        """Accept any denoiser: what requires gradients is trained."""
 
     def coalition_model(
         self, start: StartingPoint, kept: torch.Tensor, removed: torch.Tensor

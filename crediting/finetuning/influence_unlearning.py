@@ -16,12 +16,13 @@ with mean L over D numbers per example, F is of the order of (2 L / D) H.
 """
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
 
 from crediting.errors import ConfigError
-from crediting.interfaces import StartingPoint
+from crediting.interfaces import DiffusionModel, StartingPoint
 from crediting.randomness import Stream
 
 
@@ -34,9 +35,11 @@ class InfluenceUnlearning:
         scale: 1 if F is the Hessian; about 2 L / D for a squared error.
         damping: what is added to F, as a share of its trace, which is about the mean squared
             length of the gradient of one example and does not depend on m.
+        draws: so often is every example looked at, each time at another timestep and with other
+            noise, and in another batch; g_r and g_k are means over all of them.
         batch_size: examples per gradient.
-        fisher_batches: the most batches that F is made of. They are held at once: so many times
-            the memory of the trainable weights, on their device.
+        fisher_batches: the most batches that F is made of, spread evenly over all draws. They are
+            held at once: so many times the memory of the trainable weights, on their device.
 
     Source: the baseline IU of the paper (paper.md 2.2), whose algebra is corrected here; Singh and
     Alistarh 2020 (WoodFisher), whose matrix is inverted at once, not batch by batch.
@@ -44,17 +47,24 @@ class InfluenceUnlearning:
 
     recipe = None
 
-    def __init__(self, scale: float, damping: float, batch_size: int, fisher_batches: int) -> None:
+    def __init__(
+        self, scale: float, damping: float, draws: int, batch_size: int, fisher_batches: int
+    ) -> None:
         for key, value in (("scale", scale), ("damping", damping)):
             if not 0 < value < math.inf:
                 raise ConfigError(f"finetuning.{key}: expected a positive number, got {value}")
-        for key, count in (("batch_size", batch_size), ("fisher_batches", fisher_batches)):
+        counts = {"draws": draws, "batch_size": batch_size, "fisher_batches": fisher_batches}
+        for key, count in counts.items():
             if count < 1:
                 raise ConfigError(f"finetuning.{key}: expected 1 or more, got {count}")
         self.scale = scale
         self.damping = damping
+        self.draws = draws
         self.batch_size = batch_size
         self.fisher_batches = fisher_batches
+
+    def check(self, denoiser: nn.Module, model: DiffusionModel) -> None:
+        """Accept any denoiser: what requires gradients is moved."""
 
     def coalition_model(self, start: StartingPoint, kept: Tensor, removed: Tensor) -> nn.Module:
         """Return the averaged model after one step away from what is removed, int64 (k,)."""
@@ -63,8 +73,8 @@ class InfluenceUnlearning:
         denoiser = start.averaged()
         if len(removed) == 0:
             return denoiser
-        gradient_removed, _ = self._gradients(start, denoiser, removed)
-        gradient_kept, rows = self._gradients(start, denoiser, kept)
+        gradient_removed, _ = self._look(start, denoiser, removed, n_rows=0)
+        gradient_kept, rows = self._look(start, denoiser, kept, self.fisher_batches)
         share = len(removed) / (len(removed) + len(kept))
         direction = divide_by_fisher(rows, self.damping, gradient_removed - gradient_kept)
         trainable = [p for p in denoiser.parameters() if p.requires_grad]
@@ -72,25 +82,33 @@ class InfluenceUnlearning:
         nn.utils.vector_to_parameters(weights + self.scale * share * direction, trainable)
         return denoiser
 
+    def _look(
+        self, start: StartingPoint, denoiser: nn.Module, examples: Tensor, n_rows: int
+    ) -> tuple[Tensor, Tensor]:
+        """Return the mean gradient, (d,), and sqrt(b) g of at most so many batches, (m, d)."""
+        n_batches = self.draws * math.ceil(len(examples) / self.batch_size)
+        m = min(n_rows, n_batches)
+        row_of = {i * n_batches // m: i for i in range(m)}
+        trainable = [p for p in denoiser.parameters() if p.requires_grad]
+        total = torch.zeros_like(nn.utils.parameters_to_vector(trainable).detach())
+        rows = total.new_empty(m, len(total))
+        for batch, (count, gradient) in enumerate(self._gradients(start, denoiser, examples)):
+            total += count * gradient
+            if batch in row_of:
+                rows[row_of[batch]] = math.sqrt(count) * gradient
+        return total / (self.draws * len(examples)), rows
+
     def _gradients(
         self, start: StartingPoint, denoiser: nn.Module, examples: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        """Return the mean gradient over examples, (d,), and sqrt(b) g of some batches, (m, d)."""
-        # mixed, since data are often sorted by class and a batch is to stand for all of them
-        examples = Stream("influence").choose(examples, len(examples))
-        n_batches = math.ceil(len(examples) / self.batch_size)
-        m = min(self.fisher_batches, n_batches)
-        chosen = {i * n_batches // m for i in range(m)}
+    ) -> Iterator[tuple[int, Tensor]]:
+        """Yield the size of each batch of every draw and its mean gradient, (d,)."""
         names = [name for name, p in denoiser.named_parameters() if p.requires_grad]
-        total: Tensor | float = 0.0
-        rows = []
-        batches = start.gradients(denoiser, examples, self.batch_size)
-        for batch, (count, by_name) in enumerate(batches):
-            gradient = torch.cat([by_name[name].flatten() for name in names])
-            total = total + count * gradient
-            if batch in chosen:
-                rows.append(math.sqrt(count) * gradient)
-        return torch.as_tensor(total / len(examples)), torch.stack(rows)
+        for draw in range(self.draws):
+            # mixed, since data are often sorted by class and a batch is to stand for all of them
+            mixed = Stream("influence", draw).choose(examples, len(examples))
+            batches = start.gradients(denoiser, mixed, self.batch_size, draw=draw)
+            for count, by_name in batches:
+                yield count, torch.cat([by_name[name].flatten() for name in names])
 
 
 def divide_by_fisher(rows: Tensor, damping: float, vector: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ import torch
 
 from crediting import lora
 from crediting.errors import ConfigError
-from crediting.interfaces import StartingPoint
+from crediting.interfaces import DiffusionModel, StartingPoint
 from crediting.training import Recipe
 
 
@@ -53,6 +53,10 @@ class LoRA:
         self.targets = tuple(targets)
         self.b_rate_factor = b_rate_factor
         self.seed = seed
+
+    def check(self, denoiser: torch.nn.Module, model: DiffusionModel) -> None:
+        """Raise ConfigError if there are adapters already, or no layer that could get one."""
+        self._layers(denoiser)
 
     def coalition_model(
         self, start: StartingPoint, kept: torch.Tensor, removed: torch.Tensor

@@ -2,7 +2,7 @@
 
 import torch
 
-from crediting.interfaces import StartingPoint
+from crediting.interfaces import DiffusionModel, StartingPoint
 
 
 class Unchanged:
@@ -13,6 +13,9 @@ class Unchanged:
     """
 
     recipe = None
+
+    def check(self, denoiser: torch.nn.Module, model: DiffusionModel) -> None:
+        """Accept any denoiser: nothing is done to it."""
 
     def coalition_model(
         self, start: StartingPoint, kept: torch.Tensor, removed: torch.Tensor

@@ -9,26 +9,16 @@ import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from pickle import UnpicklingError
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
 from torch import nn
 
+from crediting.assets.messages import in_short
 from crediting.errors import ConfigError, DataError
 
 _AGAIN = "delete the folder and fetch it again, or name another one"
 _STEMS = ("diffusion_pytorch_model", "model", "pytorch_model")
-_UNREADABLE = (
-    OSError,
-    RuntimeError,
-    ValueError,
-    KeyError,
-    TypeError,
-    SafetensorError,
-    UnpicklingError,
-)
 
 
 def files_of(*parts: str) -> tuple[str, ...]:
@@ -53,11 +43,11 @@ def find_part(root: Path, names: Sequence[str], key: str, file: str = "config.js
     )
 
 
-def read_config(path: Path, key: str) -> dict[str, Any]:
+def read_config(path: Path, key: str, *needed: str) -> dict[str, Any]:
     """Return the settings in a JSON file.
 
     Raises:
-        DataError: it is no JSON object.
+        DataError: it is no JSON object, or lacks a setting that is needed.
     """
     try:
         config = json.loads(path.read_bytes())
@@ -65,6 +55,8 @@ def read_config(path: Path, key: str) -> dict[str, Any]:
         raise DataError(f"{key}: {path} is not JSON ({error}); {_AGAIN}.") from error
     if not isinstance(config, dict):
         raise DataError(f"{key}: {path} holds no settings but {config!r}; {_AGAIN}.")
+    if lacking := [name for name in needed if config.get(name) is None]:
+        raise DataError(f"{key}: {path} says nothing of {', '.join(lacking)}; {_AGAIN}.")
     return config
 
 
@@ -86,7 +78,7 @@ def read_network(folder: Path, kinds: Mapping[str, Any], key: str) -> nn.Module:
         raise ConfigError(
             f"{key}: expected a network of class {' or '.join(kinds)}, got {name} in {folder}."
         )
-    with _told(folder, key), torch.random.fork_rng(devices=[]):
+    with told(folder, key), torch.random.fork_rng(devices=[]):
         network, info = kinds[name].from_pretrained(
             str(folder), local_files_only=True, output_loading_info=True
         )
@@ -134,8 +126,9 @@ def _plain(value: Any) -> Any:
 
 
 @contextmanager
-def _told(folder: Path, key: str) -> Iterator[None]:
+def told(path: Path, key: str) -> Iterator[None]:
+    """Use as a context in which nothing but a library works: its errors are the file's."""
     try:
         yield
-    except _UNREADABLE as error:
-        raise DataError(f"{key}: {folder} cannot be read ({error}); {_AGAIN}.") from error
+    except Exception as error:  # libraries raise whatever they stumble over
+        raise DataError(f"{key}: {path} cannot be read ({in_short(error)}); {_AGAIN}.") from error

@@ -167,7 +167,9 @@ class StableDiffusion:
         return Codec(network, scaling, self.batch_size, "model.pretrained")
 
     def _autoencoder_config(self) -> Mapping[str, Any]:
-        return read_config(self._folder() / "vae" / "config.json", "model.pretrained")
+        path = self._folder() / "vae" / "config.json"
+        needed = ("block_out_channels", "latent_channels")
+        return read_config(path, "model.pretrained", *needed)
 
 
 def _read_base(folder: Path, adapters: Path | None = None) -> nn.Module:

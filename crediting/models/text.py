@@ -8,6 +8,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
+from crediting.assets.messages import in_short
 from crediting.errors import DataError
 from crediting.models.pretrained import frozen, read_config, read_network
 
@@ -50,8 +51,9 @@ def embed(root: Path, prompts: Sequence[str], device: torch.device, batch: int) 
 
 def length(root: Path) -> int:
     """Return how many tokens a prompt is padded to."""
-    config = read_config(root / "text_encoder" / "config.json", "model.pretrained")
-    return int(config["max_position_embeddings"])
+    needed = "max_position_embeddings"
+    config = read_config(root / "text_encoder" / "config.json", "model.pretrained", needed)
+    return int(config[needed])
 
 
 def distinct_captions(columns: Mapping[str, NDArray]) -> tuple[list[str], torch.Tensor]:
@@ -83,8 +85,8 @@ def _tokenizer(folder: Path) -> Any:
 
     try:
         return CLIPTokenizer.from_pretrained(str(folder), local_files_only=True)
-    except (OSError, ValueError, TypeError) as error:
+    except Exception as error:  # the library raises whatever it stumbles over
         raise DataError(
-            f"model.pretrained: {folder} holds no tokenizer that can be read ({error}); delete the "
-            "folder and fetch it again, or name another one."
+            f"model.pretrained: {folder} holds no tokenizer that can be read ({in_short(error)}); "
+            "delete the folder and fetch it again, or name another one."
         ) from error

@@ -12,7 +12,7 @@ from torch import nn
 
 from crediting.errors import ConfigError
 from crediting.interfaces import Prunable
-from crediting.models.pretrained import find_part, read_config
+from crediting.models.pretrained import find_part, read_config, told
 
 SCHEDULER = ("scheduler", "")
 SCHEDULER_FILE = "scheduler_config.json"
@@ -60,7 +60,8 @@ def published_noise(root: Path, **changes: Any) -> DDPMScheduler:
     """Return the forward process that a pipeline's scheduler, of whatever class, stands for."""
     folder = find_part(root, SCHEDULER, "model.pretrained", SCHEDULER_FILE)
     config = read_config(folder / SCHEDULER_FILE, "model.pretrained")
-    return DDPMScheduler.from_config(config, **changes)
+    with told(folder / SCHEDULER_FILE, "model.pretrained"):
+        return DDPMScheduler.from_config(config, **changes)
 
 
 def device_of(denoiser: nn.Module) -> torch.device:

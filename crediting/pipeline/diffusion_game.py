@@ -67,10 +67,10 @@ class CoalitionStart:
         return denoiser
 
     def gradients(
-        self, denoiser: nn.Module, examples: torch.Tensor, batch_size: int
+        self, denoiser: nn.Module, examples: torch.Tensor, batch_size: int, *, draw: int
     ) -> Iterator[tuple[int, dict[str, torch.Tensor]]]:
         """Yield the size of each batch and the gradient of its mean loss by parameter name."""
-        stream = self._stream.at("gradients")
+        stream = self._stream.at("gradients", draw)
         return self._game.trainer.gradients(denoiser, examples, batch_size, stream)
 
     @property

@@ -21,11 +21,18 @@ RAW, AVERAGED = "denoiser", "averaged"
 
 
 def train(study: Study) -> None:
-    """Train the full model and store its raw and averaged weights."""
+    """Train the full model and store its raw and averaged weights.
+
+    Raises:
+        ConfigError: what comes later, pruning or fine-tuning, cannot work on such a model.
+    """
 
     def produce(folder: Path) -> dict[str, Any]:
         recipe = study.model.training
         denoiser = study.model.untrained(derive_seed("initialise", study.seed))
+        for spec in study.games:  # refused now, not after hours of training
+            spec.pruning.check(denoiser, study.model)
+            spec.finetuning.check(denoiser, study.model)
         averaged = train_on_everything(study, denoiser, recipe, "train", folder)
         save_model(study, folder, denoiser, averaged)
         parameters = sum(p.numel() for p in trainable(denoiser).values())

@@ -7,6 +7,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from crediting.errors import EvaluationError
 from crediting.interfaces import Features
 from crediting.properties.measure import field, of_field
 
@@ -14,6 +15,10 @@ from crediting.properties.measure import field, of_field
 @dataclass(frozen=True)
 class FrechetDistance:
     """Squared Frechet distance between Gaussians fitted to generated and reference embeddings.
+
+    Covariances are C = R'R with R the centred embeddings in triangular form, so the trace of the
+    root of their product is the sum of the singular values of R1 R2': no matrix is larger than
+    there are images, and no product of covariances loses digits.
 
     Args:
         extractor: whose embeddings are read, or null for the first chosen one that gives any.
@@ -26,23 +31,23 @@ class FrechetDistance:
     needs: ClassVar[str] = "embeddings"
 
     def bind(self, reference: Features) -> Callable[[Features], float]:
-        """Return the distance to the reference embeddings, whose sums are taken once."""
-        real = field(reference, self.needs)
-        metric = _metric(real)
-        metric.update(real, real=True)
+        """Return the distance to the reference embeddings, whose Gaussian is fitted once."""
+        real_mean, real_root = _gaussian(field(reference, self.needs))
 
         def distance(generated: Tensor) -> float:
-            metric.reset()  # keeps the real part: reset_real_features is off
-            metric.update(generated, real=False)
-            return float(metric.compute())
+            mean, root = _gaussian(generated)
+            common = torch.linalg.svdvals(real_root @ root.T).sum()
+            spread = real_root.square().sum() + root.square().sum() - 2 * common
+            return float((mean - real_mean).square().sum() + spread)
 
         return of_field(self.needs, distance)
 
 
-def _metric(embeddings: Tensor) -> torch.nn.Module:
-    from torchmetrics.image.fid import FrechetInceptionDistance
-
-    identity = torch.nn.Identity()
-    identity.num_features = embeddings.shape[1]
-    metric = FrechetInceptionDistance(feature=identity, reset_real_features=False)
-    return metric.set_dtype(torch.float64).to(embeddings.device)
+def _gaussian(embeddings: Tensor) -> tuple[Tensor, Tensor]:
+    """Return the mean, (d,), and R, (min(n, d), d), of which R'R is the covariance."""
+    count = len(embeddings)
+    if count < 2:
+        raise EvaluationError(f"a covariance takes at least 2 images, got {count}")
+    mean = embeddings.mean(dim=0)
+    triangular = torch.linalg.qr((embeddings - mean) / (count - 1) ** 0.5, mode="r").R
+    return mean, triangular

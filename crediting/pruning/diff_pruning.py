@@ -9,7 +9,7 @@ from torch import nn
 from crediting.errors import ConfigError
 from crediting.interfaces import DiffusionModel, PruningReport, TimestepLoss
 from crediting.pruning.gradients import accumulate, check_examples
-from crediting.pruning.structured import Scores, check_ratio, prune_channels
+from crediting.pruning.structured import Scores, check_channels, check_ratio, prune_channels
 from crediting.training import Recipe
 
 
@@ -49,6 +49,10 @@ class DiffPruning:
         self.threshold = threshold
         self.examples = examples
         self.recovery = recovery
+
+    def check(self, denoiser: nn.Module, model: DiffusionModel) -> None:
+        """Raise ConfigError if the channels cannot be pruned, or not by so small a ratio."""
+        check_channels(denoiser, model, self.ratio)
 
     def prune(
         self, denoiser: nn.Module, model: DiffusionModel, loss: TimestepLoss

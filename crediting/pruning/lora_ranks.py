@@ -38,6 +38,16 @@ class LoraRanks:
         self.ratio = ratio
         self.recovery = recovery
 
+    def check(self, denoiser: nn.Module, model: DiffusionModel) -> None:
+        """Raise ConfigError if there are no adapters, or too few pairs to remove any."""
+        ranks = lora.ranks(denoiser)
+        if not ranks:
+            raise ConfigError(
+                "pruning: lora_ranks expects a model with low-rank adapters, got one without; "
+                "choose model=sd_lora, or pruning=magnitude, which removes channels."
+            )
+        count_removed(sum(ranks.values()), self.ratio)
+
     def prune(
         self, denoiser: nn.Module, model: DiffusionModel, loss: TimestepLoss
     ) -> tuple[nn.Module, PruningReport]:
@@ -46,17 +56,28 @@ class LoraRanks:
         Raises:
             ConfigError: there are no adapters, or too few pairs to remove any.
         """
-        scores = _scores(denoiser)
-        if not scores:
-            raise ConfigError(
-                "pruning: lora_ranks expects a model with low-rank adapters, got one without; "
-                "choose model=sd_lora, or pruning=magnitude, which removes channels."
-            )
-        kept = pairs_to_keep(scores, self.ratio)
+        self.check(denoiser, model)
+        kept = pairs_to_keep(_scores(denoiser), self.ratio)
         pruned = lora.clone(denoiser)
         lora.keep(pruned, kept)
         pruned.train(denoiser.training)
         return pruned, compare(measure(denoiser, model), measure(pruned, model))
+
+
+def count_removed(pairs: int, ratio: float) -> int:
+    """Return how many of so many pairs a ratio removes.
+
+    Raises:
+        ConfigError: none at all.
+    """
+    # 0.29 * 100 is 28.999999999999996 in floating point.
+    removed = math.floor(ratio * pairs + 1e-9)
+    if removed == 0:
+        least = math.ceil(10_000 / pairs) / 10_000
+        raise ConfigError(
+            f"pruning.ratio: {ratio} of {pairs} rank pairs removes none; choose {least} or more."
+        )
+    return removed
 
 
 def pairs_to_keep(scores: Mapping[str, Tensor], ratio: float) -> dict[str, Tensor]:
@@ -68,14 +89,7 @@ def pairs_to_keep(scores: Mapping[str, Tensor], ratio: float) -> dict[str, Tenso
         ConfigError: the ratio removes no pair at all.
     """
     everything = torch.cat(list(scores.values()))
-    # 0.29 * 100 is 28.999999999999996 in floating point.
-    removed = math.floor(ratio * len(everything) + 1e-9)
-    if removed == 0:
-        least = math.ceil(10_000 / len(everything)) / 10_000
-        raise ConfigError(
-            f"pruning.ratio: {ratio} of {len(everything)} rank pairs removes none; "
-            f"choose {least} or more."
-        )
+    removed = count_removed(len(everything), ratio)
     stays = torch.ones(len(everything), dtype=torch.bool)
     stays[everything.argsort(stable=True)[:removed]] = False
     by_module = stays.split([len(own) for own in scores.values()])

@@ -4,7 +4,7 @@ import torch_pruning as tp
 from torch import nn
 
 from crediting.interfaces import DiffusionModel, PruningReport, TimestepLoss
-from crediting.pruning.structured import check_ratio, prune_channels
+from crediting.pruning.structured import Scores, check_channels, check_ratio, prune_channels
 from crediting.training import Recipe
 
 
@@ -29,6 +29,10 @@ class Magnitude:
         self.ratio = ratio
         self.recovery = recovery
 
+    def check(self, denoiser: nn.Module, model: DiffusionModel) -> None:
+        """Raise ConfigError if the channels cannot be pruned, or not by so small a ratio."""
+        check_channels(denoiser, model, self.ratio)
+
     def prune(
         self, denoiser: nn.Module, model: DiffusionModel, loss: TimestepLoss
     ) -> tuple[nn.Module, PruningReport]:
@@ -37,7 +41,9 @@ class Magnitude:
         Raises:
             ConfigError: the model's channels cannot be pruned, or not by so small a ratio.
         """
-        importance = tp.importance.MagnitudeImportance(
-            p=2, group_reduction="mean", normalizer="mean"
-        )
-        return prune_channels(denoiser, model, self.ratio, lambda _: importance)
+        return prune_channels(denoiser, model, self.ratio, squared_weights)
+
+
+def squared_weights(denoiser: nn.Module) -> Scores:
+    """Return the scores by magnitude, the same for every denoiser."""
+    return tp.importance.MagnitudeImportance(p=2, group_reduction="mean", normalizer="mean")

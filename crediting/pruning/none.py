@@ -11,6 +11,9 @@ class NoPruning:
 
     recovery = None
 
+    def check(self, denoiser: nn.Module, model: DiffusionModel) -> None:
+        """Accept any denoiser."""
+
     def prune(
         self, denoiser: nn.Module, model: DiffusionModel, loss: TimestepLoss
     ) -> tuple[nn.Module, PruningReport]:

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from crediting.interfaces import DiffusionModel, PruningReport, TimestepLoss
-from crediting.pruning.structured import Scores, check_ratio, prune_channels
+from crediting.pruning.structured import Scores, check_channels, check_ratio, prune_channels
 from crediting.randomness import Stream
 from crediting.training import Recipe
 
@@ -33,6 +33,10 @@ class RandomChannels:
         self.ratio = ratio
         self.seed = seed
         self.recovery = recovery
+
+    def check(self, denoiser: nn.Module, model: DiffusionModel) -> None:
+        """Raise ConfigError if the channels cannot be pruned, or not by so small a ratio."""
+        check_channels(denoiser, model, self.ratio)
 
     def prune(
         self, denoiser: nn.Module, model: DiffusionModel, loss: TimestepLoss

@@ -3,7 +3,8 @@
 from torch import nn
 
 from crediting.interfaces import DiffusionModel, PruningReport, TimestepLoss
-from crediting.pruning.magnitude import Magnitude
+from crediting.pruning.magnitude import squared_weights
+from crediting.pruning.structured import check_ratio, prune_channels
 from crediting.training import Recipe
 
 
@@ -22,9 +23,14 @@ class Reinit:
     """
 
     def __init__(self, ratio: float, seed: int, recovery: Recipe) -> None:
-        self.shape = Magnitude(ratio, recovery)
+        check_ratio(ratio)
+        self.ratio = ratio
         self.seed = seed
         self.recovery = recovery
+
+    def check(self, denoiser: nn.Module, model: DiffusionModel) -> None:
+        """Raise ConfigError as `prune` does: the weights do not matter, so it is tried out."""
+        self._new(denoiser, model)
 
     def prune(
         self, denoiser: nn.Module, model: DiffusionModel, loss: TimestepLoss
@@ -35,5 +41,8 @@ class Reinit:
             ConfigError: the model's channels cannot be pruned, or not by so small a ratio; its
                 weights cannot be drawn anew, because it starts from pretrained ones.
         """
-        pruned, report = self.shape.prune(denoiser, model, loss)
+        return self._new(denoiser, model)
+
+    def _new(self, denoiser: nn.Module, model: DiffusionModel) -> tuple[nn.Module, PruningReport]:
+        pruned, report = prune_channels(denoiser, model, self.ratio, squared_weights)
         return model.reinitialise(pruned, self.seed), report

@@ -58,6 +58,12 @@ def check_ratio(ratio: float, units: str = "channels") -> None:
         raise ConfigError(f"{expected}got {ratio!r}; choose a number in between.")
 
 
+def check_channels(denoiser: nn.Module, model: DiffusionModel, ratio: float) -> None:
+    """Raise ConfigError if `prune_channels` would; tried on a copy that holds no weights."""
+    with torch.enable_grad():
+        _find_removable(_without_weights(denoiser).eval().requires_grad_(True), model, ratio)
+
+
 def prune_channels(
     denoiser: nn.Module,
     model: DiffusionModel,
@@ -78,13 +84,11 @@ def prune_channels(
     """
     before = measure(denoiser, model)
     pruned = copy.deepcopy(denoiser).eval().requires_grad_(True)
-    prunable, inputs = model.prunable(pruned), model.example_inputs(pruned)
     with torch.enable_grad():
-        channels = find_channels(pruned, prunable, inputs)
-        _check_effect(channels, ratio)
+        prunable, channels = _find_removable(pruned, model, ratio)
         pruner = tp.pruner.BasePruner(
             pruned,
-            inputs,
+            model.example_inputs(pruned),
             importance=scoring(pruned),
             pruning_ratio_dict=_library_ratios(channels, ratio),
             ignored_layers=prunable.ignored_layers,
@@ -157,6 +161,16 @@ def _without_weights(denoiser: nn.Module) -> nn.Module:
         weightless = parameter.detach().to("meta")
         memo[id(parameter)] = nn.Parameter(weightless, parameter.requires_grad)
     return copy.deepcopy(denoiser, memo)
+
+
+def _find_removable(
+    denoiser: nn.Module, model: DiffusionModel, ratio: float
+) -> tuple[Prunable, list[Channels]]:
+    """Return what the model says of its channels, and all that may go; refuse what cannot work."""
+    prunable = model.prunable(denoiser)
+    channels = find_channels(denoiser, prunable, model.example_inputs(denoiser))
+    _check_effect(channels, ratio)
+    return prunable, channels
 
 
 def _library_ratios(channels: list[Channels], ratio: float) -> dict[nn.Module, float]:

@@ -6,7 +6,7 @@ from torch import nn
 from crediting.errors import ConfigError
 from crediting.interfaces import DiffusionModel, PruningReport, TimestepLoss
 from crediting.pruning.gradients import accumulate, check_examples
-from crediting.pruning.structured import Scores, check_ratio, prune_channels
+from crediting.pruning.structured import Scores, check_channels, check_ratio, prune_channels
 from crediting.training import Recipe
 
 
@@ -41,6 +41,11 @@ class Taylor:
         self.timesteps = timesteps
         self.examples = examples
         self.recovery = recovery
+
+    def check(self, denoiser: nn.Module, model: DiffusionModel) -> None:
+        """Raise ConfigError if the channels cannot be pruned so, or there are fewer timesteps."""
+        spread(self.timesteps, len(model.noise_scheduler().alphas_cumprod))
+        check_channels(denoiser, model, self.ratio)
 
     def prune(
         self, denoiser: nn.Module, model: DiffusionModel, loss: TimestepLoss

@@ -48,8 +48,8 @@ class RealStart:
         denoiser.load_state_dict(averaged, strict=False)
         return denoiser
 
-    def gradients(self, denoiser, examples, batch_size):
-        return self._trainer.gradients(denoiser, examples, batch_size, Stream("test"))
+    def gradients(self, denoiser, examples, batch_size, *, draw):
+        return self._trainer.gradients(denoiser, examples, batch_size, Stream("test", draw))
 
     def loss(self, denoiser, examples, draws=20):
         """Return the mean loss over many draws of noise."""

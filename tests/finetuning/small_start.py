@@ -6,12 +6,16 @@ import torch
 
 
 class SmallStart:
-    """Trains by plain gradient descent on all examples at once, and remembers what was asked."""
+    """Trains by plain gradient descent on all examples at once, and remembers what was asked.
 
-    def __init__(self, module, loss, untrained=None):
+    `noise` returns what a draw adds to the derivative by every weight, at some examples.
+    """
+
+    def __init__(self, module, loss, untrained=None, noise=lambda ids, draw: 0.0):
         self._module = module
         self._loss = loss
         self._untrained = untrained
+        self._noise = noise
         self.trainings = []
         self.visited = []
 
@@ -34,9 +38,10 @@ class SmallStart:
                     parameter.add_(gradient, alpha=recipe.learning_rate * (1 if ascend else -1))
         return denoiser
 
-    def gradients(self, denoiser, examples, batch_size):
+    def gradients(self, denoiser, examples, batch_size, *, draw):
         named = {name: p for name, p in denoiser.named_parameters() if p.requires_grad}
         for ids in examples.split(batch_size):
-            self.visited.append(ids.tolist())
+            self.visited.append((draw, ids.tolist()))
             gradients = torch.autograd.grad(self._loss(denoiser, ids), list(named.values()))
-            yield len(ids), dict(zip(named, gradients, strict=True))
+            added = self._noise(ids, draw)
+            yield len(ids), {name: g + added for name, g in zip(named, gradients, strict=True)}

@@ -1,7 +1,13 @@
 import pytest
 import torch
 
-from crediting.finetuning import Finetune, Retrain, Unchanged
+from crediting.finetuning import (
+    Finetune,
+    GradientAscent,
+    InfluenceUnlearning,
+    Retrain,
+    Unchanged,
+)
 
 EVERYBODY = torch.arange(10)
 KEPT = torch.tensor([2, 5, 9])
@@ -59,6 +65,24 @@ def test_a_coalition_starts_where_its_finetuning_says(finetuning, model, calls):
     start = CountingStart()
     assert finetuning.coalition_model(start, KEPT, REMOVED) == model
     assert start.calls == calls
+
+
+@pytest.mark.parametrize(
+    "finetuning",
+    [
+        Finetune("recipe"),
+        Retrain("recipe"),
+        Unchanged(),
+        GradientAscent("recipe", 1),
+        InfluenceUnlearning(1.0, 0.1, 1, 2, 2),
+    ],
+)
+def test_what_can_work_on_any_denoiser_refuses_none(finetuning):
+    denoiser = torch.nn.Linear(2, 3).requires_grad_(False)
+    weights = denoiser.weight.clone()
+    finetuning.check(denoiser, None)
+    assert torch.equal(denoiser.weight, weights)
+    assert not denoiser.weight.requires_grad
 
 
 def test_recipes_are_kept_for_the_study_to_read():

@@ -5,6 +5,7 @@ the derivatives of the fit, so the empirical Fisher matrix is the Gauss-Newton m
 """
 
 import copy
+from itertools import chain
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from small_start import SmallStart
 from torch import nn
 
 from crediting.errors import ConfigError
-from crediting.finetuning import InfluenceUnlearning
+from crediting.finetuning import InfluenceUnlearning, influence_unlearning
 from crediting.finetuning.influence_unlearning import divide_by_fisher
 
 NOBODY = torch.tensor([], dtype=torch.long)
@@ -45,13 +46,13 @@ def inputs_in_pairs(rows, copies=1):
     return inputs, torch.tensor([1.0, -1.0], dtype=torch.float64).repeat(rows * copies)
 
 
-def regression(curve, inputs, residuals):
+def regression(curve, inputs, residuals, **options):
     targets = curve(inputs @ BEST) + residuals
 
     def loss(module, ids):
         return ((module(inputs[ids]) - targets[ids]) ** 2).mean() / 2
 
-    return SmallStart(Fit(curve), loss, untrained="the untrained model")
+    return SmallStart(Fit(curve), loss, untrained="the untrained model", **options)
 
 
 def without(n, removed):
@@ -78,7 +79,7 @@ def test_the_step_leads_to_the_least_squares_fit_of_what_is_kept():
     removed = torch.tensor([0, 3, 4, 5, 12])
     kept = without(20, removed)
     start = regression(lambda z: z, inputs, residuals)
-    method = InfluenceUnlearning(1.0, 1e-7, batch_size=1, fisher_batches=100)
+    method = InfluenceUnlearning(1.0, 1e-7, draws=1, batch_size=1, fisher_batches=100)
     model = method.coalition_model(start, kept, removed)
     targets = inputs @ BEST + residuals
     exact = torch.linalg.lstsq(inputs[kept], targets[kept]).solution
@@ -91,7 +92,7 @@ def test_for_a_curve_the_error_is_of_second_order_in_the_share_removed():
     inputs, residuals = inputs_in_pairs(6, copies)
     targets = torch.exp(inputs @ BEST) + residuals
     start = regression(torch.exp, inputs, residuals)
-    method = InfluenceUnlearning(1.0, 1e-7, batch_size=1, fisher_batches=1000)
+    method = InfluenceUnlearning(1.0, 1e-7, draws=1, batch_size=1, fisher_batches=1000)
     errors, moves = [], []
     for times in (1, 2, 4):
         removed = (torch.tensor([0, 5]) + 12 * torch.arange(times)[:, None]).flatten()
@@ -122,20 +123,53 @@ def test_gradients_are_means_over_examples_however_they_are_batched(batch_size):
     kept, removed = torch.arange(11), torch.arange(11, 18)
     start = regression(lambda z: z, inputs, residuals)
     # so much damping that only the direction of g_r - g_k remains
-    method = InfluenceUnlearning(1.0, 1e9, batch_size, fisher_batches=3)
+    method = InfluenceUnlearning(1.0, 1e7, 1, batch_size, fisher_batches=3)
     step = method.coalition_model(start, kept, removed).weights - BEST
     gradients = -residuals[:, None] * inputs
     expected = gradients[removed].mean(0) - gradients[kept].mean(0)
     torch.testing.assert_close(step / step.norm(), expected / expected.norm(), atol=1e-6, rtol=0)
-    visited = sorted(i for batch in start.visited for i in batch)
+    visited = sorted(i for _, batch in start.visited for i in batch)
     assert visited == list(range(18))
+
+
+def test_gradients_are_means_over_draws_and_every_draw_sees_every_example():
+    inputs, residuals = inputs_in_pairs(9)
+    kept, removed = torch.arange(11), torch.arange(11, 18)
+    # of four draws, those of the removed add 0 + 1 + 2 + 3 to every weight, the others nothing
+    start = regression(
+        lambda z: z, inputs, residuals, noise=lambda ids, draw: draw if ids.min() >= 11 else 0
+    )
+    method = InfluenceUnlearning(1.0, 1e7, draws=4, batch_size=5, fisher_batches=3)
+    step = method.coalition_model(start, kept, removed).weights - BEST
+    gradients = -residuals[:, None] * inputs
+    expected = gradients[removed].mean(0) + 6 / 4 - gradients[kept].mean(0)
+    torch.testing.assert_close(step / step.norm(), expected / expected.norm(), atol=1e-6, rtol=0)
+    by_draw = [[batch for d, batch in start.visited if d == draw] for draw in range(4)]
+    assert all(sorted(chain(*batches)) == list(range(18)) for batches in by_draw)
+    assert len({str(batches) for batches in by_draw}) == 4
+
+
+def test_the_batches_of_the_fisher_matrix_are_spread_over_all_draws(monkeypatch):
+    inputs, residuals = inputs_in_pairs(4)
+    kept, removed = torch.arange(6), torch.arange(6, 8)
+    start = regression(lambda z: z, inputs, residuals, noise=lambda ids, draw: 1000.0 * draw)
+    held = []
+    monkeypatch.setattr(
+        influence_unlearning, "divide_by_fisher", lambda rows, damping, v: held.append(rows) or v
+    )
+    # three batches of kept examples in each of four draws: twelve, of which every second
+    method = InfluenceUnlearning(1.0, 0.1, draws=4, batch_size=2, fisher_batches=6)
+    method.coalition_model(start, kept, removed)
+    [rows] = held
+    draws = (rows[:, 0] / (2**0.5 * 1000)).round()
+    assert draws.tolist() == [0, 0, 1, 2, 2, 3]
 
 
 def test_a_fisher_matrix_of_one_batch_counts_its_examples():
     inputs, residuals = inputs_in_pairs(4)
     kept, removed = torch.arange(5), torch.arange(5, 8)
     start = regression(lambda z: z, inputs, residuals)
-    method = InfluenceUnlearning(0.7, 0.2, batch_size=64, fisher_batches=8)
+    method = InfluenceUnlearning(0.7, 0.2, draws=1, batch_size=64, fisher_batches=8)
     step = method.coalition_model(start, kept, removed).weights - BEST
     gradients = -residuals[:, None] * inputs
     mean = gradients[kept].mean(0)
@@ -151,7 +185,7 @@ def test_twice_the_scale_is_twice_the_step_and_frozen_weights_stay():
     kept, removed = torch.arange(9), torch.arange(9, 12)
     steps = []
     for scale in (0.1, 0.2):
-        method = InfluenceUnlearning(scale, 0.1, batch_size=3, fisher_batches=2)
+        method = InfluenceUnlearning(scale, 0.1, draws=1, batch_size=3, fisher_batches=2)
         model = method.coalition_model(start, kept, removed)
         steps.append(model.weights - BEST)
         assert model.frozen.tolist() == [1.0, 1.0]
@@ -165,7 +199,7 @@ def test_twice_the_scale_is_twice_the_step_and_frozen_weights_stay():
 def test_the_ends_need_no_gradients():
     inputs, residuals = inputs_in_pairs(3)
     start = regression(lambda z: z, inputs, residuals)
-    method = InfluenceUnlearning(1.0, 0.1, batch_size=2, fisher_batches=2)
+    method = InfluenceUnlearning(1.0, 0.1, draws=2, batch_size=2, fisher_batches=2)
     everybody = method.coalition_model(start, torch.arange(6), NOBODY)
     assert everybody.weights.tolist() == BEST.tolist()
     assert method.coalition_model(start, NOBODY, torch.arange(6)) == "the untrained model"
@@ -180,12 +214,13 @@ def test_the_ends_need_no_gradients():
         ("scale", float("nan")),
         ("damping", 0.0),
         ("damping", -1.0),
+        ("draws", 0),
         ("batch_size", 0),
         ("fisher_batches", 0),
     ],
 )
 def test_impossible_settings_are_refused_by_name(key, value):
-    good = {"scale": 1.0, "damping": 0.1, "batch_size": 2, "fisher_batches": 2}
+    good = {"scale": 1.0, "damping": 0.1, "draws": 1, "batch_size": 2, "fisher_batches": 2}
     InfluenceUnlearning(**good)
     bad = copy.copy(good) | {key: value}
     with pytest.raises(ConfigError, match=rf"^finetuning\.{key}: expected .*, got {value}"):

@@ -58,6 +58,12 @@ def method(**changes):
     return LoRA(**{**settings, **changes})
 
 
+def adapted_unet():
+    adapted = unet()
+    lora.attach(adapted, dict.fromkeys(lora.target_names(adapted, ["to_q"]), 2), 1.0, 0.0, seed=0)
+    return adapted
+
+
 def test_the_merged_model_is_the_one_with_trained_adapters_and_a_plain_one():
     given = unet()
     start = WatchingStart(given)
@@ -115,17 +121,27 @@ def test_nobody_has_the_untrained_model():
     assert start.trainings == []
 
 
-def test_a_unet_without_attention_is_refused():
-    start = WatchingStart(unet_without_attention())
-    with pytest.raises(ConfigError, match=r"^finetuning\.targets: .*to_q, to_k, to_v.*none has"):
-        method().coalition_model(start, KEPT, REMOVED)
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (unet_without_attention, r"^finetuning\.targets: .*to_q, to_k, to_v.*none has"),
+        (adapted_unet, r"^finetuning: .*choose finetuning=finetune"),
+    ],
+)
+def test_a_model_without_attention_or_of_adapters_is_refused_beforehand_and_when_used(make, reason):
+    with pytest.raises(ConfigError, match=reason) as beforehand:
+        method().check(make(), None)
+    with pytest.raises(ConfigError) as used:
+        method().coalition_model(WatchingStart(make()), KEPT, REMOVED)
+    assert str(beforehand.value) == str(used.value)
 
 
-def test_a_model_that_consists_of_adapters_is_refused():
-    adapted = unet()
-    lora.attach(adapted, dict.fromkeys(lora.target_names(adapted, ["to_q"]), 2), 1.0, 0.0, seed=0)
-    with pytest.raises(ConfigError, match=r"^finetuning: .*choose finetuning=finetune"):
-        method().coalition_model(WatchingStart(adapted), KEPT, REMOVED)
+def test_checking_a_model_with_attention_leaves_it_alone():
+    checked = unet()
+    method().check(checked, None)
+    assert lora.ranks(checked) == {}
+    torch.testing.assert_close(checked.state_dict(), unet().state_dict(), rtol=0, atol=0)
+    assert all(p.requires_grad for p in checked.parameters())
 
 
 @pytest.mark.parametrize(

@@ -23,7 +23,7 @@ RECIPE = Recipe(
     horizontal_flip=False,
 )
 ASCENT = GradientAscent(RECIPE, 5)
-INFLUENCE = InfluenceUnlearning(0.01, 0.01, batch_size=2, fisher_batches=2)
+INFLUENCE = InfluenceUnlearning(0.01, 0.01, draws=2, batch_size=2, fisher_batches=2)
 
 
 def with_adapters():

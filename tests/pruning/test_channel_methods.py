@@ -58,7 +58,39 @@ def test_a_model_whose_channels_must_stay_refuses_by_itself(kind):
 
     model = Adapted(ddpm().unet, {}, None, None)
     with pytest.raises(ConfigError, match="only the ranks"):
+        method(kind, 0.5).check(model.untrained(0), model)
+    with pytest.raises(ConfigError, match="only the ranks"):
         method(kind, 0.5).prune(model.untrained(0), model, NoisyLoss())
+
+
+@pytest.mark.parametrize(
+    ("groups", "ratio"), [(8, 0.2187), (8, 0.05), (16, 0.9)], ids=["just", "far", "whatever"]
+)
+@pytest.mark.parametrize("kind", CHANNELS)
+def test_a_check_refuses_in_the_same_words_as_pruning(kind, groups, ratio):
+    model = ddpm(block_out_channels=[16, 32 if groups == 8 else 16], norm_num_groups=groups)
+    with pytest.raises(ConfigError, match=r"^pruning\.ratio: .*removes no channel") as beforehand:
+        method(kind, ratio).check(model.untrained(0), model)
+    with pytest.raises(ConfigError) as used:
+        method(kind, ratio).prune(model.untrained(0), model, NoisyLoss())
+    assert str(beforehand.value) == str(used.value)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("kind", CHANNELS)
+def test_a_check_leaves_what_can_be_pruned_as_it_is(kind, training):
+    model = ddpm(norm_num_groups=8)
+    dense = model.untrained(0).train(training)
+    dense.conv_in.requires_grad_(False)
+    weights, stream = copy.deepcopy(dense.state_dict()), torch.random.get_rng_state()
+    with torch.no_grad():
+        method(kind, 0.2188).check(dense, model)
+    torch.testing.assert_close(dense.state_dict(), weights, rtol=0, atol=0)
+    frozen = {n for n, p in dense.named_parameters() if not p.requires_grad}
+    assert frozen == {"conv_in.weight", "conv_in.bias"}
+    assert all(p.grad is None for p in dense.parameters())
+    assert dense.training == training
+    assert torch.equal(torch.random.get_rng_state(), stream)
 
 
 def test_a_ratio_without_effect_is_refused_before_the_loss_is_computed():

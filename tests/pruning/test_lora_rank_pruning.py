@@ -268,6 +268,29 @@ def test_a_model_without_adapters_is_refused():
         prune(ddpm().untrained(0), 0.5, ddpm())
 
 
+@pytest.mark.parametrize(
+    ("make", "ratio", "reason"),
+    [
+        (lambda: ddpm().untrained(0), 0.5, r"^pruning: lora_ranks expects "),
+        (hand_made, 0.1, r"^pruning\.ratio: 0\.1 of 7 rank pairs removes none; choose 0\.1429"),
+    ],
+)
+def test_a_check_refuses_in_the_same_words_as_pruning(make, ratio, reason):
+    with pytest.raises(ConfigError, match=reason) as beforehand:
+        LoraRanks(ratio, None).check(make(), TWO)
+    with pytest.raises(ConfigError) as used:
+        prune(make(), ratio)
+    assert str(beforehand.value) == str(used.value)
+
+
+def test_a_check_leaves_what_can_be_pruned_as_it_is():
+    net = hand_made()
+    weights = copy.deepcopy(net.state_dict())
+    LoraRanks(0.2, None).check(net, TWO)
+    assert lora.ranks(net) == {"first": 3, "second": 4}
+    torch.testing.assert_close(net.state_dict(), weights, rtol=0, atol=0)
+
+
 @pytest.mark.parametrize(("total", "least"), [(7, 0.1429), (3, 0.3334), (20, 0.05)])
 def test_a_ratio_that_removes_nothing_is_refused_and_the_least_is_named(total, least):
     scores = {"a": torch.ones(total)}

@@ -39,6 +39,7 @@ def multiply_adds(denoiser, model):
 def test_no_pruning_returns_the_denoiser_itself():
     model = DDPM(UNET, {}, None, None)
     denoiser = model.untrained(0)
+    NoPruning().check(denoiser, model)
     same, report = NoPruning().prune(denoiser, model, no_loss)
     assert same is denoiser
     assert NoPruning().recovery is None

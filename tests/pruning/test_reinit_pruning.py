@@ -48,3 +48,5 @@ def test_a_model_without_a_beginning_is_refused_by_itself():
     model = Pretrained(ddpm().unet, {}, None, None)
     with pytest.raises(ConfigError, match="nothing to go back to"):
         Reinit(0.5, 1, None).prune(model.untrained(0), model, no_loss)
+    with pytest.raises(ConfigError, match="nothing to go back to"):
+        Reinit(0.5, 1, None).check(model.untrained(0), model)

@@ -4,6 +4,7 @@ import torch
 from small_unets import NoisyLoss, assert_lowest_scores_went, ddpm, kept, other_axes, with_gradients
 
 from crediting.errors import ConfigError
+from crediting.models import DDPM
 from crediting.pruning import Taylor
 from crediting.pruning.taylor import spread
 
@@ -77,6 +78,13 @@ def test_more_timesteps_than_there_are_is_refused():
         ConfigError, match=r"^pruning\.timesteps: expected at most the model's 6, got 7; lower it"
     ):
         Taylor(0.5, 7, 1, None).prune(ddpm().untrained(0), ddpm(), NoisyLoss(n_timesteps=6))
+
+
+def test_more_timesteps_than_the_model_has_are_refused_before_there_is_a_loss():
+    model = DDPM(ddpm().unet, {"num_train_timesteps": 6}, None, None)
+    with pytest.raises(ConfigError, match=r"^pruning\.timesteps: .*model's 6, got 7; lower it"):
+        Taylor(0.5, 7, 1, None).check(model.untrained(0), model)
+    Taylor(0.5, 6, 1, None).check(model.untrained(0), model)
 
 
 def test_a_diverged_model_is_refused():

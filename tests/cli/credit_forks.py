@@ -1,0 +1,120 @@
+"""Runs `credit` again and again, in a process of its own each time, forked when all is imported.
+
+Started as a program by `Forks`; it reads a command per line as JSON and answers with its exit code.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+PRELOADED = (
+    "crediting.pipeline.stages",
+    "crediting.models",
+    "crediting.datasets",
+    "crediting.partitions",
+    "crediting.pruning",
+    "crediting.finetuning",
+    "crediting.generation",
+    "crediting.extractors",
+    "crediting.properties",
+    "crediting.design",
+    "crediting.estimators",
+    "crediting.executors",
+    "diffusers.models",
+    "transformers.models.clip.modeling_clip",
+    "torchvision.models",
+    "torchvision.datasets",
+    "sklearn.datasets",
+)
+
+
+def the_only_message(finished: "subprocess.CompletedProcess[str]") -> str:
+    """Return what a command said in the end, checked to be one message of a user error."""
+    said = finished.stderr
+    assert finished.returncode == 2, said
+    assert "Traceback" not in said
+    starts = [number for number, line in enumerate(said.splitlines()) if line[:8] == "credit: "]
+    assert len(starts) == 1, said
+    return "\n".join(said.splitlines()[starts[0] :])
+
+
+def nothing_was_trained(folder: Path) -> bool:
+    """Return whether the store below a folder of outputs holds no model, finished or begun."""
+    return not [*folder.glob("store/model-*")]
+
+
+class Forks:
+    """Use as a context: `forks(*words, cwd=folder)` is what the fixture `run_credit` returns.
+
+    Imports take seconds, of which a test of a single message needs next to nothing otherwise.
+    """
+
+    def __init__(self, env: Mapping[str, str]) -> None:
+        self._server = subprocess.Popen(
+            [sys.executable, __file__],
+            env={**os.environ, "OMP_NUM_THREADS": "1", **env},
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def __enter__(self) -> "Forks":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._server.stdin.close()
+        self._server.stdout.close()
+        self._server.wait(timeout=60)
+
+    def __call__(self, *args: object, cwd: Path) -> "subprocess.CompletedProcess[str]":
+        words = [word for arg in args for word in ([arg] if isinstance(arg, str) else arg)]
+        self._server.stdin.write(json.dumps([words, str(cwd)]) + "\n")
+        self._server.stdin.flush()
+        code, said, printed = json.loads(self._server.stdout.readline())
+        return subprocess.CompletedProcess(words, code, printed, said)
+
+
+def _serve() -> None:
+    import importlib
+    import tempfile
+
+    for name in PRELOADED:
+        importlib.import_module(name)
+    for line in sys.stdin:
+        words, folder = json.loads(line)
+        with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as said:
+            child = os.fork()
+            if child == 0:
+                _become_credit(words, folder, printed.fileno(), said.fileno())
+            code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+            printed.seek(0)
+            said.seek(0)
+            print(json.dumps([code, said.read(), printed.read()]), flush=True)
+
+
+def _become_credit(words: list[str], folder: str, stdout: int, stderr: int) -> None:
+    from crediting.cli import main
+
+    os.dup2(os.open(os.devnull, os.O_RDONLY), 0)
+    os.dup2(stdout, 1)
+    os.dup2(stderr, 2)
+    os.chdir(folder)
+    sys.argv = ["credit", *words]
+    code = 0
+    try:
+        main()
+    except SystemExit as ended:
+        code = ended.code
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        code = 1
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code or 0)
+
+
+if __name__ == "__main__":
+    _serve()

@@ -1,0 +1,60 @@
+"""What cannot work on the chosen model is refused before anything is trained."""
+
+import pytest
+from diffusers import UNet2DModel
+
+from crediting.errors import ConfigError
+from crediting.pipeline import stages
+
+RANKS = ("pruning=lora_ranks", "pruning.recovery.warmup_steps=0")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "reason"),
+    [
+        ([*RANKS], r"^pruning: lora_ranks expects a model with low-rank adapters"),
+        (["pruning.ratio=0.05"], r"^pruning\.ratio: 0\.05 removes no channel .* 0\.0938 or more"),
+        (["pruning=random", "pruning.ratio=0.05"], r"^pruning\.ratio: 0\.05 removes no channel"),
+        (["pruning=taylor", "pruning.timesteps=1001"], r"^pruning\.timesteps: .*model's 1000"),
+        (["finetuning=lora"], r"^finetuning\.targets: .*to_q, to_k, to_v, which none has"),
+        (["finetuning=lora", "endpoints=dense"], r"^finetuning\.targets: "),
+        ([*RANKS, "endpoints=dense"], r"^pruning: lora_ranks expects "),
+    ],
+)
+@pytest.mark.parametrize("stage", ["train", "all"])
+def test_a_method_that_cannot_work_on_the_model_trains_nothing(
+    study, trainings, stage, overrides, reason
+):
+    refused = study(*overrides)
+    stages.run(refused, "encode")
+    with pytest.raises(ConfigError, match=reason):
+        stages.run(refused, stage)
+    assert trainings == []
+    assert not refused.store.is_complete("model", refused.trained.fingerprint)
+
+
+def test_a_pretrained_model_is_not_reinitialised(study, trainings, tmp_path):
+    UNet2DModel(**study().config["model"]["unet"]).save_pretrained(tmp_path / "published")
+    refused = study("pruning=reinit", f"model.pretrained={tmp_path / 'published'}")
+    stages.run(refused, "encode")
+    with pytest.raises(ConfigError, match=r"^model\.pretrained: .*pruned pretrained U-Net"):
+        stages.run(refused, "train")
+    assert trainings == []
+
+
+def test_what_is_trained_already_is_checked_when_its_stage_comes(study, trainings):
+    first, refused = study(), study("pruning.ratio=0.05")
+    for stage in ("encode", "train"):
+        stages.run(first, stage)
+    trainings.clear()
+    stages.run(refused, "train")
+    with pytest.raises(ConfigError, match=r"^pruning\.ratio: 0\.05 removes no channel"):
+        stages.run(refused, "prune")
+    assert trainings == []
+
+
+def test_what_can_work_is_trained_as_ever(study, trainings):
+    accepted = study("finetuning=lora", "model.unet.add_attention=true")
+    for stage in ("encode", "train"):
+        stages.run(accepted, stage)
+    assert trainings == [accepted.partition.n_examples]
