@@ -1,6 +1,5 @@
 """DPM-Solver++ sampling (Lu et al., 2022): the quality of many DDIM steps in 15 to 25."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from diffusers import DPMSolverMultistepScheduler
@@ -11,24 +10,15 @@ from crediting.generation.sampling import SchedulerSampling
 class DpmSolver(SchedulerSampling):
     """Second-order multistep DPM-Solver++, deterministic, its steps even in log-SNR."""
 
-    def __init__(
-        self,
-        images: int,
-        steps: int,
-        batch_size: int,
-        prompts: Sequence[str] | str | None,
-        guidance: float | None,
-    ) -> None:
-        super().__init__(images, steps, batch_size, prompts, guidance, _dpm_solver)
-
-
-def _dpm_solver(noise_scheduler: Any) -> DPMSolverMultistepScheduler:
-    return DPMSolverMultistepScheduler.from_config(
-        noise_scheduler.config,
-        timestep_spacing="linspace",
-        use_lu_lambdas=True,  # steps even in log-SNR: with few, even timesteps lose the details
-        thresholding=bool(noise_scheduler.config.clip_sample),  # to [-1, 1], as DDIM clips
-        sample_max_value=1.0,
-        algorithm_type="dpmsolver++",
-        solver_order=2,
-    )
+    @staticmethod
+    def make_scheduler(noise_scheduler: Any) -> DPMSolverMultistepScheduler:
+        """Return the sampling scheduler for a model's own noise scheduler."""
+        return DPMSolverMultistepScheduler.from_config(
+            noise_scheduler.config,
+            timestep_spacing="linspace",
+            use_lu_lambdas=True,  # steps even in log-SNR: with few, even timesteps lose the details
+            thresholding=bool(noise_scheduler.config.clip_sample),  # to [-1, 1], as DDIM clips
+            sample_max_value=1.0,
+            algorithm_type="dpmsolver++",
+            solver_order=2,
+        )

@@ -1,6 +1,5 @@
 """PNDM sampling (Liu et al., 2022), the default of Stable Diffusion 1, as in the paper."""
 
-from collections.abc import Sequence
 from typing import Any
 
 from diffusers import PNDMScheduler
@@ -14,22 +13,13 @@ class Pndm(SchedulerSampling):
     The second step is taken twice, so n steps call the denoiser n + 1 times.
     """
 
-    def __init__(
-        self,
-        images: int,
-        steps: int,
-        batch_size: int,
-        prompts: Sequence[str] | str | None,
-        guidance: float | None,
-    ) -> None:
-        super().__init__(images, steps, batch_size, prompts, guidance, _pndm)
-
-
-def _pndm(noise_scheduler: Any) -> PNDMScheduler:
-    return PNDMScheduler.from_config(
-        noise_scheduler.config,
-        timestep_spacing="leading",
-        skip_prk_steps=True,
-        set_alpha_to_one=False,
-        steps_offset=1,
-    )
+    @staticmethod
+    def make_scheduler(noise_scheduler: Any) -> PNDMScheduler:
+        """Return the sampling scheduler for a model's own noise scheduler."""
+        return PNDMScheduler.from_config(
+            noise_scheduler.config,
+            timestep_spacing="leading",
+            skip_prk_steps=True,
+            set_alpha_to_one=False,
+            steps_offset=1,
+        )

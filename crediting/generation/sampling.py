@@ -30,8 +30,12 @@ class SchedulerSampling:
         guidance: weight w of classifier-free guidance, e + w (c - e) of the predictions with the
             prompt (c) and with the empty one (e), or null for the plain prediction c (Ho and
             Salimans, 2022).
-        make_scheduler: from the model's own noise scheduler to the one that samples.
     """
+
+    @staticmethod
+    def make_scheduler(noise_scheduler: Any) -> Any:
+        """Return the diffusers scheduler that samples, given the model's own."""
+        raise NotImplementedError
 
     def __init__(
         self,
@@ -40,7 +44,6 @@ class SchedulerSampling:
         batch_size: int,
         prompts: Sequence[str] | str | None,
         guidance: float | None,
-        make_scheduler: Callable[[Any], Any],
     ) -> None:
         for key, value in (("images", images), ("steps", steps), ("batch_size", batch_size)):
             if value < 1:
@@ -62,7 +65,6 @@ class SchedulerSampling:
         self.batch_size = batch_size
         self.prompts = prompts
         self._guidance = guidance
-        self._make_scheduler = make_scheduler
 
     @torch.inference_mode()
     def generate(
@@ -127,7 +129,7 @@ class SchedulerSampling:
         return guided
 
     def _scheduler(self, model: DiffusionModel) -> Any:
-        scheduler = self._make_scheduler(model.noise_scheduler())
+        scheduler = self.make_scheduler(model.noise_scheduler())
         timesteps = scheduler.config.num_train_timesteps
         if self.steps <= timesteps:
             scheduler.set_timesteps(self.steps)

@@ -22,8 +22,8 @@ MAY_PICKLE = dict.fromkeys(
     "reported; nothing pickled is ever written or read",
 )
 MAY_UNPICKLE = {
-    "datasets/pickled.py": "the published format of CIFAR is a pickle: it can name only numpy arrays "
-    "and containers, from a fixed table, and its digest is checked before"
+    "datasets/pickled.py": "the published format of CIFAR is a pickle: all that it can name is "
+    "arrays and containers, from a fixed table, and its digest is checked before"
 }
 MAY_BE_LONG = {"interfaces.py": "every extension point on one page: docstrings, no code"}
 

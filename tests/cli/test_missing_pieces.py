@@ -120,6 +120,154 @@ def altered(file, **settings):
     file.write_text(json.dumps({**json.loads(file.read_text()), **settings}))
 
 
-CIFAR = ("+experiment=cifar_ddpm", "+size=miniature", "extractor=[clean_fid]", "property=[fid]")
-ONE_EXTRACTOR = (*CIFAR, "~extractor.inception_v3", "~property.inception_score")
-"""""" """"""
+CIFAR = (
+    *("+experiment=cifar_ddpm", "+size=miniature"),
+    *("~extractor.inception_v3", "~property.inception_score"),
+)
+LOOKS = ("stage=extract", "dataset=digits", "partition=by_label")
+"""The digits, looked at by whatever extractor is named beside."""
+
+UNETS = {
+    "a folder of something else": (shutil.rmtree, "it lacks *diffusion_pytorch_model.*"),
+    "no weights": (
+        lambda unet: (unet / "diffusion_pytorch_model.safetensors").unlink(),
+        "it lacks *diffusion_pytorch_model.*",
+    ),
+    "weights cut short": (
+        lambda unet: cut_short(unet / "diffusion_pytorch_model.safetensors"),
+        "cannot be read (Unable to load weights",
+    ),
+    "weights of another architecture": (
+        lambda unet: altered(unet / "config.json", layers_per_block=3),
+        "cannot be read (Cannot load because",
+    ),
+    "a description of nothing": (
+        lambda unet: altered(unet / "config.json", norm_num_groups=0),
+        "cannot be read (integer modulo by zero)",
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "reason"), UNETS.values(), ids=UNETS)
+def test_a_pretrained_model_that_cannot_be_used(spoil, reason, credit, place):
+    spoil(copied(place, "models/ddpm-32") / "unet")
+    chosen = ("model.pretrained=mine", "model.unet=null", "model.noise=null")
+    message = the_only_message(credit(CIFAR, chosen, cwd=place))
+    assert "model.pretrained: " in message
+    assert "mine" in message
+    assert reason in message
+    assert "ignore_mismatched_sizes" not in message
+    assert not [*place.glob("outputs/store/model-*/*.safetensors")], "something was trained"
+
+
+@pytest.fixture
+def inceptions(tmp_path, fired):
+    """Files that might be taken for the weights of Inception-v3."""
+    pickle.loads(pickle.dumps(Armed(fired)))
+    fired.rmdir()  # it does fire, unless it is kept from it
+    torch.save({"fc.weight": Armed(fired)}, tmp_path / "hostile.pth")
+    (tmp_path / "hostile_and_bare.pth").write_bytes(pickle.dumps(Armed(fired)))
+    (tmp_path / "page.pth").write_text("<!DOCTYPE html><html>Not found</html>")
+    torch.save({"fc.weight": torch.zeros(2)}, tmp_path / "another.pth")
+    torch.save({"epoch": 3}, tmp_path / "numbers.pth")
+    torch.save({"fc.weight": torch.zeros(9000)}, tmp_path / "cut.pth")
+    cut_short(tmp_path / "cut.pth")
+    return {
+        "hostile.pth": "is no complete file of weights",
+        "hostile_and_bare.pth": "is no complete file of weights",
+        "page.pth": "is no complete file of weights",
+        "another.pth": "holds the weights of another network",
+        "numbers.pth": "expected numbers.pth to hold tensors by name",
+        "cut.pth": "is no complete file of weights",
+    }
+
+
+def test_files_that_are_no_weights_of_an_extractor(inceptions, fired, credit, tmp_path):
+    looks = (*LOOKS, "extractor=[inception_v3]", "property=[inception_score]")
+    for name, reason in inceptions.items():
+        chosen = f"extractor.inception_v3.weights={name}"
+        message = the_only_message(credit(looks, chosen, cwd=tmp_path))
+        assert message.startswith("credit: extractor.inception_v3.weights: ")
+        assert name in message
+        assert reason in message
+        assert "weights_only" not in message, "it advises to read the file in an unsafe way"
+    assert not fired.exists()
+
+
+def test_files_that_are_not_the_inception_of_fid(inceptions, fired, credit, place):
+    looks = (*CIFAR, "stage=extract")
+    pinned = "extractor.clean_fid.sha256=" + 64 * "0"
+    message = the_only_message(credit(looks, pinned, cwd=place))
+    assert f"inception-2015-12-05.pt is not the published file: expected sha256 {64 * '0'}" in (
+        message
+    )
+    for name in ("page.pth", "hostile.pth"):
+        chosen = f"extractor.clean_fid.weights={name}"
+        message = the_only_message(credit(looks, chosen, cwd=place))
+        assert f"extractor.clean_fid.weights: {name} is no complete file of weights" in message
+    assert inceptions
+    assert not fired.exists()
+
+
+@pytest.mark.parametrize(
+    ("file", "settings", "reason"),
+    [
+        ("config.json", {"vision_config": {"hidden_size": "wide"}}, "describes no network"),
+        ("config.json", {"vision_config": {"num_attention_heads": 0}}, "describes no network"),
+        ("preprocessor_config.json", {"size": {"height": 0, "width": 0}}, "does not say how"),
+    ],
+)
+def test_settings_of_an_extractor_that_make_no_sense(file, settings, reason, credit, place):
+    altered(copied(place, "models/blip-vqa-base") / file, **settings)
+    chosen = ("extractor=[blip_vqa]", "property=[kid]", "extractor.blip_vqa.weights=mine")
+    message = the_only_message(credit(LOOKS, chosen, cwd=place))
+    assert message.startswith("credit: extractor.blip_vqa.weights: ")
+    assert f"mine/{file}" in message
+    assert reason in message
+
+
+@pytest.mark.parametrize(
+    ("file", "settings"),
+    [
+        ("vae/config.json", {"latent_channels": None}),
+        ("text_encoder/config.json", {"num_attention_heads": 5}),
+        ("scheduler/scheduler_config.json", {"beta_schedule": "none"}),
+    ],
+)
+def test_a_pipeline_whose_settings_make_no_sense(file, settings, credit, place):
+    altered(copied(place, "models/miniSD-diffusers") / file, **settings)
+    words = ("+experiment=artbench_sd_lora", "+size=miniature", "model.pretrained=mine")
+    message = the_only_message(credit(words, cwd=place))
+    assert message.startswith("credit: model.pretrained: mine/")
+    assert file.split("/")[0] in message
+    assert not [*place.glob("outputs/store/model-*/*.safetensors")], "something was trained"
+
+
+# ------------------------------------------------------------------------------ CIFAR's pickles
+
+
+def hostile(fired):
+    return pickle.dumps({"data": np.zeros((1, 3072), np.uint8), "fine_labels": Armed(fired)}, 2)
+
+
+CIFARS = {
+    "another file": ((), "train", "checksums=true", "expected the published file, md5 "),
+    "a hostile file": (hostile, "train", "checksums=false", "it asks for posix.mkdir"),
+    "hostile class names": (hostile, "meta", "checksums=false", "it asks for posix.mkdir"),
+    "a page for the test set": (
+        *(lambda fired: b"<html>", "test", "checksums=false", "it is damaged"),
+    ),
+}
+
+
+@pytest.mark.parametrize(("write", "name", "checksums", "reason"), CIFARS.values(), ids=CIFARS)
+def test_files_of_cifar(write, name, checksums, reason, credit, place, fired):
+    folder = copied(place, "data") / "cifar-100-python"
+    if write:
+        (folder / name).write_bytes(write(fired))
+    chosen = ("dataset.root=mine", f"dataset.{checksums}")
+    message = the_only_message(credit(CIFAR, chosen, cwd=place))
+    assert str(folder) in message
+    assert reason in message
+    assert not fired.exists()
+    assert nothing_was_trained(place / "outputs")

@@ -111,6 +111,20 @@ def test_any_file_is_run_by_who_trusts_it(path):
     assert isinstance(network, clean_fid._Inception)
 
 
+@pytest.mark.parametrize("content", [b"", b"<html>", b"cut"])
+def test_a_file_that_cannot_be_read_is_named(content, path, tmp_path):
+    broken = tmp_path / "broken.pt"
+    broken.write_bytes(path.read_bytes()[:3000] if content == b"cut" else content)
+    with pytest.raises(DataError, match=r"^extractor\.clean_fid\.weights: .*broken\.pt is no "):
+        CleanFidInception(str(broken), None, 2).load(tmp_path)
+
+
+def test_another_network_is_named(tmp_path):
+    torch.jit.script(nn.Identity()).save(tmp_path / "other.pt")
+    with pytest.raises(DataError, match=r"other\.pt holds another network: .*`layers`"):
+        CleanFidInception(str(tmp_path / "other.pt"), None, 2).load(tmp_path)
+
+
 def test_a_missing_file_is_named(tmp_path):
     with pytest.raises(DataError, match=r"^extractor\.clean_fid\.weights: .*nowhere\.pt"):
         CleanFidInception(str(tmp_path / "nowhere.pt"), PUBLISHED, 2).load(tmp_path)

@@ -108,7 +108,7 @@ def test_the_samplers_agree_when_they_take_many_steps():
 def test_dpm_solver_follows_the_models_own_betas():
     betas = (np.linspace(0.05, 0.1, 50) ** 2).tolist()
     scheduler = DDPMScheduler(num_train_timesteps=50, trained_betas=betas)
-    config = DpmSolver(1, 5, 1, **PLAIN)._make_scheduler(scheduler).config
+    config = DpmSolver(1, 5, 1, **PLAIN).make_scheduler(scheduler).config
     assert config.trained_betas == betas
     assert config.num_train_timesteps == 50
     assert config.timestep_spacing == "linspace"

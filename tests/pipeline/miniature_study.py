@@ -1,6 +1,7 @@
 """A miniature study: the default one with so few steps that it takes seconds."""
 
 import sqlite3
+from collections.abc import Sequence
 from pathlib import Path
 
 from hydra import compose, initialize_config_dir
@@ -22,13 +23,14 @@ MINIATURE = (
 )
 
 
-def make_study(outputs: Path, *overrides: str) -> Study:
+def make_study(outputs: Path, *overrides: str, shared: Sequence[str] = MINIATURE) -> Study:
     config.register()
-    if not any(word.startswith(("design", "estimator=")) for word in overrides):
+    if shared and not any(word.startswith(("design", "estimator=")) for word in overrides):
         overrides = ("design.budget=6", *overrides)
-    shared = [w for w in MINIATURE if "pruning=none" not in overrides or w[:8] != "pruning."]
+    small = [w for w in shared if "pruning=none" not in overrides or w[:8] != "pruning."]
+    words = config.of_this_experiment([*small, f"paths.outputs={outputs}", *overrides])
     with initialize_config_dir(version_base="1.3", config_dir=str(config.CONFIG_DIR)):
-        composed = compose("config", [*shared, f"paths.outputs={outputs}", *overrides])
+        composed = compose("config", words)
     plain = config.resolve(composed)
     return Study.assemble(plain, config.build(plain))
 

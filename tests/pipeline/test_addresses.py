@@ -1,0 +1,104 @@
+"""Results are addressed by what produced them: content, never places."""
+
+import importlib.util
+import shutil
+from pathlib import Path
+
+import pytest
+import torch
+from miniature_study import make_study
+from safetensors.torch import load_file, save_file
+
+from crediting.pipeline import stages
+from crediting.pipeline.diffusion_game import DiffusionGame
+
+SCRIPT = Path(__file__).parents[2] / "scripts" / "miniature_files.py"
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    """Return a folder with the miniature files in it, without the largest network."""
+    spec = importlib.util.spec_from_file_location("miniature_files", SCRIPT)
+    script = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(script)
+    folder = tmp_path_factory.mktemp("files")
+    script.write(folder / "miniature", inception=False)
+    return folder
+
+
+@pytest.fixture
+def faces(files, tmp_path, monkeypatch):
+    """Return a function that makes the miniature study of faces in a folder of its own."""
+    place = tmp_path / "place"
+    shutil.copytree(files, place)
+    monkeypatch.chdir(place)
+
+    def make(*overrides):
+        return make_study(tmp_path / "outputs", "+experiment=celeba_ldm", *overrides, shared=())
+
+    return make
+
+
+def test_where_weights_and_data_lie_does_not_matter(faces):
+    first = faces("+size=miniature")
+    shutil.move("miniature", "elsewhere")
+    moved = faces(
+        "+size=miniature",
+        "dataset.root=elsewhere/data",
+        "dataset.reference=elsewhere/data/celeba_reference",
+        "model.autoencoder=elsewhere/models/ldm-celebahq-256",
+        "extractor.blip_vqa.weights=elsewhere/models/blip-vqa-base",
+    )
+    assert moved.examples.fingerprint == first.examples.fingerprint
+    assert moved.trained.fingerprint == first.trained.fingerprint
+    assert moved.game.address.fingerprint == first.game.address.fingerprint
+    assert moved.property_fingerprints == first.property_fingerprints
+
+
+def test_other_weights_under_the_same_name_are_other_results(faces):
+    before = faces("+size=miniature")
+    path = Path("miniature/models/ldm-celebahq-256/vqvae/diffusion_pytorch_model.safetensors")
+    weights = load_file(path)
+    name = next(iter(weights))
+    save_file({**weights, name: weights[name] + 1}, path)
+    after = faces("+size=miniature")
+    assert after.examples.fingerprint != before.examples.fingerprint
+    assert after.game.address.fingerprint != before.game.address.fingerprint
+    assert after.property_fingerprints == before.property_fingerprints
+
+
+def test_images_are_encoded_once_whatever_is_trained_on_them(faces, monkeypatch):
+    study = faces("+size=miniature")
+    encoded = []
+    original = type(study.model).encode
+
+    def counting(self, images, columns):
+        encoded.append(len(images))
+        return original(self, images, columns)
+
+    monkeypatch.setattr(type(study.model), "encode", counting)
+    stages.run(study, "encode")
+    assert encoded == [study.partition.n_examples]
+    for changed in ("model.training.steps=2", "seed=1", "model.unet.layers_per_block=2"):
+        again = faces("+size=miniature", changed)
+        stages.run(again, "encode")
+        assert again.trained.fingerprint != study.trained.fingerprint
+    assert encoded == [study.partition.n_examples]
+
+
+def test_coalitions_share_what_none_of_them_trains(files, tmp_path, monkeypatch):
+    monkeypatch.chdir(files)
+    study = make_study(
+        tmp_path / "outputs", "+experiment=artbench_sd_lora", "+size=miniature", shared=()
+    )
+    for stage in ("encode", "train", "prune", "extract"):
+        stages.run(study, stage)
+    game = DiffusionGame(study, study.game)
+    one, other = game.stored("denoiser"), game.stored("denoiser")
+    for a, b in zip(one.parameters(), other.parameters(), strict=True):
+        assert torch.equal(a, b)
+        assert (a is b) is (not a.requires_grad)
+    adapters = [p for p in one.parameters() if p.requires_grad]
+    with torch.no_grad():
+        adapters[0].add_(1.0)
+    assert not torch.equal(adapters[0], next(p for p in other.parameters() if p.requires_grad))
