@@ -65,7 +65,7 @@ def _run_study(composed: DictConfig) -> None:
     if plain["stage"] == "fetch":
         stages.fetch(parts)
         return
-    stages.require(parts, config.fetch_command(context.overrides.task))
+    stages.require(parts, config.fetch_command(sys.argv[1:]))
     study = Study.assemble(plain, parts)
     if plain["dry_run"]:
         stages.dry_run(study)

@@ -76,9 +76,9 @@ def of_this_experiment(words: Sequence[str]) -> list[str]:
     return words
 
 
-def fetch_command(overrides: Sequence[str]) -> str:
-    """Return the command that fetches what a study with these overrides needs."""
-    others = [text for text in overrides if not text.startswith(("stage=", "dry_run="))]
+def fetch_command(words: Sequence[str]) -> str:
+    """Return the command that fetches what a command line of `credit` needs."""
+    others = [text for text in words if not text.startswith(("stage=", "dry_run="))]
     return shlex.join(["credit", "stage=fetch", *others])
 
 

@@ -41,6 +41,20 @@ class Trainer:
         self._accelerator = accelerator
         self._device = examples.device
 
+    @property
+    def device(self) -> torch.device:
+        """Where the examples are, and denoisers must be."""
+        return self._device
+
+    def check(self, recipe: Recipe) -> None:
+        """Raise ConfigError if a recipe asks for what these examples or this machine lack."""
+        _optimizer(recipe)
+        if recipe.horizontal_flip and not self.loss.examples.can_mirror:
+            raise ConfigError(
+                "horizontal_flip: the latents of mirrored images are needed, and only the images "
+                "as they are were encoded; set model.mirror=true, or horizontal_flip=false"
+            )
+
     def train(
         self,
         denoiser: nn.Module,
@@ -70,11 +84,7 @@ class Trainer:
                 is not installed.
         """
         assert len(examples) > 0, "there is nothing to train on"
-        if recipe.horizontal_flip and not self.loss.examples.can_mirror:
-            raise ConfigError(
-                "horizontal_flip: the latents of mirrored images are needed, and only the images "
-                "as they are were encoded; set model.mirror=true, or horizontal_flip=false"
-            )
+        self.check(recipe)
         # one accelerator per training: it remembers all that it ever prepared, and its scale of
         # the loss in fp16; forgetting (`free_memory`) collects garbage for up to a second
         accelerator = make_accelerator(self._device.type, self._accelerator.mixed_precision)

@@ -92,11 +92,11 @@ def _tell_evaluations(study: Study, pace: Callable[[], Pace]) -> float:
 
 def _artifacts(study: Study) -> Iterator[tuple[str, Addressed, Recipe | None]]:
     yield "encode", study.examples, None
+    for address in study.extracted.values():
+        yield "extract", address, None
     yield "train", study.trained, study.model.training
     for spec in {spec.start.fingerprint: spec for spec in study.games}.values():
         yield "prune", spec.start, spec.pruning.recovery
-    for address in study.extracted.values():
-        yield "extract", address, None
 
 
 def _line(label: str, address: Addressed, state: str) -> str:

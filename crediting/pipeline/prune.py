@@ -3,13 +3,17 @@
 from pathlib import Path
 from typing import Any
 
-from crediting.loss import DenoisingLoss, FixedTimestepLoss
+from crediting.loss import FixedTimestepLoss
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.artifact import completed, produce_once
-from crediting.pipeline.encode import load_examples
-from crediting.pipeline.machine import open_machine
 from crediting.pipeline.study import Study
-from crediting.pipeline.train import AVERAGED, RAW, save_model, train_on_everything
+from crediting.pipeline.train import (
+    AVERAGED,
+    RAW,
+    open_trainer,
+    save_model,
+    train_on_everything,
+)
 from crediting.progress import say
 from crediting.randomness import Stream
 
@@ -25,13 +29,15 @@ def _prune_for(study: Study, spec: GameSpec) -> None:
 
     def produce(folder: Path) -> dict[str, Any]:
         source = completed(study, study.trained, "train")
-        accelerator = open_machine(study.runtime)
-        dense = study.model.load(source, RAW).to(accelerator.device)
-        denoiser, report = spec.pruning.prune(dense, study.model, _timestep_loss(study))
-        if spec.pruning.recovery is not None:
-            averaged = train_on_everything(
-                study, denoiser, spec.pruning.recovery, "recover", folder
-            )
+        trainer = open_trainer(study)
+        loss = FixedTimestepLoss(trainer.loss, Stream("prune", study.seed))
+        dense = study.model.load(source, RAW).to(trainer.device)
+        denoiser, report = spec.pruning.prune(dense, study.model, loss)
+        if spec is study.endpoints:  # v(empty) takes an untrained twin: refused now if none exists
+            study.model.reinitialise(denoiser, 0)
+        recovery = spec.pruning.recovery
+        if recovery is not None:
+            averaged = train_on_everything(study, trainer, denoiser, recovery, "recover", folder)
         elif denoiser is dense:
             averaged = study.model.load(source, AVERAGED).state_dict()
         else:
@@ -45,10 +51,3 @@ def _prune_for(study: Study, spec: GameSpec) -> None:
         return {**report._asdict(), "realised_ratio": report.realised_ratio}
 
     produce_once(study, spec.start, "prune", produce)
-
-
-def _timestep_loss(study: Study) -> FixedTimestepLoss:
-    """Return the training loss that pruning methods may look at, always on the same examples."""
-    examples = load_examples(study, open_machine(study.runtime).device)
-    loss = DenoisingLoss(examples, study.model.noise_scheduler())
-    return FixedTimestepLoss(loss, Stream("prune", study.seed))

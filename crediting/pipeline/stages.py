@@ -23,7 +23,7 @@ def run(study: Study, stage: str) -> None:
             f"study {study.name}: {len(study.partition)} contributors, properties "
             f"{', '.join(study.properties)}, {study.executor.width()} coalitions at a time"
         )
-        for step in (encode, train, prune, extract, evaluate, _report):
+        for step in (encode, extract, train, prune, evaluate, _report):
             step(study)
     else:
         _STAGES[stage](study)

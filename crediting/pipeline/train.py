@@ -28,12 +28,10 @@ def train(study: Study) -> None:
     """
 
     def produce(folder: Path) -> dict[str, Any]:
-        recipe = study.model.training
+        recipe, trainer = study.model.training, open_trainer(study)
         denoiser = study.model.untrained(derive_seed("initialise", study.seed))
-        for spec in study.games:  # refused now, not after hours of training
-            spec.pruning.check(denoiser, study.model)
-            spec.finetuning.check(denoiser, study.model)
-        averaged = train_on_everything(study, denoiser, recipe, "train", folder)
+        _check_what_follows(study, denoiser, trainer)
+        averaged = train_on_everything(study, trainer, denoiser, recipe, "train", folder)
         save_model(study, folder, denoiser, averaged)
         parameters = sum(p.numel() for p in trainable(denoiser).values())
         return {"parameters": parameters, "steps": recipe.steps}
@@ -41,22 +39,36 @@ def train(study: Study) -> None:
     produce_once(study, study.trained, "train", produce)
 
 
+def _check_what_follows(study: Study, denoiser: nn.Module, trainer: Trainer) -> None:
+    """Refuse now what would else be refused after hours of training."""
+    for spec in study.games:
+        spec.pruning.check(denoiser, study.model)
+        spec.finetuning.check(denoiser, study.model)
+        for recipe in (spec.pruning.recovery, spec.finetuning.recipe):
+            if recipe is not None:
+                trainer.check(recipe)
+
+
+def open_trainer(study: Study) -> Trainer:
+    """Return a trainer on all encoded examples, on the device of the study."""
+    accelerator = open_machine(study.runtime)
+    examples = load_examples(study, accelerator.device)
+    return Trainer(examples, study.model.noise_scheduler(), accelerator)
+
+
 def train_on_everything(
-    study: Study, denoiser: nn.Module, recipe: Recipe, purpose: str, folder: Path
+    study: Study, trainer: Trainer, denoiser: nn.Module, recipe: Recipe, purpose: str, folder: Path
 ) -> dict[str, torch.Tensor]:
     """Train a denoiser in place on all data and return its averaged parameters by name.
 
     What a kill cut short is resumed from the folder.
     """
-    accelerator = open_machine(study.runtime)
-    examples = load_examples(study, accelerator.device)
-    trainer = Trainer(examples, study.model.noise_scheduler(), accelerator)
     checkpoint = partial_checkpoint(folder, study.runtime["checkpoint_seconds"], folder.name)
     with bar(purpose, recipe.steps) as progress:
         return trainer.train(
-            denoiser.to(accelerator.device),
+            denoiser.to(trainer.device),
             recipe,
-            torch.arange(len(examples), device=accelerator.device),
+            torch.arange(len(trainer.loss.examples), device=trainer.device),
             Stream(purpose, study.seed),
             checkpoint,
             lambda step: progress.update(step - progress.n),

@@ -5,6 +5,7 @@ Started as a program by `Forks`; it reads a command per line as JSON and answers
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -29,6 +30,8 @@ PRELOADED = (
     "torchvision.datasets",
     "sklearn.datasets",
 )
+
+_LONGEST = 120  # seconds, after which a command counts as hung and is ended
 
 
 def the_only_message(finished: "subprocess.CompletedProcess[str]") -> str:
@@ -102,6 +105,7 @@ def _become_credit(words: list[str], folder: str, stdout: int, stderr: int) -> N
     os.dup2(stdout, 1)
     os.dup2(stderr, 2)
     os.chdir(folder)
+    signal.alarm(_LONGEST)
     sys.argv = ["credit", *words]
     code = 0
     try:

@@ -177,7 +177,7 @@ def inceptions(tmp_path, fired):
         "hostile_and_bare.pth": "is no complete file of weights",
         "page.pth": "is no complete file of weights",
         "another.pth": "holds the weights of another network",
-        "numbers.pth": "expected numbers.pth to hold tensors by name",
+        "numbers.pth": "expected numbers.pth to hold tensors by name, and nothing else",
         "cut.pth": "is no complete file of weights",
     }
 

@@ -1,4 +1,5 @@
 import csv
+import os
 import pickle
 import random
 
@@ -173,6 +174,22 @@ def test_all_problems_are_told_together(tmp_path):
         "104_5.jpg: is no image",
     ):
         assert part in message
+
+
+def test_what_lies_outside_or_is_no_file_is_not_opened(tmp_path):
+    folder = resized(tmp_path / "root") / "celeba_hq_256_50_resized"
+    outside = tmp_path / "outside.jpg"
+    os.mkfifo(outside)  # to open it would mean to wait for ever
+    (folder / "63_9.jpg").unlink()
+    os.mkfifo(folder / "63_9.jpg")
+    (folder / "104_5.jpg").unlink()
+    (folder / "104_5.jpg").symlink_to(outside)
+    with pytest.raises(DataError) as caught:
+        faces(tmp_path / "root").training_images()
+    _, *problems = str(caught.value).splitlines()
+    assert len(problems) == 2
+    assert "104_5.jpg: lies outside" in problems[0]
+    assert "63_9.jpg: is no regular file" in problems[1]
 
 
 def test_a_photograph_of_both_splits_is_refused(tmp_path):

@@ -236,6 +236,7 @@ def test_bad_classes_are_refused(classes, message, root):
         ([1], "expected a mapping"),
         ({}, "expected `fine_labels`, a list of integers"),
         ({"fine_labels": ["0"], "data": np.zeros((1, 3072), np.uint8)}, "expected `fine_labels`"),
+        ({"fine_labels": [2**70], "data": np.zeros((1, 3072), np.uint8)}, "integers from 0 to 99"),
         ({"fine_labels": [0], "data": [0] * 3072}, "expected `data`, an array of uint8"),
         ({"fine_labels": [0], "data": np.zeros((1, 3072))}, "expected `data`, an array of uint8"),
         (
@@ -252,6 +253,13 @@ def test_files_of_another_form_are_refused(held, message, root):
     (root / "cifar-100-python/train").write_bytes(pickle.dumps(held, 2))
     with pytest.raises(DataError, match=f"train: .*{message}"):
         dataset(root).training_images()
+
+
+@pytest.mark.parametrize("part", ["train", "test"])
+def test_what_is_wrong_with_either_part_is_told_with_the_digest(part, root):
+    (root / "cifar-100-python" / part).write_bytes(b"<html>")
+    with pytest.raises(DataError, match=f"{part}: not read, because it is damaged"):
+        dataset(root).digest()
 
 
 # ------------------------------------------------------------------------------ hostile files

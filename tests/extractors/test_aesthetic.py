@@ -58,7 +58,7 @@ def test_a_head_that_holds_more_than_tensors_is_not_unpickled(folder):
 @pytest.mark.parametrize("stored", [torch.ones(3), [1, 2]])
 def test_a_head_without_names_is_refused(folder, stored):
     torch.save(stored, folder / "nameless.pth")
-    with pytest.raises(DataError, match=r"tensors by name, got a (Tensor|list)"):
+    with pytest.raises(DataError, match=r"tensors by name, and nothing else, got a (Tensor|list)"):
         aesthetic(folder, "nameless.pth").load(folder)
 
 

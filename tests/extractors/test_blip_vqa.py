@@ -92,6 +92,28 @@ def test_weights_without_the_vision_part_are_refused(tmp_path):
         BlipVqa(str(tmp_path), 2).load(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("name", "settings", "message"),
+    [
+        ("config", {"vision_config": {"hidden_size": "wide"}}, "describes no network"),
+        ("config", {"vision_config": {"num_attention_heads": 0}}, "describes no network"),
+        ("config", {"vision_config": {"hidden_act": "none"}}, "describes no network"),
+        ("preprocessor_config", {"size": {"height": 0, "width": 0}}, "does not say how"),
+        ("preprocessor_config", {"size": {"height": "8", "width": "8"}}, "does not say how"),
+        ("preprocessor_config", {"size": -1}, "does not say how"),
+        ("preprocessor_config", {"image_mean": ["a", "b", "c"]}, "does not say how"),
+    ],
+)
+def test_settings_that_make_no_sense_are_refused(name, settings, message, tmp_path):
+    save_blip(tmp_path)
+    path = tmp_path / f"{name}.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+    with pytest.raises(
+        DataError, match=rf"^extractor\.blip_vqa\.weights: .*{name}\.json {message}"
+    ):
+        BlipVqa(str(tmp_path), 2).load(tmp_path)
+
+
 def test_what_is_published_is_fetched_without_the_text_part():
     asset = BlipVqa("Salesforce/blip-vqa-base", 2).assets()["weights"]
     assert asset.repo == "Salesforce/blip-vqa-base"

@@ -229,6 +229,15 @@ def test_damaged_weights_are_named(tmp_path, name, content):
         clip(tmp_path).load(tmp_path)
 
 
+def test_a_tokenizer_that_cannot_be_read_is_named(tmp_path):
+    save_clip(tmp_path)
+    for name in ("tokenizer.json", "merges.txt"):
+        if (tmp_path / name).exists():
+            (tmp_path / name).write_text("<html>")
+    with pytest.raises(DataError, match=r"^extractor\.clip\.weights: .*holds no tokenizer"):
+        clip(tmp_path, PROMPTS).load(tmp_path)
+
+
 def test_weights_that_do_not_fit_the_config_are_refused(tmp_path):
     save_clip(tmp_path)
     path = tmp_path / "config.json"

@@ -130,7 +130,8 @@ def test_a_file_that_is_no_weights_is_named(tmp_path, content):
     ("other", "message"),
     [
         ({"weight": torch.ones(2)}, r"other\.pth holds the weights of another network"),
-        (torch.ones(3), r"other\.pth to hold tensors by name, got a Tensor"),
+        (torch.ones(3), r"other\.pth to hold tensors by name, and nothing else, got a Tensor"),
+        ({"epoch": 3}, r"other\.pth to hold tensors by name, and nothing else, got a dict"),
     ],
 )
 def test_weights_of_another_network_are_refused(tmp_path, other, message):

@@ -219,3 +219,10 @@ def test_saving_and_loading_is_bit_identical(tmp_path, ratio):
 def test_nothing_given_at_all_is_refused(unet, noise, key):
     with pytest.raises(ConfigError, match=rf"^model\.{key}: expected its settings, got null.*give"):
         DDPM(unet, noise, None, None)
+
+
+@pytest.mark.parametrize("shape", [(3, 8, 8), (1, 16, 16), (1, 8, 6)])
+def test_images_of_another_shape_than_the_unet_reads_are_refused(shape):
+    images = torch.zeros(2, *shape, dtype=torch.uint8)
+    with pytest.raises(ConfigError, match=r"^model\.unet: expected images of 1 channels, 8 x 8 "):
+        ddpm().encode(images, {})

@@ -221,6 +221,13 @@ def test_tensors_of_another_shape_are_not_replaced(bare):
         ddpm(bare, noise=NOISE).untrained(0)
 
 
+def test_settings_of_no_network_are_refused(bare):
+    path = bare / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "norm_num_groups": 0}))
+    with pytest.raises(DataError, match=r"cannot be read \(integer modulo by zero\)"):
+        ddpm(bare, noise=NOISE).untrained(0)
+
+
 def test_a_network_of_another_class_is_refused(bare):
     path = bare / "config.json"
     settings = json.loads(path.read_text())

@@ -352,9 +352,27 @@ def test_truncated_weights_are_named(own_folder, part):
         read[part]()
 
 
-def test_a_tokenizer_that_cannot_be_read_is_named(own_folder):
+@pytest.mark.parametrize(
+    ("file", "settings"),
+    [
+        ("vae/config.json", {"latent_channels": None}),
+        ("text_encoder/config.json", {"max_position_embeddings": None}),
+        ("scheduler/scheduler_config.json", {"beta_schedule": "none"}),
+    ],
+)
+def test_settings_that_are_missing_or_make_no_sense_are_named(own_folder, file, settings):
+    denoiser = sd(own_folder).untrained(0)
+    path = own_folder / file
+    path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
+    model = sd(own_folder)
+    with pytest.raises(DataError, match=rf"^model\.pretrained: .*{file} "):
+        (model.noise_scheduler(), model.example_inputs(denoiser))
+
+
+@pytest.mark.parametrize("content", ["{", "{}"])
+def test_a_tokenizer_that_cannot_be_read_is_named(own_folder, content):
     for path in (own_folder / "tokenizer").iterdir():
-        path.write_text("{")
+        path.write_text(content)
     with pytest.raises(DataError, match=r"^model\.pretrained: .*tokenizer holds no tokenizer"):
         sd(own_folder).embed([""], torch.device("cpu"))
 

@@ -1,5 +1,7 @@
 """What cannot work on the chosen model is refused before anything is trained."""
 
+import importlib.util
+
 import pytest
 from diffusers import UNet2DModel
 
@@ -57,4 +59,29 @@ def test_what_can_work_is_trained_as_ever(study, trainings):
     accepted = study("finetuning=lora", "model.unet.add_attention=true")
     for stage in ("encode", "train"):
         stages.run(accepted, stage)
+    assert trainings == [accepted.partition.n_examples]
+
+
+@pytest.mark.parametrize("group", ["finetuning.recipe", "pruning.recovery"])
+def test_an_optimizer_that_is_not_installed_is_missed_at_once(study, trainings, group):
+    if importlib.util.find_spec("bitsandbytes"):
+        pytest.skip("bitsandbytes is installed")
+    refused = study(f"{group}.optimizer=adamw8bit")
+    stages.run(refused, "encode")
+    with pytest.raises(ConfigError, match="optimizer: adamw8bit needs the package bitsandbytes"):
+        stages.run(refused, "train")
+    assert trainings == []
+
+
+def test_a_pretrained_model_without_an_untrained_twin_does_not_recover(study, trainings, tmp_path):
+    UNet2DModel(**study().config["model"]["unet"]).save_pretrained(tmp_path / "published")
+    pretrained = f"model.pretrained={tmp_path / 'published'}"
+    refused, accepted = study(pretrained), study(pretrained, "endpoints=dense")
+    for stage in ("encode", "train"):
+        stages.run(refused, stage)
+    trainings.clear()
+    with pytest.raises(ConfigError, match=r"^model\.pretrained: .*endpoints=dense"):
+        stages.run(refused, "prune")
+    assert trainings == []
+    stages.run(accepted, "prune")
     assert trainings == [accepted.partition.n_examples]

@@ -1,4 +1,4 @@
-"""Which extractor a property reads, and which models read prompts, is settled before anything runs."""
+"""Which extractor a property reads, and who reads prompts, is settled before anything runs."""
 
 from dataclasses import dataclass
 
