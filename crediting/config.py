@@ -6,6 +6,7 @@ values.
 
 import re
 import shlex
+import textwrap
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,9 @@ CONFIG_DIR = next(
     if (folder / "config.yaml").is_file()
 )
 """Inside the package when installed from a wheel, beside it in a checkout."""
+
+_HELP_WIDTH, _HELP_COLUMN = 100, 51
+"""Of the help text, and where the options of a group begin in it."""
 
 GROUPS = (
     "dataset",
@@ -211,4 +215,6 @@ def _options(group: str, *, _root_: DictConfig) -> str:
     # a group of which several can be chosen is missing there; its options bear their own names
     chosen = [choice] if choice else list(OmegaConf.select(_root_, group) or ())
     options = GlobalHydra.instance().config_loader().get_group_options(group)
-    return "  ".join(f"*{option}" if option in chosen else option for option in options)
+    named = [f"*{option}" if option in chosen else option for option in options]
+    lines = textwrap.wrap("  ".join(named), _HELP_WIDTH - _HELP_COLUMN, break_on_hyphens=False)
+    return ("\n" + " " * _HELP_COLUMN).join(lines)

@@ -11,15 +11,17 @@ _CHOICES = {
     "timesteps": ("antithetic", "uniform"),
 }
 _POSITIVE = ("batch_size", "learning_rate", "gradient_clip")
-_NOT_NEGATIVE = ("steps", "weight_decay", "warmup_steps")
+_NOT_NEGATIVE = ("steps", "weight_decay")
+_SHARES = ("warmup", "ema_decay")
 
 
 @dataclass(frozen=True)
 class Recipe:
     """How a denoiser is trained; weight decay is constant over the steps.
 
-    The learning rate rises linearly from 0 over `warmup_steps`, then stays (`constant`) or falls
-    to 0 along half a cosine that ends with the training (`cosine`). `timesteps` of a batch are
+    The learning rate rises linearly from 0 over the share `warmup` of the steps, then stays
+    (`constant`) or falls to 0 along half a cosine that ends with the training (`cosine`): a
+    schedule fits its training, however short. `timesteps` of a batch are
     drawn independently (`uniform`), or in pairs t and T - 1 - t (`antithetic`). `ema_decay` is
     the largest decay of the averaged weights; after s earlier steps it is at most
     (1 + s) / (10 + s), and 0 at the first, so that a short training is not ruled by its start.
@@ -32,7 +34,7 @@ class Recipe:
     learning_rate: float
     weight_decay: float
     schedule: str
-    warmup_steps: int
+    warmup: float
     gradient_clip: float
     ema_decay: float
     timesteps: str
@@ -50,13 +52,14 @@ class Recipe:
         for key in _NOT_NEGATIVE:
             if not getattr(self, key) >= 0:
                 raise ConfigError(f"{key}: expected 0 or more, got {getattr(self, key)}")
-        if not 0 <= self.ema_decay < 1:
-            raise ConfigError(f"ema_decay: expected a number in [0, 1), got {self.ema_decay}")
-        if self.warmup_steps and self.warmup_steps >= self.steps:
-            raise ConfigError(
-                f"warmup_steps: expected fewer than the {self.steps} steps of this training, or "
-                f"the learning rate would never be reached; got {self.warmup_steps}"
-            )
+        for key in _SHARES:
+            if not 0 <= getattr(self, key) < 1:
+                raise ConfigError(f"{key}: expected a number in [0, 1), got {getattr(self, key)}")
+
+    @property
+    def warmup_steps(self) -> int:
+        """Over how many steps the learning rate rises."""
+        return round(self.warmup * self.steps)
 
     def rate(self, step: int) -> float:
         """Return the learning rate of a step, counted from 0."""

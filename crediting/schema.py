@@ -64,6 +64,16 @@ class Report:
 
 
 @dataclass
+class Plan:
+    """How large a study is; options take their defaults from here."""
+
+    recovery_steps: int = MISSING
+    finetuning_steps: int = MISSING
+    finetuning_rate: float = MISSING
+    coalitions: int = MISSING
+
+
+@dataclass
 class Paths:
     """Where results go."""
 
@@ -81,6 +91,7 @@ class Schema:
     replicates: int = MISSING
     endpoints: Endpoints = MISSING
     allow_missing: bool = MISSING
+    plan: Plan = field(default_factory=Plan)
     report: Report = field(default_factory=Report)
     paths: Paths = field(default_factory=Paths)
     runtime: Runtime = field(default_factory=Runtime)

@@ -123,10 +123,7 @@ def shrunk(arguments, miniature):
 def fits(override, arguments):
     """Return whether a shrinking override goes with a command's own choices."""
     key, _, _ = override.partition("=")
-    chosen = [word.lstrip("+").partition("=")[0] for word in arguments]
-    if key in chosen or key == "design.budget":
-        return False
-    if "pruning=none" in arguments and key.startswith("pruning."):
+    if key in [word.lstrip("+").partition("=")[0] for word in arguments]:
         return False
     if "runtime.device=cuda" in arguments and key.startswith("runtime"):
         return False

@@ -14,7 +14,7 @@ PLAIN = {
     "learning_rate": 3e-4,
     "weight_decay": 1e-6,
     "schedule": "constant",
-    "warmup_steps": 0,
+    "warmup": 0.0,
     "gradient_clip": 1.0,
     "ema_decay": 0.0,
     "timesteps": "uniform",
@@ -32,7 +32,8 @@ def recipe(**changes):
 )
 @pytest.mark.parametrize("warmup", [0, 1, 6, 199])
 def test_the_rate_is_that_of_diffusers(schedule, theirs, warmup):
-    how = recipe(schedule=schedule, warmup_steps=warmup)
+    how = recipe(schedule=schedule, warmup=warmup / 200)
+    assert how.warmup_steps == warmup
     optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=how.learning_rate)
     scheduler = get_scheduler(theirs, optimizer, num_warmup_steps=warmup, num_training_steps=200)
     for step in range(200):
@@ -46,10 +47,13 @@ def test_a_constant_rate_does_not_change():
     assert {recipe().rate(step) for step in range(200)} == {3e-4}
 
 
-def test_a_warm_up_that_would_never_end_is_refused():
-    """The authors' fine-tuning warms up for 500 steps and ends after 200."""
-    with pytest.raises(ConfigError, match="warmup_steps: expected fewer than the 200 steps"):
-        recipe(warmup_steps=500)
+@pytest.mark.parametrize(("steps", "warm"), [(15_800, 500), (1_580, 50), (200, 6), (1, 0), (0, 0)])
+def test_a_warm_up_fits_its_training(steps, warm):
+    """It is a share of the steps: the authors' fine-tuning warms up for 500 of 200."""
+    how = recipe(steps=steps, warmup=0.03165, schedule="cosine")
+    assert how.warmup_steps == warm
+    if steps > 1:
+        assert max(how.rate(step) for step in range(steps)) == how.learning_rate
 
 
 @pytest.mark.parametrize(
@@ -58,7 +62,8 @@ def test_a_warm_up_that_would_never_end_is_refused():
         ({"optimizer": "sgd"}, "optimizer: expected one of adam, adamw, adamw8bit, got 'sgd'"),
         ({"schedule": "linear"}, "schedule: expected one of constant, cosine, got 'linear'"),
         ({"timesteps": "low"}, "timesteps: expected one of antithetic, uniform, got 'low'"),
-        ({"warmup_steps": -1}, "warmup_steps: expected 0 or more, got -1"),
+        ({"warmup": -0.1}, r"warmup: expected a number in \[0, 1\), got -0.1"),
+        ({"warmup": 1.0}, r"warmup: expected a number in \[0, 1\), got 1.0"),
         ({"steps": -1}, "steps: expected 0 or more, got -1"),
         ({"weight_decay": -0.1}, "weight_decay: expected 0 or more"),
         ({"batch_size": 0}, "batch_size: expected a positive number, got 0"),

@@ -51,7 +51,7 @@ def train(model, checkpoint=None, on_step=lambda step: None, steps=None, optimiz
         learning_rate=1e-2,
         weight_decay=0.01,
         schedule="constant" if steps else "cosine",
-        warmup_steps=0 if steps else 3,
+        warmup=0.0 if steps else 0.25,
         gradient_clip=1.0,
         ema_decay=0.9999,
         timesteps="antithetic",

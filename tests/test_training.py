@@ -27,7 +27,7 @@ RECIPE = Recipe(
     learning_rate=1e-2,
     weight_decay=0.0,
     schedule="constant",
-    warmup_steps=0,
+    warmup=0.0,
     gradient_clip=1.0,
     ema_decay=0.9999,
     timesteps="antithetic",
@@ -226,7 +226,7 @@ def test_a_rate_of_its_own_for_some_parameters():
 
 def test_the_rate_follows_the_schedule():
     """With a warm-up the first step does not move, and a cosine ends with hardly any move."""
-    how = recipe(steps=30, schedule="cosine", warmup_steps=1, ema_decay=0.0)
+    how = recipe(steps=30, schedule="cosine", warmup=1 / 30, ema_decay=0.0)
     seen = []
     denoiser = small()
     train(denoiser, how, on_step=lambda step: seen.append(denoiser.first.weight.detach().clone()))

@@ -130,7 +130,7 @@ def _calibrate(study: Study) -> Pace:
     accelerator = open_machine(study.runtime)
     denoiser = study.model.untrained(0).to(accelerator.device)
     inputs = study.model.example_inputs(denoiser)
-    recipe = replace(study.model.training, horizontal_flip=False, warmup_steps=0)
+    recipe = replace(study.model.training, horizontal_flip=False, warmup=0.0)
     examples = _noise(inputs, recipe.batch_size)
     ids = torch.arange(len(examples), device=accelerator.device)
     trainer = Trainer(examples, study.model.noise_scheduler(), accelerator)

@@ -78,7 +78,7 @@ def test_help_stars_what_is_chosen(help_text, run_credit, tmp_path):
 
 def test_help_names_every_setting(help_text):
     groups = {path.name for path in config.CONFIG_DIR.iterdir() if path.is_dir()}
-    sections = {"report": ("top", "grid"), "paths": ("outputs",)}
+    sections = {"report": ("top", "grid"), "paths": ("outputs",), "plan": ("<key>",)}
     for name in set(Schema.__dataclass_fields__) - groups:
         for key in [f"{name}.{key}" for key in sections.get(name, ())] or [name]:
             assert f"\n  {key} " in help_text, key

@@ -32,7 +32,7 @@ QUICKLY_NOTICED = {
     ),
     "a misspelt key with a plus": (["+sede=3"], ["sede: there is no such setting", "seed"]),
     "a wrong type": (["seed=abc"], ["seed: ", "'abc'", "Integer"]),
-    "a wrong choice": (["stage=tain"], ["stage: ", "'tain'", "all, train, prune, extract"]),
+    "a wrong choice": (["stage=tain"], ["stage: ", "'tain'", "all, fetch, encode, train, prune"]),
     "a missing value": (["design.budget=???"], ["no value yet: design.budget=<value>"]),
     "something unreadable": (["design"], ["cannot read 'design': expected group=option"]),
     "a reference to nothing": (["seed=${sede}"], ["seed: ", "'sede' not found"]),

@@ -22,7 +22,7 @@ def recipe(**changes):
         "learning_rate": 0.1,
         "weight_decay": 0.0,
         "schedule": "constant",
-        "warmup_steps": 0,
+        "warmup": 0.0,
         "gradient_clip": 1.0,
         "ema_decay": 0.0,
         "timesteps": "antithetic",

@@ -13,8 +13,9 @@ MINIATURE = (
     "partition=by_shards",
     "partition.contributors=4",
     "model.training.steps=6",
-    "pruning.recovery.steps=3",
-    "finetuning.recipe.steps=2",
+    "plan.recovery_steps=3",
+    "plan.finetuning_steps=2",
+    "plan.coalitions=6",
     "generation.images=12",
     "generation.steps=2",
     "extractor.reference_classifier.steps=20",
@@ -25,10 +26,7 @@ MINIATURE = (
 
 def make_study(outputs: Path, *overrides: str, shared: Sequence[str] = MINIATURE) -> Study:
     config.register()
-    if shared and not any(word.startswith(("design", "estimator=")) for word in overrides):
-        overrides = ("design.budget=6", *overrides)
-    small = [w for w in shared if "pruning=none" not in overrides or w[:8] != "pruning."]
-    words = config.of_this_experiment([*small, f"paths.outputs={outputs}", *overrides])
+    words = config.of_this_experiment([*shared, f"paths.outputs={outputs}", *overrides])
     with initialize_config_dir(version_base="1.3", config_dir=str(config.CONFIG_DIR)):
         composed = compose("config", words)
     plain = config.resolve(composed)

@@ -8,7 +8,7 @@ from diffusers import UNet2DModel
 from crediting.errors import ConfigError
 from crediting.pipeline import stages
 
-RANKS = ("pruning=lora_ranks", "pruning.recovery.warmup_steps=0")
+RANKS = ("pruning=lora_ranks",)
 
 
 @pytest.mark.parametrize(

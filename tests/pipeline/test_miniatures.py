@@ -99,14 +99,12 @@ def test_captions_of_a_manifest_train_stable_diffusion(place, credit):
         "+experiment=artbench_sd_lora",
         "+size=miniature",
         "name=captions",
-        "~dataset",
-        "+dataset=image_folder",
+        "dataset=image_folder",
         "dataset.root=miniature/data",
         "dataset.manifest=miniature/data/photos.csv",
         "dataset.size=64",
         "generation.prompts=captions",
         "generation.images=4",
-        "design=leave_one_out",
         "estimator=leave_one_out",
         "executor=serial",
     )
@@ -116,10 +114,12 @@ def test_captions_of_a_manifest_train_stable_diffusion(place, credit):
 @pytest.mark.parametrize(
     ("experiment", "finetuning", "changes"),
     [
-        ("celeba_ldm", "gradient_ascent", ["finetuning.recipe.batch_size=8"]),
+        ("celeba_ldm", "retrain", ["pruning=none"]),
+        ("celeba_ldm", "gradient_ascent", []),
         ("celeba_ldm", "influence_unlearning", ["finetuning.batch_size=8"]),
-        ("celeba_ldm", "lora", ["finetuning.recipe.steps=2", "finetuning.rank=2"]),
-        ("artbench_sd_lora", "gradient_ascent", ["finetuning.recipe.batch_size=8"]),
+        ("celeba_ldm", "lora", ["finetuning.rank=2"]),
+        ("artbench_sd_lora", "retrain", ["pruning=none"]),
+        ("artbench_sd_lora", "gradient_ascent", []),
         ("artbench_sd_lora", "influence_unlearning", ["finetuning.batch_size=8"]),
     ],
 )

@@ -43,5 +43,5 @@ def test_the_manifest_says_whose_parts_they_were(folder):
 
 def test_options_from_outside_are_listed(run_credit, tmp_path):
     listed = run_credit(COMMAND, "--help", cwd=tmp_path, env=FROM_OUTSIDE).stdout
-    for option in ("digits  *stripes", "*spread", "*orders", "*mean_joining", "*handmade"):
+    for option in ("digits  image_folder  *stripes", "*spread", "*orders", "*mean_joining", "*handmade"):
         assert option in listed
