@@ -67,6 +67,7 @@ class Report:
 class Plan:
     """How large a study is; options take their defaults from here."""
 
+    pruning_ratio: float = MISSING
     recovery_steps: int = MISSING
     finetuning_steps: int = MISSING
     finetuning_rate: float = MISSING
