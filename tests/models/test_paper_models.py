@@ -9,6 +9,7 @@ from torch.nn import functional as F
 
 from crediting import lora
 from crediting.config import CONFIG_DIR
+from crediting.pruning.lora_ranks import pairs_to_keep
 from crediting.randomness import Stream
 
 SETTINGS = {
@@ -30,7 +31,9 @@ def parameters(denoiser):
 
 @pytest.mark.parametrize("option", SETTINGS)
 def test_the_recipe_is_the_published_one(option):
-    assert tuple(vars(model_of(option).training).values()) == SETTINGS[option]
+    training = model_of(option).training
+    settings = {**vars(training), "warmup": training.warmup_steps}
+    assert tuple(settings.values()) == SETTINGS[option]
 
 
 @pytest.mark.parametrize("option", ["ldm_celeba", "sd_lora", "sd"])
@@ -55,7 +58,8 @@ def test_the_noise_of_faces_is_that_of_the_published_scheduler():
     assert noise.config.clip_sample is False
 
 
-def test_adapters_of_stable_diffusion_have_the_published_size():
+def adapted_stable_diffusion():
+    """Return the U-Net of Stable Diffusion 1.4 with the paper's adapters, without memory."""
     model = model_of("sd_lora")
     with torch.device("meta"):
         unet = UNet2DConditionModel(
@@ -64,8 +68,30 @@ def test_adapters_of_stable_diffusion_have_the_published_size():
     assert sum(p.numel() for p in unet.parameters()) == 859_520_964
     names = lora.target_names(unet, model.targets)
     lora.attach(unet, dict.fromkeys(names, model.rank), model.scale, 0.0, 0)
-    assert len(names) == 128
+    return unet
+
+
+def test_adapters_of_stable_diffusion_have_the_published_size():
+    unet = adapted_stable_diffusion()
+    assert len(lora.ranks(unet)) == 128
     assert parameters(unet) == 51_019_776
+
+
+def test_half_of_the_rank_pairs_is_half_of_the_parameters_or_about():
+    """Of 51.0 million about 25.5 stay: pairs differ in size, and the weights decide which go."""
+    shapes = {
+        name: (down.shape[1], up.shape[0])
+        for name, (down, up) in lora.factors(adapted_stable_diffusion()).items()
+    }
+    ids = torch.arange(256)
+    scores = {
+        name: Stream(name).normal(ids, (sum(shape),)).square().mean(dim=1)
+        for name, shape in shapes.items()
+    }
+    kept = pairs_to_keep(scores, 0.5)
+    assert sum(map(len, kept.values())) == 128 * 256 // 2
+    left = sum(len(kept[name]) * sum(shape) for name, shape in shapes.items())
+    assert left == pytest.approx(51_019_776 / 2, rel=0.01)
 
 
 @pytest.mark.slow
