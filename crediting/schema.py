@@ -19,6 +19,7 @@ class Stage(Enum):
     evaluate = "evaluate"
     estimate = "estimate"
     report = "report"
+    export = "export"
 
 
 class Endpoints(Enum):

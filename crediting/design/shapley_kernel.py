@@ -1,13 +1,12 @@
 """Coalitions drawn from the Shapley kernel, as the paper does."""
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from crediting.errors import ConfigError
+from crediting.design import drawing
 from crediting.game.coalition import Coalition
 from crediting.game.game import Sample
 
@@ -21,13 +20,6 @@ def size_probabilities(n_players: int) -> NDArray[np.float64]:
     sizes = np.arange(1, n_players)
     weights = (n_players - 1) / (sizes * (n_players - sizes))
     return weights / weights.sum()
-
-
-def log_coalition_probabilities(n_players: int) -> NDArray[np.float64]:
-    """Return log P(S) of one coalition for the sizes 1..n-1, (n - 1,): log P(s) - log C(n, s)."""
-    # Binomials beyond the largest float are common; math.log takes integers of any size.
-    log_binomials = [math.log(math.comb(n_players, size)) for size in range(1, n_players)]
-    return np.log(size_probabilities(n_players)) - log_binomials
 
 
 @dataclass(frozen=True)
@@ -50,18 +42,13 @@ class ShapleyKernel:
     name: ClassVar[str] = "shapley_kernel"
 
     def __post_init__(self) -> None:
-        if self.budget < 1:
-            raise ConfigError(
-                f"design.budget: expected at least 1 coalition, got {self.budget}; "
-                "some ten coalitions per contributor are a good start."
-            )
+        drawing.check_budget(self.budget)
 
     def sample(self, n_players: int) -> Sample:
         """Return coalitions (budget, n) with their log-probabilities (budget,)."""
         law = size_probabilities(n_players)
         coalitions = np.stack([self._draw(row, law) for row in range(self.budget)])
-        sizes = coalitions.sum(axis=1)
-        return Sample(coalitions, log_coalition_probabilities(n_players)[sizes - 1])
+        return Sample(coalitions, drawing.log_probabilities(coalitions, law))
 
     def _draw(self, row: int, law: NDArray[np.float64]) -> Coalition:
         n_players = len(law) + 1

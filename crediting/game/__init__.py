@@ -1,6 +1,7 @@
 """The cooperative game between contributors: players, coalitions, utilities, credits. Numpy only.
 
-Games whose Shapley values are known in closed form are in `crediting.game.toy`.
+Games whose Shapley values are known in closed form are in `crediting.game.toy`; those that somebody
+recorded in a table are read by `crediting.game.recorded` (Parquet files by pyarrow).
 """
 
 from crediting.game.attribution import Attribution, exactly

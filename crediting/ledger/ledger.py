@@ -178,6 +178,14 @@ class Ledger:
                 table[place[coalition], replicate] = value
         return table[[place[key] for key in coalitions]]
 
+    def coalitions(self) -> list[str]:
+        """Return the keys of all coalitions that have any value, sorted."""
+        rows = self._query(
+            "SELECT DISTINCT coalition FROM evaluations WHERE game = ? ORDER BY coalition",
+            self.game,
+        )
+        return [key for (key,) in rows]
+
     def count(self) -> int:
         """Return how many values are recorded, over all properties."""
         ((count,),) = self._query("SELECT COUNT(*) FROM evaluations WHERE game = ?", self.game)

@@ -6,6 +6,7 @@ from crediting.pipeline.dry_run import dry_run
 from crediting.pipeline.encode import encode
 from crediting.pipeline.estimate import estimate
 from crediting.pipeline.evaluate import evaluate
+from crediting.pipeline.export import export
 from crediting.pipeline.extract import extract
 from crediting.pipeline.fetch import fetch, require
 from crediting.pipeline.prune import prune
@@ -47,6 +48,7 @@ _STAGES: dict[str, Callable[[Study], None]] = {
     "evaluate": evaluate,
     "estimate": _estimate,
     "report": _report,
+    "export": export,
 }
 
 __all__ = ["dry_run", "fetch", "require", "run"]

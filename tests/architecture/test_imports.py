@@ -79,6 +79,7 @@ MAY_USE: dict[str, tuple[str, ...]] = {
     "schema": ("omegaconf",),
     "progress": ("tqdm",),
     "game": NUMBERS,
+    "game.recorded": (*NUMBERS, "pyarrow"),
     **dict.fromkeys(GAME_ROW, NUMBERS),
     "ledger": ("numpy",),
     "executors": ("ray", "submitit"),

@@ -109,7 +109,7 @@ def test_the_whole_config_can_be_shown(run_credit, tmp_path, resolved):
 @pytest.mark.parametrize(
     ("typed", "completions"),
     [
-        ("credit design=", {"design=exhaustive", "design=leave_one_out", "design=shapley_kernel"}),
+        ("credit executor=", {"executor=processes", "executor=serial"}),
         ("credit design.bu", {"design.budget="}),
         ("credit +exper", {"+experiment="}),
     ],

@@ -33,8 +33,11 @@ OPTIONS = {
         *("aesthetic_mean", "aesthetic_median", "aesthetic_q90", "clip_score"),
         *("cluster_diversity", "diversity", "fid", "inception_score", "kid", "precision", "recall"),
     ],
-    "design": ["exhaustive", "leave_one_out", "shapley_kernel"],
-    "estimator": ["exact", "kernel_shap", "leave_one_out"],
+    "design": [
+        *("add_one_in", "bernoulli", "exhaustive", "fixed_size", "leave_one_out"),
+        *("paired_kernel", "paired_uniform", "permutation", "shapley_kernel", "stratified"),
+    ],
+    "estimator": ["bayesian", "exact", "kernel_shap", "leave_one_out"],
     "executor": ["processes", "serial"],
     "runtime": ["auto"],
     "experiment": [

@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from crediting.design import Exhaustive, LeaveOneOut
+from crediting.design import AddOneIn, Exhaustive, LeaveOneOut
 from crediting.errors import ConfigError
 
 
@@ -23,5 +23,14 @@ def test_leave_one_out_lacks_each_player_once(n_players):
     sample = LeaveOneOut().sample(n_players)
     np.testing.assert_array_equal(np.argwhere(~sample.coalitions)[:, 1], np.arange(n_players))
     np.testing.assert_array_equal(sample.coalitions.sum(axis=1), n_players - 1)
+    assert np.exp(sample.log_probabilities).sum() == pytest.approx(1, abs=1e-12)
+    assert np.ptp(sample.log_probabilities) == 0
+
+
+@pytest.mark.parametrize("n_players", [2, 5, 300])
+def test_add_one_in_has_each_player_alone_once(n_players):
+    sample = AddOneIn().sample(n_players)
+    np.testing.assert_array_equal(np.argwhere(sample.coalitions)[:, 1], np.arange(n_players))
+    np.testing.assert_array_equal(sample.coalitions.sum(axis=1), 1)
     assert np.exp(sample.log_probabilities).sum() == pytest.approx(1, abs=1e-12)
     assert np.ptp(sample.log_probabilities) == 0

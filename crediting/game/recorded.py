@@ -1,0 +1,248 @@
+"""Games that were played before: utilities of coalitions read from a table, CSV or Parquet.
+
+The table has one column per contributor, 1 where it takes part and 0 where it does not, then one
+column per property; a row is a coalition. The empty and the grand coalition must be among them.
+"""
+
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from textwrap import shorten
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crediting.errors import DataError
+from crediting.game.coalition import CoalitionMatrix, coalition_from_key, coalition_key
+from crediting.game.game import Game
+
+_MOST_SPELT_OUT = 20
+
+
+class _Table(NamedTuple):
+    header: list[str]
+    rows: list[tuple[str, Sequence[Any]]]  # where it stands, and its cells
+
+
+@dataclass(frozen=True)
+class RecordedGame:
+    """What coalitions were worth, by property and then by `coalition_key`.
+
+    Every property has the same coalitions, the empty and the grand one among them.
+    """
+
+    source: Path
+    names: tuple[str, ...]
+    """The contributors in player order."""
+    utilities: Mapping[str, Mapping[str, float]]
+
+    @property
+    def n_players(self) -> int:
+        """Number of contributors n."""
+        return len(self.names)
+
+    @property
+    def properties(self) -> tuple[str, ...]:
+        """The names of the properties, in the order of their columns."""
+        return tuple(self.utilities)
+
+    @property
+    def coalitions(self) -> CoalitionMatrix:
+        """The recorded coalitions without repeats, (m, n), in the order of the table."""
+        return np.stack([coalition_from_key(key) for key in self.utilities[self.properties[0]]])
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all 2^n coalitions are recorded, as exact Shapley values need them."""
+        return len(self.utilities[self.properties[0]]) == 2**self.n_players
+
+    def of(self, name: str) -> Game:
+        """Return the game for one property: coalitions (m, n) -> utilities (m,).
+
+        That game raises a DataError for a coalition that is not recorded.
+
+        Raises:
+            DataError: no such property is recorded.
+        """
+        if name not in self.utilities:
+            raise DataError(
+                f"{self.source}: expected a property, one of {', '.join(self.properties)}, "
+                f"got {name!r}; choose one of these"
+            )
+        return partial(self._look_up, name)
+
+    def _look_up(self, name: str, coalitions: CoalitionMatrix) -> NDArray[np.float64]:
+        recorded = self.utilities[name]
+        keys = [coalition_key(row) for row in coalitions]
+        missing = [row for row, key in zip(coalitions, keys, strict=True) if key not in recorded]
+        if missing:
+            members = [self.names[player] for player in np.flatnonzero(missing[0])]
+            raise DataError(
+                f"{self.source}: {len(missing)} of {len(keys)} coalitions that were asked for are "
+                f"not recorded, the first is {coalition_key(missing[0])} of {_listed(members)}; "
+                "add them to the table, or ask for recorded ones only"
+            )
+        return np.array([recorded[key] for key in keys], dtype=np.float64)
+
+
+def read_recorded(path: Path, properties: Sequence[str] | None) -> RecordedGame:
+    """Return the game that a table holds; a coalition on several rows has their mean utility.
+
+    With `properties` None, the contributors are the leading columns that hold only 0 and 1, up to
+    the first other column, and all columns from there on are properties. So a first property that
+    holds only 0 and 1 passes for a contributor, and a contributor with a 2 for a 1 passes for a
+    property. Naming the properties rules out both: then the contributors are the columns before
+    the first one named, which must hold only 0 and 1; columns after it are ignored unless named.
+
+    Args:
+        path: ending in .csv (UTF-8, commas, a header) or .parquet.
+        properties: the columns that are properties, or None.
+
+    Raises:
+        DataError: naming the file and all that is wrong with it, by line.
+    """
+    path = Path(path)
+    table, problems = _read_table(path)
+    unusable = _header_problems(table, properties)
+    _refuse(path, [*unusable, *problems] if unusable else [])
+    numbers = np.array([[_number(cell) for cell in cells] for _, cells in table.rows])
+    n_players, measured = _columns(table.header, numbers, properties)
+    problems += _cell_problems(table, numbers, n_players, measured)
+    problems += _game_problems(table.header, numbers, n_players)
+    _refuse(path, problems)
+    keys = [coalition_key(row) for row in numbers[:, :n_players] == 1]
+    means = {table.header[column]: _means(keys, numbers[:, column]) for column in measured}
+    return RecordedGame(path, tuple(table.header[:n_players]), means)
+
+
+def _columns(
+    header: Sequence[str], numbers: NDArray[np.float64], properties: Sequence[str] | None
+) -> tuple[int, list[int]]:
+    """Return how many columns are contributors, and which columns are properties."""
+    if properties is None:
+        binary = np.isin(numbers, (0, 1)).all(axis=0)
+        n_players = int(np.append(binary, False).argmin())
+        return n_players, list(range(n_players, len(header)))
+    measured = [header.index(name) for name in properties]
+    return min(measured), measured
+
+
+def _means(keys: Sequence[str], values: NDArray[np.float64]) -> dict[str, float]:
+    place = {key: index for index, key in enumerate(dict.fromkeys(keys))}
+    rows = [place[key] for key in keys]
+    means = np.bincount(rows, weights=values) / np.bincount(rows)
+    return dict(zip(place, means.tolist(), strict=True))
+
+
+# ------------------------------------------------------------------------------ files
+
+
+def _read_table(path: Path) -> tuple[_Table, list[str]]:
+    """Return the rows that have as many cells as the header, and what is wrong with the others."""
+    readers = {".csv": _read_csv, ".parquet": _read_parquet}
+    if path.suffix.lower() not in readers:
+        raise DataError(f"{path}: expected a file ending in {' or '.join(readers)}; convert it")
+    try:
+        return readers[path.suffix.lower()](path)
+    except (OSError, ValueError, csv.Error) as error:  # Arrow's are among the first two
+        reason = " ".join(str(error).split())
+        raise DataError(f"{path}: cannot be read as {path.suffix} ({reason})") from error
+
+
+def _read_csv(path: Path) -> tuple[_Table, list[str]]:
+    table, problems = _Table([], []), []
+    with path.open(encoding="utf-8-sig", newline="") as stream:  # spreadsheets write a mark first
+        reader = csv.reader(stream, strict=True)
+        table.header.extend(next(reader, []))
+        for cells in reader:
+            place = f"line {reader.line_num}"
+            if len(cells) == len(table.header):
+                table.rows.append((place, cells))
+            elif cells:
+                expected = f"{len(table.header)} cells as in the header"
+                problems.append(f"{place}: expected {expected}, got {len(cells)}")
+    return table, problems
+
+
+def _read_parquet(path: Path) -> tuple[_Table, list[str]]:
+    from pyarrow import parquet
+
+    table = parquet.read_table(path)
+    rows = zip(*(column.to_pylist() for column in table.columns), strict=True)
+    return _Table(table.column_names, [(f"row {i}", row) for i, row in enumerate(rows, 1)]), []
+
+
+def _number(cell: Any) -> float:
+    try:
+        return float(cell)
+    except (TypeError, ValueError):
+        return float("nan")
+
+
+# ------------------------------------------------------------------------------ problems
+
+
+def _header_problems(table: _Table, properties: Sequence[str] | None) -> list[str]:
+    header = table.header
+    twice = sorted({name for name in header if header.count(name) > 1})
+    problems = [f"the column {name!r} is there more than once; rename one" for name in twice]
+    if not table.rows:
+        problems.append("there is no row that could be read; give one for every coalition")
+    if properties is not None:
+        problems += [
+            f"there is no column {name!r}; there are {_listed(header)}"
+            for name in properties
+            if name not in header
+        ]
+        if not properties:
+            problems.append("no property is named; name at least one column")
+    return problems
+
+
+def _cell_problems(
+    table: _Table, numbers: NDArray[np.float64], n_players: int, measured: Sequence[int]
+) -> list[str]:
+    bad = np.zeros(numbers.shape, dtype=bool)
+    bad[:, :n_players] = ~np.isin(numbers[:, :n_players], (0, 1))
+    bad[:, measured] = ~np.isfinite(numbers[:, measured])
+    return [
+        f"{table.rows[row][0]}, column {table.header[column]!r}: expected "
+        f"{'0 or 1' if column < n_players else 'a finite number'}, "
+        f"got {table.rows[row][1][column]!r}"
+        for row, column in np.argwhere(bad)
+    ]
+
+
+def _game_problems(
+    header: Sequence[str], numbers: NDArray[np.float64], n_players: int
+) -> list[str]:
+    if n_players < 2:
+        return [
+            f"a game needs at least 2 contributors, got {n_players}: they are the first columns, "
+            f"which hold only 0 and 1; the columns are {_listed(header)}"
+        ]
+    taken = _listed(header[:n_players])
+    advice = f"taken for contributors are {taken}: name the properties if one is among them"
+    if n_players == len(header):
+        return [f"there is no property after the contributors; {advice}"]
+    return [
+        f"there is no row of the {coalition} coalition, {digit} for every contributor; {advice}"
+        for digit, coalition in enumerate(("empty", "grand"))
+        if not (numbers[:, :n_players] == digit).all(axis=1).any()
+    ]
+
+
+def _listed(names: Sequence[str]) -> str:
+    return shorten(", ".join(map(repr, names)), 200, placeholder=" ...")
+
+
+def _refuse(path: Path, problems: Sequence[str]) -> None:
+    if not problems:
+        return
+    lines = [f"  - {problem}" for problem in problems[:_MOST_SPELT_OUT]]
+    if len(problems) > _MOST_SPELT_OUT:
+        lines.append(f"  ... and {len(problems) - _MOST_SPELT_OUT} more")
+    raise DataError("\n".join([f"{path} holds no game as it is:", *lines]))

@@ -1,0 +1,85 @@
+"""Stage export: the ledger of a study as a table that other tools can read. Evaluates nothing."""
+
+import csv
+import io
+
+import numpy as np
+from numpy.typing import NDArray
+
+from crediting.errors import DataError, LedgerError
+from crediting.game.coalition import CoalitionMatrix, coalition_from_key
+from crediting.ledger import Ledger, atomic_write_text
+from crediting.pipeline.address import GameSpec
+from crediting.pipeline.estimate import read_utilities
+from crediting.pipeline.study import Study
+
+FILE = "utilities.csv"
+
+
+def export(study: Study) -> None:
+    """Write utilities.csv under outputs/studies/<name>/, in the form that `read_recorded` reads.
+
+    One column per contributor, 0 or 1, then one per property, its mean utility over replicates to
+    the last bit. Rows are all coalitions in the ledger, whichever study evaluated them, that have
+    every property of this one; by size, then by key. The ends are those of the endpoints.
+
+    Raises:
+        LedgerError: nothing is evaluated yet, or the empty or the grand coalition is not.
+        DataError: a contributor has the name of a property.
+    """
+    names, properties = study.partition.names, list(study.properties)
+    both = sorted({*names} & {*properties})
+    if both:
+        raise DataError(
+            f"{FILE} has a column for every contributor and property, and these names are both: "
+            f"{', '.join(both)}; rename the contributor or the property"
+        )
+    coalitions, utilities = measured(study)
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow([*names, *properties])
+    for coalition, values in zip(coalitions, utilities, strict=True):
+        writer.writerow([*coalition.astype(int), *map(repr, values.tolist())])
+    study.folder.mkdir(parents=True, exist_ok=True)
+    atomic_write_text(study.folder / FILE, text.getvalue())
+    print(f"{len(coalitions)} coalitions and their utilities are in {study.folder / FILE}")
+
+
+def measured(study: Study) -> tuple[CoalitionMatrix, NDArray[np.float64]]:
+    """Return the coalitions (m, n) that have every property, by size and key, and these (m, p).
+
+    Raises:
+        LedgerError: nothing is evaluated yet, or the empty or the grand coalition is not.
+    """
+    ends = _utilities(study, study.endpoints, study.ends)
+    if np.isnan(ends).any():
+        raise LedgerError(
+            f"v(N) or v(empty) is not evaluated yet for one of the properties "
+            f"{', '.join(study.properties)} in {study.stored_in(study.endpoints.address).name}; "
+            "run stage=evaluate first, or stage=all"
+        )
+    proper = _recorded(study)
+    within = _utilities(study, study.game, proper)
+    complete = ~np.isnan(within).any(axis=1)
+    return (
+        np.concatenate([study.ends[:1], proper[complete], study.ends[1:]]),
+        np.concatenate([ends[:1], within[complete], ends[1:]]),
+    )
+
+
+def _utilities(study: Study, spec: GameSpec, coalitions: CoalitionMatrix) -> NDArray[np.float64]:
+    columns = [read_utilities(study, spec, coalitions, name) for name in study.properties]
+    return np.stack(columns, axis=1)
+
+
+def _recorded(study: Study) -> CoalitionMatrix:
+    """Return all coalitions but the ends in the ledger of the game, (m, n), by size and key."""
+    path = study.stored_in(study.game.address) / "ledger.sqlite"
+    with Ledger(path, study.game.address.fingerprint) as ledger:
+        keys = ledger.coalitions()
+    n_players = len(study.partition)
+    rows = np.array([coalition_from_key(key) for key in keys], dtype=bool)
+    rows = rows.reshape(-1, n_players)
+    sizes = rows.sum(axis=1)
+    proper = (sizes > 0) & (sizes < n_players)
+    return rows[proper][np.argsort(sizes[proper], kind="stable")]

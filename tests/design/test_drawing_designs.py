@@ -1,0 +1,284 @@
+"""What all designs that draw have in common, and what each of them promises."""
+
+from math import comb, lgamma, log
+
+import numpy as np
+import pytest
+from scipy.stats import chisquare
+
+from crediting.design import (
+    Bernoulli,
+    FixedSize,
+    PairedKernel,
+    PairedUniform,
+    Permutation,
+    ShapleyKernel,
+    Stratified,
+)
+from crediting.errors import ConfigError
+from crediting.game.coalition import all_coalitions, coalition_key
+
+
+def fixed_size(budget, seed):
+    return FixedSize(0.5, budget, seed)
+
+
+def orders(budget, seed):
+    return Permutation(budget, seed, antithetic=False)
+
+
+def antithetic_orders(budget, seed):
+    return Permutation(budget, seed, antithetic=True)
+
+
+def stratified(budget, seed):
+    return Stratified(budget, seed, paired=False)
+
+
+def stratified_pairs(budget, seed):
+    return Stratified(budget, seed, paired=True)
+
+
+PAIRED = [PairedUniform, PairedKernel, stratified_pairs]
+PROPER_AND_DISTINCT = [*PAIRED, stratified]
+DISTINCT = [*PROPER_AND_DISTINCT, fixed_size]
+REPEATING = [orders, antithetic_orders, Bernoulli]
+ALL = [*DISTINCT, *REPEATING, ShapleyKernel]
+
+
+def sizes_of(sample):
+    return sample.coalitions.sum(axis=1)
+
+
+def keys(coalitions):
+    return [coalition_key(coalition) for coalition in coalitions]
+
+
+def kernel_law(n):
+    law = np.array([(n - 1) / (s * (n - s)) for s in range(1, n)])
+    return law / law.sum()
+
+
+def first_draws(design, n_players, draws):
+    """Return the first coalition and its log-probability under so many seeds."""
+    samples = [design(1, seed).sample(n_players) for seed in range(draws)]
+    return (
+        np.concatenate([sample.coalitions for sample in samples]),
+        np.concatenate([sample.log_probabilities for sample in samples]),
+    )
+
+
+# ------------------------------------------------------------------------------ common to all
+
+
+@pytest.mark.parametrize("design", ALL)
+@pytest.mark.parametrize(("n_players", "small", "large"), [(4, 5, 11), (20, 64, 301), (258, 7, 90)])
+def test_a_smaller_budget_is_a_prefix_of_a_larger_one(design, n_players, small, large):
+    long, short = (design(budget, 7).sample(n_players) for budget in (large, small))
+    np.testing.assert_array_equal(long.coalitions[: len(short)], short.coalitions)
+    np.testing.assert_array_equal(long.log_probabilities[: len(short)], short.log_probabilities)
+    assert len(short) <= small
+    assert long.coalitions.dtype == bool
+
+
+@pytest.mark.parametrize("design", ALL)
+def test_a_seed_decides_which_coalitions(design):
+    first, again, other = (design(40, seed).sample(12).coalitions for seed in (1, 1, 2))
+    np.testing.assert_array_equal(first, again)
+    assert len(set(keys(first)) ^ set(keys(other))) > 10
+
+
+@pytest.mark.parametrize("design", ALL)
+def test_a_budget_below_one_is_refused(design):
+    with pytest.raises(ConfigError, match=r"^design\.budget: expected at least 1 .* got 0; "):
+        design(0, 0)
+
+
+@pytest.mark.parametrize("design", ALL)
+@pytest.mark.parametrize("n_players", [4, 5])
+def test_probabilities_of_all_coalitions_sum_to_one(design, n_players):
+    sample = design(1200, 1).sample(n_players)
+    probability = dict(zip(keys(sample.coalitions), sample.log_probabilities, strict=True))
+    assert sum(np.exp(list(probability.values()))) == pytest.approx(1, abs=1e-12)
+
+
+@pytest.mark.parametrize("design", [PairedUniform, PairedKernel, fixed_size, Bernoulli])
+def test_one_draw_has_the_stated_probability(design):
+    coalitions, log_probabilities = first_draws(design, 4, draws=2000)
+    _, first, observed = np.unique(coalitions, axis=0, return_index=True, return_counts=True)
+    assert chisquare(observed, 2000 * np.exp(log_probabilities[first])).pvalue > 0.01
+
+
+@pytest.mark.parametrize("design", [orders, antithetic_orders])
+def test_coalitions_of_orders_have_the_stated_probability(design):
+    budget = 3 * 2000
+    sample = design(budget, 3).sample(4)
+    _, first, observed = np.unique(sample.coalitions, axis=0, return_index=True, return_counts=True)
+    expected = budget * np.exp(sample.log_probabilities[first])
+    sizes = sizes_of(sample)[first]
+    for size in (1, 2, 3):  # each comes exactly once per order
+        chosen = sizes == size
+        assert observed[chosen].sum() == expected[chosen].sum().round(6) == 2000
+        assert chisquare(observed[chosen], expected[chosen]).pvalue > 0.01
+
+
+@pytest.mark.parametrize("design", [orders, ShapleyKernel, Bernoulli])
+def test_importance_weights_make_the_mean_of_any_game_unbiased(design):
+    values = np.random.default_rng(0).normal(size=2**5)
+    sample = design(20_000, 0).sample(5)
+    rows = sample.coalitions @ (2 ** np.arange(5))
+    weighted = np.exp(-sample.log_probabilities) * values[rows]
+    drawable = np.unique(rows)
+    error = weighted.std() / np.sqrt(len(sample) / 4)  # an order's four rows are dependent
+    assert abs(weighted.mean() - values[drawable].sum()) < 4 * error
+    assert len(drawable) == (32 if design is Bernoulli else 30)
+
+
+# ------------------------------------------------------------------------------ no coalition twice
+
+
+@pytest.mark.parametrize("design", DISTINCT)
+@pytest.mark.parametrize(("n_players", "budget"), [(7, 30), (12, 900), (300, 150)])
+def test_no_coalition_comes_twice(design, n_players, budget):
+    assert len(set(keys(design(budget, 3).sample(n_players).coalitions))) == budget
+
+
+@pytest.mark.parametrize("design", PROPER_AND_DISTINCT)
+@pytest.mark.parametrize("n_players", [2, 3, 4, 7, 8])
+def test_a_large_budget_stops_when_every_proper_coalition_is_drawn(design, n_players):
+    sample = design(10**6, 0).sample(n_players)
+    everything = set(keys(all_coalitions(n_players)[1:-1]))
+    assert len(sample) == len(sample.log_probabilities) == 2**n_players - 2
+    assert set(keys(sample.coalitions)) == everything
+    exactly = design(2**n_players - 2, 0).sample(n_players)
+    np.testing.assert_array_equal(exactly.coalitions, sample.coalitions)
+
+
+@pytest.mark.parametrize("design", PAIRED)
+@pytest.mark.parametrize(("n_players", "budget"), [(4, 14), (9, 100), (100, 80)])
+def test_every_coalition_is_followed_by_its_complement(design, n_players, budget):
+    sample = design(budget, 5).sample(n_players)
+    np.testing.assert_array_equal(sample.coalitions[1::2], ~sample.coalitions[::2])
+    np.testing.assert_allclose(
+        sample.log_probabilities[1::2], sample.log_probabilities[::2], rtol=1e-12
+    )
+
+
+@pytest.mark.parametrize("design", PAIRED)
+def test_an_odd_budget_ends_with_half_a_pair(design):
+    odd, even = (design(budget, 5).sample(9).coalitions for budget in (31, 32))
+    assert len(odd) == 31
+    np.testing.assert_array_equal(odd[-1], ~even[-1])
+
+
+# ------------------------------------------------------------------------------ sizes
+
+
+@pytest.mark.parametrize(
+    ("design", "law"), [(PairedUniform, np.full(29, 1 / 29)), (PairedKernel, kernel_law(30))]
+)
+def test_sizes_of_pairs_follow_their_law(design, law):
+    # Repeats are skipped, so only sizes with far more coalitions than draws show the law itself.
+    halves = np.concatenate([sizes_of(design(2000, seed).sample(30))[::2] for seed in range(8)])
+    middle = slice(5, 24)
+    observed = np.bincount(halves, minlength=31)[1:30][middle]
+    expected = law[middle] / law[middle].sum() * observed.sum()
+    assert observed.sum() > 1000
+    assert chisquare(observed, expected).pvalue > 0.01
+
+
+@pytest.mark.parametrize("design", [PairedUniform, PairedKernel, stratified, stratified_pairs])
+def test_subsets_of_a_size_are_uniform(design):
+    coalitions = np.concatenate([design(8, seed).sample(5).coalitions for seed in range(400)])
+    twos = coalitions[coalitions.sum(axis=1) == 2]
+    _, observed = np.unique(twos, axis=0, return_counts=True)
+    assert len(observed) == comb(5, 2)
+    assert chisquare(observed).pvalue > 0.01
+
+
+@pytest.mark.parametrize("n_players", [10, 11])
+def test_strata_hold_every_size_equally_often(n_players):
+    rounds = 4
+    alone = sizes_of(stratified(rounds * (n_players - 1), 0).sample(n_players))
+    np.testing.assert_array_equal(alone, np.tile(np.arange(1, n_players), rounds))
+    paired = sizes_of(stratified_pairs(2 * rounds * (n_players - 1), 0).sample(n_players))
+    np.testing.assert_array_equal(paired[::2], np.tile(np.arange(1, n_players), rounds))
+    np.testing.assert_array_equal(np.bincount(paired)[1:], 2 * rounds)
+
+
+def test_an_exhausted_stratum_is_passed_over():
+    sizes = sizes_of(stratified(4 * 3 + 2, 0).sample(4))
+    assert sizes.tolist() == [1, 2, 3] * 4 + [2, 2]
+
+
+@pytest.mark.parametrize(
+    ("alpha", "n_players", "size"), [(0.5, 7, 3), (0.29, 100, 29), (0.25, 258, 64), (0.75, 4, 3)]
+)
+def test_fixed_size_rounds_the_share_down(alpha, n_players, size):
+    sample = FixedSize(alpha, 25, 0).sample(n_players)
+    assert set(sizes_of(sample)) == {size}
+    assert len(sample) == min(25, comb(n_players, size))
+
+
+def test_fixed_size_refuses_a_share_that_is_none_or_all():
+    for alpha in (0.0, 1.0, -0.5):
+        with pytest.raises(ConfigError, match=r"^design\.alpha: expected .* between 0 and 1"):
+            FixedSize(alpha, 10, 0)
+    with pytest.raises(ConfigError, match=r"^design\.alpha: .* one of 9 contributors.* got 0\.1"):
+        FixedSize(0.1, 10, 0).sample(9)
+
+
+# ------------------------------------------------------------------------------ orders
+
+
+def test_an_order_adds_one_player_at_a_time():
+    n_players = 8
+    rows = orders(5 * 7, 2).sample(n_players).coalitions.reshape(5, 7, n_players)
+    assert np.all(rows.sum(axis=2) == np.arange(1, n_players))
+    assert not np.any(rows[:, :-1] & ~rows[:, 1:]), "somebody left"
+    assert len(np.unique(rows.reshape(5, -1), axis=0)) == 5
+
+
+def test_an_antithetic_order_is_the_one_before_reversed():
+    rows = antithetic_orders(6 * 7, 2).sample(8).coalitions.reshape(3, 2, 7, 8)
+    np.testing.assert_array_equal(rows[:, 1], ~rows[:, 0, ::-1])
+    # The first of each two are the orders that are drawn without antithetic ones.
+    np.testing.assert_array_equal(rows[:, 0].reshape(-1, 8), orders(3 * 7, 2).sample(8).coalitions)
+
+
+def test_marginal_contributions_along_orders_are_unbiased():
+    """Over all orders the gain of a player averages to the Shapley value: here a glove game."""
+    n_orders = 4000
+    rows = orders(2 * n_orders, 0).sample(3).coalitions.reshape(n_orders, 2, 3)
+    ends = np.zeros((n_orders, 1, 3), bool), np.ones((n_orders, 1, 3), bool)
+    chain = np.concatenate([ends[0], rows, ends[1]], axis=1)
+    values = chain[..., 0] & (chain[..., 1] | chain[..., 2])  # one left glove, two right ones
+    gains = np.diff(values.astype(float), axis=1)
+    joined = np.diff(chain.astype(int), axis=1)
+    shapley = (gains[:, :, None] * joined).sum(axis=1).mean(axis=0)
+    np.testing.assert_allclose(shapley, [2 / 3, 1 / 6, 1 / 6], atol=4 * 0.5 / np.sqrt(n_orders))
+
+
+# ------------------------------------------------------------------------------ many contributors
+
+
+@pytest.mark.parametrize(
+    ("design", "law"),
+    [
+        *((design, np.full(1099, 1 / 1099)) for design in (PairedUniform, orders, stratified)),
+        (PairedKernel, kernel_law(1100)),
+    ],
+)
+def test_log_probabilities_are_right_where_binomials_overflow(design, law):
+    n = 1100
+    sample = design(60, 0).sample(n)
+    for size, log_probability in zip(sizes_of(sample), sample.log_probabilities, strict=True):
+        size = int(size)
+        assert log_probability == pytest.approx(log(law[size - 1]) - log(comb(n, size)), rel=1e-10)
+
+
+def test_other_log_probabilities_are_right_where_binomials_overflow():
+    n = 1100
+    half = lgamma(n + 1) - 2 * lgamma(n // 2 + 1)
+    np.testing.assert_allclose(fixed_size(3, 0).sample(n).log_probabilities, -half, rtol=1e-12)
+    np.testing.assert_allclose(Bernoulli(3, 0).sample(n).log_probabilities, -n * log(2))

@@ -1,0 +1,284 @@
+import itertools
+import math
+
+import numpy as np
+import pytest
+
+from crediting.errors import ConfigError, LedgerError
+from crediting.estimators import Bayesian, Exact, KernelShap, bayesian
+from crediting.game import EvaluatedSample, Sample, play
+from crediting.game.coalition import all_coalitions
+from crediting.game.toy import Additive, Airport, Gloves
+
+BAYESIAN = Bayesian(confidence=0.95, signal=10.0, signal_spread=1.25)
+
+
+def with_complements(coalitions):
+    return np.stack([coalitions, ~coalitions], axis=1).reshape(-1, coalitions.shape[1])
+
+
+def pairs(n, count, seed=0):
+    """Return distinct coalitions of uniform size, each followed by its complement."""
+    rng = np.random.default_rng(seed)
+    found = {}
+    while len(found) < count:
+        row = np.zeros(n, bool)
+        row[rng.permutation(n)[: rng.integers(1, n)]] = True
+        row = row if row[0] else ~row
+        found[row.tobytes()] = row
+    return with_complements(np.array(list(found.values())))
+
+
+def sample_of(coalitions, game, noise=0.0, seed=0):
+    played = play(game, Sample(coalitions, np.zeros(len(coalitions))))
+    rough = noise * np.random.default_rng(seed).normal(size=len(coalitions))
+    return EvaluatedSample(
+        coalitions,
+        played.log_probabilities,
+        played.utilities + rough,
+        played.v_empty,
+        played.v_full,
+    )
+
+
+def mixed(n, seed=0):
+    """A game with all that real ones have: weights, pairs, triples, saturation; known values."""
+    rng = np.random.default_rng(seed)
+    weights, couples = rng.gamma(2.0, 1.0, n), np.triu(rng.normal(0, 0.4, (n, n)), 1)
+    triples = [(list(rng.permutation(n)[:3]), rng.normal(0, 0.8)) for _ in range(2 * n)]
+
+    def game(coalitions):
+        c = coalitions.astype(float)
+        three = sum(worth * c[:, members].prod(axis=1) for members, worth in triples)
+        return (
+            c @ weights
+            + np.einsum("mi,ij,mj->m", c, couples, c)
+            + three
+            + 6 * (1 - np.exp(-3 * c.mean(axis=1)))
+        )
+
+    values = weights + (couples.sum(axis=0) + couples.sum(axis=1)) / 2
+    for members, worth in triples:
+        values[members] += worth / 3
+    return game, values + 6 * (1 - math.exp(-3)) / n
+
+
+def error(credits, values):
+    """Return the squared error against that of an equal split."""
+    return ((credits - values) ** 2).sum() / ((values - values.mean()) ** 2).sum()
+
+
+# ------------------------------------------------------------------------------ the mathematics
+
+
+@pytest.mark.parametrize("share", [0.0, 0.3, 3.0])
+@pytest.mark.parametrize("which", [0, 9, 20])
+def test_the_posterior_is_that_of_the_regression_on_all_coefficients(share, which):
+    """Written out with every coefficient as a feature, and the grand pair observed exactly."""
+    n, m = 5, 9
+    sample = sample_of(pairs(n, m), mixed(n)[0], noise=0.3)
+    found = bayesian.complementary_pairs(sample)
+    kind = bayesian.third_order(found, share) if share else bayesian.first_order(found)
+    posterior = bayesian.posteriors(found, kind)[which]
+
+    triples = list(itertools.combinations(range(n), 3))
+    each = share / math.comb(n - 1, 2)
+
+    def features(signs):
+        size = signs.mean(axis=1)
+        products = np.array([signs[:, list(t)].prod(axis=1) for t in triples]).T
+        return np.column_stack([signs, products, size * (1 - size**2)])
+
+    variances = np.array([1.0] * n + [each] * len(triples) + [bayesian.SIZE_VARIANCE])
+    grand = features(np.ones((1, n)))[0]
+    assert kind.variance == pytest.approx(grand**2 @ variances)
+    signal = bayesian.SIGNALS[which] / kind.variance
+    prior = signal * np.diag(variances)
+    rows = np.vstack([features(found.signs), grand])
+    noise = np.diag([1.0] * m + [1e-9])
+    gain = prior @ rows.T @ np.linalg.inv(rows @ prior @ rows.T + noise)
+    mean = gain @ np.append(found.differences, 0.0)
+    covariance = prior - gain @ rows @ prior
+    to_credits = np.zeros((n, len(variances)))
+    to_credits[:, :n] = np.eye(n)
+    for column, members in enumerate(triples):
+        to_credits[list(members), n + column] = 1 / 3
+    inside = rows[:-1] @ prior @ rows[:-1].T
+    crossed = rows[:-1] @ prior @ rows[-1]
+    inside -= np.outer(crossed, crossed) / (rows[-1] @ prior @ rows[-1])
+    marginal = np.eye(m) + inside
+    misfit = found.differences @ np.linalg.solve(marginal, found.differences)
+    evidence = -m / 2 * np.log(misfit) - np.linalg.slogdet(marginal)[1] / 2
+
+    np.testing.assert_allclose(posterior.mean, to_credits @ mean, atol=1e-5)
+    expected = misfit / m * (to_credits @ covariance @ to_credits.T)
+    np.testing.assert_allclose(posterior.covariance, expected, atol=1e-5 * abs(expected).max())
+    assert posterior.log_evidence == pytest.approx(evidence, rel=1e-6)
+
+
+def test_first_order_alone_is_third_order_without_weight():
+    found = bayesian.complementary_pairs(sample_of(pairs(7, 25), mixed(7)[0], noise=0.3))
+    small = bayesian.posteriors(found, bayesian.third_order(found, 1e-12))
+    none = bayesian.posteriors(found, bayesian.first_order(found))
+    for one, other in zip(small, none, strict=True):
+        np.testing.assert_allclose(one.mean, other.mean, atol=1e-6)
+        np.testing.assert_allclose(one.covariance, other.covariance, atol=1e-6)
+        assert one.log_evidence == pytest.approx(other.log_evidence, rel=1e-6)
+
+
+# ------------------------------------------------------------------------------ the credits
+
+
+@pytest.mark.parametrize(
+    "game", [Additive((3.0, 1.0, -2.0, 0.5, 7.0)), Gloves(2, 3), Airport((1.0, 2.0, 2.0, 5.0, 9.0))]
+)
+@pytest.mark.parametrize("ends", [True, False])
+def test_all_coalitions_give_the_exact_values(game, ends):
+    everything = sample_of(all_coalitions(5), game)
+    coalitions = all_coalitions(5) if ends else all_coalitions(5)[1:-1]
+    found = BAYESIAN(sample_of(coalitions, game))
+    np.testing.assert_allclose(found.credits, Exact()(everything).credits, atol=1e-12)
+    assert not found.std_errors.any()
+    assert found.estimator == "bayesian"
+
+
+@pytest.mark.parametrize("count", [1, 3, 12, 60])
+def test_credits_hand_out_everything(count):
+    sample = sample_of(pairs(10, count), mixed(10)[0], noise=2.0)
+    found = BAYESIAN(sample)
+    assert found.credits.sum() == pytest.approx(sample.v_full - sample.v_empty, abs=1e-9)
+    assert found.n_coalitions == 2 * count
+    assert (found.ci_low < found.credits).all()
+    assert (found.credits < found.ci_high).all()
+
+
+def test_interactions_of_two_do_not_matter():
+    """They are even: pairs cancel them, whatever they are."""
+    n = 8
+    coalitions = pairs(n, 20)
+    couples = np.triu(np.random.default_rng(1).normal(0, 5, (n, n)), 1)
+    couples -= couples.sum() / math.comb(n, 2) * np.triu(np.ones((n, n)), 1)  # v(N) stays
+
+    def with_couples(c):
+        return mixed(n)[0](c) + np.einsum("mi,ij,mj->m", 2.0 * c - 1, couples, 2.0 * c - 1)
+
+    one, other = (BAYESIAN(sample_of(coalitions, g)) for g in (mixed(n)[0], with_couples))
+    np.testing.assert_allclose(one.credits, other.credits, atol=1e-6)
+
+
+def test_order_and_repeats_change_nothing_and_units_only_the_unit():
+    sample = sample_of(pairs(9, 20), mixed(9)[0], noise=1.0)
+    order = np.random.default_rng(3).permutation(40).repeat(2)
+    again = EvaluatedSample(
+        sample.coalitions[order],
+        sample.log_probabilities[order],
+        1000 * sample.utilities[order] - 7,
+        1000 * sample.v_empty - 7,
+        1000 * sample.v_full - 7,
+    )
+    one, other = BAYESIAN(sample), BAYESIAN(again)
+    np.testing.assert_allclose(1000 * one.credits, other.credits, rtol=1e-6)
+    np.testing.assert_allclose(1000 * one.std_errors, other.std_errors, rtol=1e-6)
+
+
+def test_a_renamed_player_keeps_its_credit():
+    sample = sample_of(pairs(7, 15), mixed(7)[0], noise=1.0)
+    order = np.random.default_rng(5).permutation(7)
+    renamed = EvaluatedSample(
+        sample.coalitions[:, order],
+        sample.log_probabilities,
+        sample.utilities,
+        sample.v_empty,
+        sample.v_full,
+    )
+    np.testing.assert_allclose(
+        BAYESIAN(sample).credits[order], BAYESIAN(renamed).credits, rtol=1e-7, atol=1e-9
+    )
+
+
+def test_without_any_difference_the_split_is_equal():
+    sample = sample_of(pairs(6, 5), Additive((2.0,) * 6))
+    found = BAYESIAN(sample)
+    np.testing.assert_allclose(found.credits, 2.0)
+
+
+# ------------------------------------------------------------------------------ how good it is
+
+
+@pytest.mark.parametrize(("noise", "times_n"), [(0.0, 5), (0.5, 5), (0.5, 10), (2.0, 10)])
+def test_its_squared_error_is_less_than_half_of_the_papers(noise, times_n):
+    from crediting.design import ShapleyKernel
+
+    errors = {"ours": [], "paper": []}
+    for seed in range(8):
+        game, values = mixed(10, seed)
+        m = 10 * times_n
+        ours = BAYESIAN(sample_of(pairs(10, m // 2, seed), game, noise, seed))
+        drawn = ShapleyKernel(m, seed).sample(10)
+        played = sample_of(drawn.coalitions, game, noise, seed)
+        theirs = KernelShap(0.95, 2, 0)(
+            EvaluatedSample(
+                drawn.coalitions,
+                drawn.log_probabilities,
+                played.utilities,
+                played.v_empty,
+                played.v_full,
+            )
+        )
+        errors["ours"].append(error(ours.credits, values))
+        errors["paper"].append(error(theirs.credits, values))
+    assert 2 * np.median(errors["ours"]) < np.median(errors["paper"])
+
+
+@pytest.mark.parametrize(("noise", "count"), [(0.5, 15), (2.0, 25), (2.0, 50)])
+def test_intervals_hold_what_they_promise(noise, count):
+    inside = []
+    for seed in range(60):
+        game, values = mixed(10, seed % 6)
+        found = BAYESIAN(sample_of(pairs(10, count, seed), game, noise, seed))
+        inside.append((found.ci_low <= values) & (values <= found.ci_high))
+    assert 0.91 < np.mean(inside) < 0.99
+
+
+def test_a_single_pair_is_better_than_nothing_and_never_far_off():
+    found = []
+    for seed in range(40):
+        game, values = mixed(10, seed % 5)
+        credits = BAYESIAN(sample_of(pairs(10, 1, seed), game, 2.0, seed)).credits
+        found.append(error(credits, values))
+    assert np.median(found) < 1.05
+
+
+# ------------------------------------------------------------------------------ what cannot be
+
+
+def test_coalitions_without_complements_are_refused():
+    single = np.array([[True, False, False], [True, True, False]])
+    with pytest.raises(
+        LedgerError, match=r"none of the 2 coalitions has its own; .*paired_uniform"
+    ):
+        BAYESIAN(sample_of(single, Additive((1.0, 2.0, 3.0))))
+
+
+def test_what_has_no_complement_is_left_out():
+    game = mixed(6)[0]
+    both = pairs(6, 8)
+    alone = np.vstack([both, [[True, False, False, False, False, False]]])
+    if any((row == alone[-1]).all() for row in both):
+        alone = both
+    np.testing.assert_allclose(
+        BAYESIAN(sample_of(both, game)).credits, BAYESIAN(sample_of(alone, game)).credits
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"confidence": 1.0}, r"estimator\.confidence: expected a number between 0 and 1"),
+        ({"signal": 0.0}, r"estimator\.signal: expected a positive number"),
+        ({"signal_spread": -1.0}, r"estimator\.signal_spread: expected a positive number"),
+    ],
+)
+def test_settings_that_cannot_be_are_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        Bayesian(**{"confidence": 0.95, "signal": 10.0, "signal_spread": 1.25, **changes})

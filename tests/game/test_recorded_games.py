@@ -1,0 +1,185 @@
+import csv
+import pickle
+
+import numpy as np
+import pytest
+
+from crediting.errors import DataError
+from crediting.estimators import Exact, KernelShap
+from crediting.game.coalition import all_coalitions
+from crediting.game.game import Sample, play
+from crediting.game.recorded import read_recorded
+from crediting.game.toy import Gloves, UnanimitySum
+
+TOY = UnanimitySum.random(4, (4, 3, 2), seed=0)
+NAMES = ["ann", "bob", "cem", "dan"]
+SMALL = "a,b,fid\n0,0,1.5\n1,0,2.5\n0,1,3.5\n1,1,4.5\n"
+
+
+def write(path, header, rows):
+    with path.open("w", newline="") as file:
+        csv.writer(file).writerows([header, *rows])
+    return path
+
+
+def rows_of(*games, coalitions=None):
+    coalitions = all_coalitions(4) if coalitions is None else coalitions
+    columns = [game(coalitions).tolist() for game in games]
+    return [[*c.astype(int), *u] for c, *u in zip(coalitions, *columns, strict=True)]
+
+
+def enumerated(game):
+    """Return the sample of all that is recorded, each coalition as probable as the others."""
+    return Sample(game.coalitions, np.zeros(len(game.coalitions)))
+
+
+def from_text(tmp_path, text, properties=None):
+    path = tmp_path / "game.csv"
+    path.write_text(text)
+    return read_recorded(path, properties)
+
+
+def refusal(tmp_path, text, properties=None):
+    """Return the complaint about a table, which must name its file."""
+    with pytest.raises(DataError) as caught:
+        from_text(tmp_path, text, properties)
+    message = str(caught.value)
+    assert message.startswith(str(tmp_path / "game.csv"))
+    return message
+
+
+# ------------------------------------------------------------------------------ games
+
+
+def test_exact_credits_of_a_recorded_game_are_its_shapley_values(tmp_path):
+    shuffled = np.random.default_rng(0).permutation(rows_of(TOY, Gloves(1, 3)))
+    recorded = read_recorded(write(tmp_path / "game.csv", [*NAMES, "toy", "pairs"], shuffled), None)
+    assert recorded.names == tuple(NAMES)
+    assert recorded.properties == ("toy", "pairs")
+    assert recorded.is_complete
+    for name, game in (("toy", TOY), ("pairs", Gloves(1, 3))):
+        for estimator in (Exact(), KernelShap(0.95, 50, 0)):
+            credits = estimator(play(recorded.of(name), enumerated(recorded))).credits
+            np.testing.assert_allclose(credits, game.shapley_values, rtol=0, atol=1e-12)
+
+
+def test_utilities_come_back_to_the_last_bit_from_csv_and_parquet(tmp_path):
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+    rows = rows_of(TOY)
+    write(tmp_path / "game.csv", [*NAMES, "toy"], rows)
+    columns = list(zip(*rows, strict=True))
+    players = [pyarrow.array(np.array(column, dtype=np.int8)) for column in columns[:-1]]
+    players[1] = players[1].cast(pyarrow.bool_())
+    table = pyarrow.table([*players, pyarrow.array(columns[-1])], [*NAMES, "toy"])
+    parquet.write_table(table, tmp_path / "game.parquet")
+    coalitions = all_coalitions(4)
+    for ending in ("csv", "parquet"):
+        game = read_recorded(tmp_path / f"game.{ending}", None).of("toy")
+        np.testing.assert_array_equal(game(coalitions), TOY(coalitions))
+
+
+def test_a_coalition_on_several_rows_has_their_mean_utility(tmp_path):
+    recorded = from_text(tmp_path, SMALL + "1,0,3.5\n1,0,6\n0,1,3.5\n")
+    assert recorded.is_complete
+    np.testing.assert_array_equal(recorded.coalitions, all_coalitions(2))
+    np.testing.assert_array_equal(recorded.of("fid")(all_coalitions(2)), [1.5, 4.0, 3.5, 4.5])
+
+
+def test_the_first_coalition_that_is_not_recorded_is_named(tmp_path):
+    kept = [row for row in rows_of(TOY) if sum(row[:4]) != 2]
+    recorded = read_recorded(write(tmp_path / "game.csv", [*NAMES, "toy"], kept), None)
+    assert not recorded.is_complete
+    assert len(recorded.coalitions) == 10
+    with pytest.raises(DataError, match=r"6 of 16 .* 2of4-03 of 'ann', 'bob'") as caught:
+        recorded.of("toy")(all_coalitions(4))
+    assert str(tmp_path / "game.csv") in str(caught.value)
+
+
+def test_a_property_that_is_not_recorded_is_refused(tmp_path):
+    with pytest.raises(DataError, match="one of fid, got 'kid'"):
+        from_text(tmp_path, SMALL).of("kid")
+
+
+def test_a_game_can_be_sent_to_another_process(tmp_path):
+    game = from_text(tmp_path, SMALL).of("fid")
+    sent = pickle.loads(pickle.dumps(game))
+    np.testing.assert_array_equal(sent(all_coalitions(2)), game(all_coalitions(2)))
+
+
+# ------------------------------------------------------------------------------ columns
+
+
+def test_zeros_and_ones_after_the_first_other_column_are_a_property(tmp_path):
+    recorded = from_text(tmp_path, "a,b,fid,won\n0,0,7,0\n1,1,8,1\n")
+    assert (recorded.names, recorded.properties) == (("a", "b"), ("fid", "won"))
+
+
+def test_a_first_property_of_zeros_and_ones_must_be_named(tmp_path):
+    text = "a,b,won,fid\n0,0,0,7\n1,0,1,9\n1,1,0,8\n"
+    message = refusal(tmp_path, text)
+    assert "no row of the grand coalition" in message
+    assert "'a', 'b', 'won': name the properties" in message
+    recorded = from_text(tmp_path, text, ["won", "fid"])
+    assert (recorded.names, recorded.properties) == (("a", "b"), ("won", "fid"))
+    np.testing.assert_array_equal(recorded.of("won")(recorded.coalitions), [0, 1, 0])
+
+
+def test_naming_properties_leaves_out_the_others(tmp_path):
+    text = "a,b,fid,note,kid\n0,0,7,first,1\n1,1,8,,2\n"
+    assert from_text(tmp_path, text, ["kid", "fid"]) == from_text(
+        tmp_path, text.replace("first", "x"), ["kid", "fid"]
+    )
+    assert "line 2, column 'note': expected a finite number, got 'first'" in refusal(tmp_path, text)
+
+
+def test_with_named_properties_a_slip_in_a_contributors_column_is_found(tmp_path):
+    message = refusal(tmp_path, "a,b,fid\n0,0,7\n2,0,9\n1,1,8\n", ["fid"])
+    assert "line 3, column 'a': expected 0 or 1, got '2'" in message
+
+
+@pytest.mark.parametrize(
+    ("text", "properties", "complaint"),
+    [
+        ("", None, "no row"),
+        ("a,b,fid\n", None, "no row"),
+        ("a,a,fid\n0,0,7\n1,1,8\n", None, "'a' is there more than once"),
+        ("a,fid\n0,7\n1,8\n", None, "at least 2 contributors, got 1"),
+        ("id,a,b,fid\nx,0,0,7\ny,1,1,8\n", None, "at least 2 contributors, got 0"),
+        ("a,b\n0,0\n1,1\n", None, "no property after the contributors"),
+        ("a,b,fid\n1,0,7\n1,1,8\n", None, "no row of the empty coalition"),
+        ("a,b,fid\n0,0,7\n1,0,8\n", ["fid"], "no row of the grand coalition"),
+        (SMALL, ["kid"], "no column 'kid'; there are 'a', 'b', 'fid'"),
+        (SMALL, [], "no property is named"),
+        ('a,b,fid\n"0,0,1\n', None, "cannot be read as .csv"),
+    ],
+)
+def test_a_table_that_holds_no_game_is_refused(tmp_path, text, properties, complaint):
+    assert complaint in refusal(tmp_path, text, properties)
+
+
+def test_everything_wrong_with_a_table_is_said_at_once(tmp_path):
+    bad = ["1,0", "1,0,nan", "0,1,seven", "0,1,", "0,1,inf", "1,0,2,3"]
+    message = refusal(tmp_path, SMALL + "\n" + "\n".join(bad) + "\n")
+    for complaint in (
+        "line 7: expected 3 cells as in the header, got 2",
+        "line 8, column 'fid': expected a finite number, got 'nan'",
+        "line 9, column 'fid': expected a finite number, got 'seven'",
+        "line 10, column 'fid': expected a finite number, got ''",
+        "line 11, column 'fid': expected a finite number, got 'inf'",
+        "line 12: expected 3 cells as in the header, got 4",
+    ):
+        assert complaint in message
+    assert len(message.splitlines()) == 1 + len(bad)
+
+
+def test_a_long_list_of_problems_is_cut_short(tmp_path):
+    message = refusal(tmp_path, SMALL + "1,0,x\n" * 50)
+    assert message.endswith("... and 30 more")
+
+
+@pytest.mark.parametrize("name", ["absent.csv", "absent.parquet", "text.parquet", "game.xlsx"])
+def test_a_file_that_cannot_be_read_is_named(tmp_path, name):
+    (tmp_path / "text.parquet").write_text(SMALL)
+    with pytest.raises(DataError, match=name):
+        read_recorded(tmp_path / name, None)
