@@ -1,5 +1,6 @@
 """The sampling loop that all generations share."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -16,7 +17,7 @@ CAPTIONS = "captions"
 Predict = Callable[[Tensor, Tensor], Tensor]
 
 
-class SchedulerSampling:
+class SchedulerSampling(ABC):
     """Draws images by running a diffusers noise scheduler backwards from fixed initial noise.
 
     Image i starts from the same noise in every coalition and whatever the batch size; samplers
@@ -33,9 +34,9 @@ class SchedulerSampling:
     """
 
     @staticmethod
+    @abstractmethod
     def make_scheduler(noise_scheduler: Any) -> Any:
         """Return the diffusers scheduler that samples, given the model's own."""
-        raise NotImplementedError
 
     def __init__(
         self,
