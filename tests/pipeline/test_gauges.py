@@ -1,0 +1,105 @@
+"""Properties are measured by the extractor they read, each loaded once and only if it is needed."""
+
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from crediting.errors import DataError
+from crediting.interfaces import Features
+from crediting.pipeline import gauges
+
+IMAGES = torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
+
+
+class Network(torch.nn.Module):
+    pass
+
+
+class Brightness:
+    """Gives the mean of the images as scores; counts what is asked of it."""
+
+    def __init__(self, problem=None):
+        self.loaded, self.looked, self.problem = 0, 0, problem
+
+    def load(self, folder):
+        self.loaded += 1
+        return Network()
+
+    def features(self, network, images):
+        self.looked += 1
+        if self.problem:
+            raise self.problem
+        return Features(scores=images.double().mean(dim=(1, 2, 3)))
+
+
+class Mean:
+    def __init__(self, offset=0.0):
+        self.offset = offset
+
+    def bind(self, reference):
+        return lambda generated: float(generated.scores.mean()) + self.offset
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Return a function that opens the gauges of a study made of these extractors."""
+    monkeypatch.setattr(gauges, "completed", lambda study, address, stage: address)
+    monkeypatch.setattr(gauges, "load_reference", lambda folder, device: Features())
+
+    def open_gauges(extractors, properties, readers):
+        study = SimpleNamespace(
+            extractors=extractors,
+            extracted=dict.fromkeys(extractors, "folder"),
+            properties=properties,
+            readers=readers,
+        )
+        return gauges.Gauges(study, torch.device("cpu"))
+
+    return open_gauges
+
+
+PROPERTIES = {"one": Mean(1.0), "two": Mean(2.0), "other": Mean(3.0)}
+READERS = {"one": "first", "two": "first", "other": "second"}
+
+
+def test_every_property_is_measured_by_its_own_extractor(opened):
+    extractors = {"first": Brightness(), "second": Brightness(), "unread": Brightness()}
+    found = opened(extractors, PROPERTIES, READERS)
+    assert dict(found.measure(IMAGES, PROPERTIES)) == {"one": 1.0, "two": 2.0, "other": 3.0}
+    assert [e.looked for e in extractors.values()] == [1, 1, 0]
+    found.measure(IMAGES, PROPERTIES)
+    dict(found.measure(IMAGES, PROPERTIES))
+    assert [e.loaded for e in extractors.values()] == [1, 1, 0]
+
+
+def test_what_is_not_asked_for_is_not_even_loaded(opened):
+    extractors = {"first": Brightness(), "second": Brightness()}
+    found = opened(extractors, PROPERTIES, READERS)
+    assert dict(found.measure(IMAGES, ["other"])) == {"other": 3.0}
+    assert extractors["first"].loaded == 0
+
+
+def test_an_extractor_that_fails_takes_only_its_own_properties_along(opened):
+    extractors = {"first": Brightness(ValueError("too dark")), "second": Brightness()}
+    found = dict(opened(extractors, PROPERTIES, READERS).measure(IMAGES, PROPERTIES))
+    assert found["other"] == 3.0
+    assert all("ValueError: too dark" in found[name] for name in ("one", "two"))
+
+
+def test_what_the_user_can_mend_is_raised(opened):
+    extractors = {"first": Brightness(DataError("no weights")), "second": Brightness()}
+    with pytest.raises(DataError, match="no weights"):
+        dict(opened(extractors, PROPERTIES, READERS).measure(IMAGES, PROPERTIES))
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf")])
+def test_what_is_not_finite_is_a_failure(opened, value):
+    properties = {**PROPERTIES, "one": Mean(value)}
+    found = dict(
+        opened({"first": Brightness(), "second": Brightness()}, properties, READERS).measure(
+            IMAGES, properties
+        )
+    )
+    assert "EvaluationError: property one is" in found["one"]
+    assert found["two"] == 2.0
