@@ -7,10 +7,11 @@ With signs x_i = 1 for members and -1 for others, the difference of a pair is an
 and a Shapley value is phi_i = b_i + (1/3) sum_{jk} b_ijk + ...: whatever is even in x, such as all
 interactions of two, plays no part in it and cancels in the pair. Coefficients of first and third
 order are a priori independent and normal, the pairs carry noise, and the grand pair is known
-exactly, d(N) = v(N) - v(empty). A covariate t (1 - t^2) of the relative size t = mean x, which
-leaves every Shapley value as it is, takes up how utilities saturate as coalitions grow. How strong
-credits are against the noise, and third order against first, is averaged over by how well it
-explains the differences.
+exactly, d(N) = v(N) - v(empty). Utilities also depend on how large a coalition is, and they jump at
+the ends: a model of nobody's data is unlike any other. Covariates t and t^3 of the relative size
+t = mean x, for proper coalitions only, take that up; being the same for everybody and absent from
+the grand pair, they leave every Shapley value as it is. How strong credits are against the noise,
+and third order against first, is averaged over by how well it explains the differences.
 """
 
 import math
@@ -36,8 +37,8 @@ SIGNALS = np.geomspace(0.03, 3e4, 25)
 """Variance of a difference against that of its noise."""
 RANK_TOLERANCE = 1e-12
 """Eigenvalues below this share of the largest are zeros blurred by rounding."""
-SIZE_VARIANCE = 1e3
-"""Of the size covariate, against the first order's: next to no prior."""
+SIZE_VARIANCE = 1e6
+"""Of a size covariate, against a first-order coefficient: next to no prior."""
 MOST_PAIRS_FOR_THIRD_ORDER = 1500
 """Beyond them matrices of pairs by pairs are too large, and first order is all that is fitted."""
 
@@ -105,7 +106,7 @@ def first_order(pairs: Pairs) -> Decomposed:
     """Return the decomposition without third order, whose cost grows with n instead of p."""
     n = pairs.signs.shape[1]
     centred = pairs.signs - pairs.signs.mean(axis=1, keepdims=True)
-    factor = np.column_stack([centred, math.sqrt(SIZE_VARIANCE) * _saturation(pairs)])
+    factor = np.column_stack([centred, math.sqrt(SIZE_VARIANCE) * _size_effects(pairs)])
     values, vectors = eigh(factor.T @ factor)
     seen = values > RANK_TOLERANCE * values[-1]
     basis = factor @ vectors[:, seen] / np.sqrt(values[seen])
@@ -127,7 +128,7 @@ def third_order(pairs: Pairs, share: float) -> Decomposed:
     each = share / math.comb(n - 1, 2)
     inner = pairs.signs @ pairs.signs.T
     kernel = inner + each * (inner**3 - (3 * n - 2) * inner) / 6
-    kernel += SIZE_VARIANCE * np.outer(_saturation(pairs), _saturation(pairs))
+    kernel += SIZE_VARIANCE * _size_effects(pairs) @ _size_effects(pairs).T
     others = pairs.signs.sum(axis=1, keepdims=True) - pairs.signs
     cross = (pairs.signs * (1 + each * (others**2 - (n - 1)) / 6)).T
     prior = np.full((n, n), each * (n - 2) / 9)
@@ -157,10 +158,10 @@ def posteriors(pairs: Pairs, decomposed: Decomposed) -> list[Posterior]:
     return found
 
 
-def _saturation(pairs: Pairs) -> Floats:
-    """Return the size covariate t (1 - t^2), (p,)."""
+def _size_effects(pairs: Pairs) -> Floats:
+    """Return the size covariates t and t^3 of proper coalitions, (p, 2)."""
     size = pairs.signs.mean(axis=1)
-    return size * (1 - size**2)
+    return np.column_stack([size, size**3])
 
 
 def _exactly(sample: EvaluatedSample, name: str) -> Attribution:
