@@ -17,7 +17,7 @@ def the_one_message(finished) -> str:
 QUICKLY_NOTICED = {
     "an unknown option": (
         ["design=nope"],
-        ["design=nope: there is no such option", "exhaustive, leave_one_out, shapley_kernel"],
+        ["design=nope: there is no such option", "permutation, shapley_kernel, stratified"],
     ),
     "an unknown option in a list": (
         ["property=[fid,nope]"],
