@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from crediting.game.attribution import Attribution
     from crediting.game.contributor import Partition
     from crediting.game.game import EvaluatedSample, Sample
+    from crediting.recipe import Training
 
 
 # ------------------------------------------------------------------------------ from outside
@@ -230,8 +231,8 @@ class FineTuning(Protocol):
 
     def coalition_model(
         self, start: StartingPoint, kept: torch.Tensor, removed: torch.Tensor
-    ) -> torch.nn.Module:
-        """Return the denoiser to generate with.
+    ) -> torch.nn.Module | Training:
+        """Return the denoiser to generate with, or the training that makes it.
 
         `kept` are the indices of the examples that the coalition owns, `removed` all others;
         int64, sorted. If none is kept, that stands for the untrained model.
@@ -249,21 +250,6 @@ class StartingPoint(Protocol):
 
     def untrained(self) -> torch.nn.Module:
         """Return a denoiser of the same shape with untrained weights."""
-
-    def train(
-        self,
-        denoiser: torch.nn.Module,
-        recipe: Any,
-        examples: torch.Tensor,
-        *,
-        ascend: bool = False,
-        rate_factors: Mapping[str, float] | None = None,
-    ) -> torch.nn.Module:
-        """Train in place on the examples and return the denoiser with averaged weights.
-
-        Only parameters that require gradients are trained. `ascend` increases the loss instead;
-        `rate_factors` multiplies the learning rate of parameters whose name contains a key.
-        """
 
     def gradients(
         self, denoiser: torch.nn.Module, examples: torch.Tensor, batch_size: int, *, draw: int
@@ -457,6 +443,10 @@ class Task:
     properties: tuple[str, ...]
 
 
+Job = tuple[Task, ...]
+"""Tasks that one evaluator is given together, because together they may take less time."""
+
+
 @dataclass(frozen=True)
 class Outcome:
     """What came of a task: values by property, or the traceback of each failure.
@@ -476,19 +466,19 @@ class Outcome:
 class Evaluator(Protocol):
     """Evaluates coalitions; built once in every worker, where it loads its models and data."""
 
-    def __call__(self, task: Task) -> Outcome:
-        """Return the outcome; never raises for a failure of the task itself."""
+    def __call__(self, job: Job) -> Sequence[Outcome]:
+        """Return an outcome for each task; never raises for a failure of a task itself."""
 
 
 class Executor(Protocol):
     """Where coalitions are evaluated."""
 
     def run(
-        self, make_evaluator: Callable[[], Evaluator], tasks: Sequence[Task]
+        self, make_evaluator: Callable[[], Evaluator], jobs: Sequence[Job]
     ) -> Generator[Outcome, None, None]:
         """Yield one outcome per task, in any order, as soon as each is there.
 
-        Closing the generator stops all work at once.
+        Jobs are begun in the order given. Closing the generator stops all work at once.
         """
 
     def sized(self, capacity: int) -> Executor:
@@ -511,6 +501,7 @@ __all__ = [
     "Features",
     "FineTuning",
     "Generation",
+    "Job",
     "Material",
     "Outcome",
     "Partitioner",

@@ -1,9 +1,16 @@
 """How a denoiser is trained: the settings of one training, and the learning rate they imply."""
 
+from __future__ import annotations
+
 import math
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 from crediting.errors import ConfigError
+
+if TYPE_CHECKING:
+    import torch
 
 _CHOICES = {
     "optimizer": ("adam", "adamw", "adamw8bit"),
@@ -69,3 +76,20 @@ class Recipe:
             return self.learning_rate
         progress = (step - self.warmup_steps) / (self.steps - self.warmup_steps)
         return self.learning_rate * (1 + math.cos(math.pi * progress)) / 2
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that is yet to be done: trainings of one kind may be done together.
+
+    Only parameters that require gradients are trained, in place, on the examples, int64 (k,) and
+    not empty. `ascend` increases the loss instead; `rate_factors` multiplies the learning rate of
+    parameters whose name contains a key. `finish` is given the denoiser with its averaged weights.
+    """
+
+    denoiser: torch.nn.Module
+    recipe: Recipe
+    examples: torch.Tensor
+    ascend: bool = False
+    rate_factors: Mapping[str, float] = field(default_factory=dict)
+    finish: Callable[[torch.nn.Module], None] | None = None

@@ -54,6 +54,7 @@ class Runtime:
     precision: Precision = MISSING
     threads: int = MISSING
     checkpoint_seconds: float = MISSING
+    stack: int = MISSING
     keep_images: bool = MISSING
 
 

@@ -92,12 +92,16 @@ class Trainer:
         parameters = list(trainable(denoiser).values())
         first = checkpoint.restore(state) if checkpoint else 0
         denoiser.train()
-        with _prepared(accelerator, state) as (model, optimizer), _forked_generators(self._device):
+        with (
+            _prepared(accelerator, state) as (model, optimizer),
+            seeded_dropout(self._device) as seed_dropout,
+        ):
             for step in range(first, recipe.steps):
                 on_step(step)
-                _seed_generators(self._device, stream.at(step, "dropout").seed)
-                _set_rate(optimizer, recipe.rate(step))
-                loss = self._batch_loss(model, recipe, examples, stream.at(step))
+                seed_dropout(stream.at(step, "dropout").seed)
+                set_rate(optimizer, recipe.rate(step))
+                batch = draw_batch(recipe, examples, stream.at(step), self.loss.n_timesteps)
+                loss = self.loss(model, *batch, stream.at(step))
                 accelerator.backward(-loss if ascend else loss)
                 accelerator.clip_grad_norm_(parameters, recipe.gradient_clip)
                 optimizer.step()
@@ -125,14 +129,22 @@ class Trainer:
             found = torch.autograd.grad(loss, list(parameters.values()))
             yield len(ids), dict(zip(parameters, found, strict=True))
 
-    def _batch_loss(
-        self, model: nn.Module, recipe: Recipe, examples: Tensor, stream: Stream
-    ) -> Tensor:
-        ids = stream.at("batch").choose(examples, recipe.batch_size)
-        flipped = stream.at("flip").integers(ids, 2).bool() if recipe.horizontal_flip else None
-        draw = antithetic_timesteps if recipe.timesteps == "antithetic" else _uniform_timesteps
-        timesteps = draw(stream.at("time"), ids, self.loss.n_timesteps)
-        return self.loss(model, ids, timesteps, flipped, stream)
+    def autocast(self) -> AbstractContextManager[None]:
+        """Return a context in which a denoiser computes with this machine's precision."""
+        return self._accelerator.autocast()
+
+
+def draw_batch(
+    recipe: Recipe, examples: Tensor, stream: Stream, n_timesteps: int
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the ids (B,) of a step's examples, their timesteps, and which to mirror, or None.
+
+    `stream` is that of the step.
+    """
+    ids = stream.at("batch").choose(examples, recipe.batch_size)
+    flipped = stream.at("flip").integers(ids, 2).bool() if recipe.horizontal_flip else None
+    draw = antithetic_timesteps if recipe.timesteps == "antithetic" else _uniform_timesteps
+    return ids, draw(stream.at("time"), ids, n_timesteps), flipped
 
 
 def antithetic_timesteps(stream: Stream, ids: Tensor, n_timesteps: int) -> Tensor:
@@ -152,17 +164,24 @@ def _initial_state(
     denoiser: nn.Module, recipe: Recipe, rate_factors: Mapping[str, float], scaler: Any
 ) -> TrainingState:
     parameters = trainable(denoiser)
-    groups: dict[float, list[nn.Parameter]] = {}
+    optimizer = make_optimizer(parameters, recipe, rate_factors)
+    average = EMAModel(parameters.values(), decay=recipe.ema_decay, foreach=True)
+    return TrainingState(denoiser, optimizer, average, scaler)
+
+
+def make_optimizer(
+    parameters: Mapping[str, Tensor], recipe: Recipe, rate_factors: Mapping[str, float]
+) -> torch.optim.Optimizer:
+    """Return the optimizer of a recipe for parameters by name; see Trainer.train."""
+    groups: dict[float, list[Tensor]] = {}
     for name, parameter in parameters.items():
         factor = next((f for key, f in rate_factors.items() if key in name), 1.0)
         groups.setdefault(factor, []).append(parameter)
-    optimizer = _optimizer(recipe)(
+    return _optimizer(recipe)(
         [{"params": members, _FACTOR: factor} for factor, members in groups.items()],
         lr=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
     )
-    average = EMAModel(parameters.values(), decay=recipe.ema_decay, foreach=True)
-    return TrainingState(denoiser, optimizer, average, scaler)
 
 
 def _optimizer(recipe: Recipe) -> Callable[..., torch.optim.Optimizer]:
@@ -179,7 +198,8 @@ def _optimizer(recipe: Recipe) -> Callable[..., torch.optim.Optimizer]:
     return lambda groups, **settings: kind(groups, fused=True, **settings)
 
 
-def _set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group of parameters its share of a step's learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group[_FACTOR]
 
@@ -194,16 +214,18 @@ def _prepared(accelerator: Accelerator, state: TrainingState) -> Iterator[tuple[
         accelerator.unwrap_model(model, keep_fp32_wrapper=False)
 
 
-def _forked_generators(device: torch.device) -> AbstractContextManager[None]:
-    """Return a context that restores the global generators, which only dropout draws from."""
-    return torch.random.fork_rng(devices=[device] if device.type == "cuda" else [])
+@contextmanager
+def seeded_dropout(device: torch.device) -> Iterator[Callable[[int], None]]:
+    """Yield what seeds the global generators, which only dropout draws from; restore them after."""
 
+    def seed_generators(seed: int) -> None:
+        # torch.manual_seed would reseed devices that are not forked, too
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            torch.cuda.manual_seed(seed)
 
-def _seed_generators(device: torch.device, seed: int) -> None:
-    # torch.manual_seed would reseed devices that are not forked, too
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        torch.cuda.manual_seed(seed)
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        yield seed_generators
 
 
 def make_accelerator(device: str, precision: str) -> Accelerator:

@@ -13,7 +13,7 @@ from types import TracebackType
 
 from crediting.errors import ConfigError, EvaluationError
 from crediting.executors.worker import Raised, evaluate, report_for_duty, start_worker
-from crediting.interfaces import Evaluator, Outcome, Task
+from crediting.interfaces import Evaluator, Job, Outcome, Task
 
 _ONE_THREAD = dict.fromkeys(
     (
@@ -28,13 +28,13 @@ _ONE_THREAD = dict.fromkeys(
 
 
 class Processes:
-    """Evaluates in `workers` processes, never more than there are tasks.
+    """Evaluates in `workers` processes, never more than there are jobs.
 
     "auto" stands for as many as the machine can well hold, which `sized` must be told.
 
-    A task that was in flight when a worker died is tried again, at most `retries` times; then an
-    outcome with a failure, seed -1 and 0 seconds stands for it. Close the iterator that `run`
-    returns to stop at once.
+    A task that was in flight when a worker died is tried again, by itself and at most `retries`
+    times; then an outcome with a failure, seed -1 and 0 seconds stands for it. Close the iterator
+    that `run` returns to stop at once.
 
     Raises:
         ConfigError: `workers` is neither a positive integer nor "auto", or `retries` is negative.
@@ -51,7 +51,7 @@ class Processes:
         self.retries = retries
 
     def run(
-        self, make_evaluator: Callable[[], Evaluator], tasks: Sequence[Task]
+        self, make_evaluator: Callable[[], Evaluator], jobs: Sequence[Job]
     ) -> Generator[Outcome, None, None]:
         """Yield one outcome per task, in any order; `make_evaluator` must be picklable.
 
@@ -60,9 +60,9 @@ class Processes:
             EvaluationError: workers keep dying before they can evaluate anything.
             RuntimeError: an evaluator raised; holds the traceback of the worker.
         """
-        size = min(self.width(), len(tasks))
+        size = min(self.width(), len(jobs))
         evaluator = pickle.dumps(make_evaluator)
-        backlog = _Backlog(tasks, size, self.retries)
+        backlog = _Backlog(jobs, size, self.retries)
         while backlog:
             with _Crew(size, evaluator) as crew:
                 lost = yield from _work_until_a_worker_dies(crew, backlog)
@@ -97,15 +97,15 @@ class Processes:
 
 
 class _Backlog:
-    """The tasks still to be submitted.
+    """The jobs still to be submitted.
 
     A pool breaks as a whole, so whatever was in flight is suspected of having killed the worker.
-    Suspects go first and alone: then only the culprit uses up its retries.
+    Suspects go first and alone, each task for itself: then only the culprit uses up its retries.
     """
 
-    def __init__(self, tasks: Sequence[Task], size: int, retries: int) -> None:
-        self._fresh = deque(tasks)
-        self._suspects: deque[Task] = deque()
+    def __init__(self, jobs: Sequence[Job], size: int, retries: int) -> None:
+        self._fresh = deque(jobs)
+        self._suspects: deque[Job] = deque()
         self._deaths: Counter[Task] = Counter()
         self._most_in_flight = 2 * size  # no worker waits for the driver, and stopping is quick
         self._retries = retries
@@ -113,19 +113,20 @@ class _Backlog:
     def __bool__(self) -> bool:
         return bool(self._suspects or self._fresh)
 
-    def next(self, in_flight: Collection[Task]) -> deque[Task] | None:
-        """Return the queue whose first task may join those in flight, or None."""
+    def next(self, in_flight: Collection[Job]) -> deque[Job] | None:
+        """Return the queue whose first job may join those in flight, or None."""
         if self._suspects:
             return None if in_flight else self._suspects
-        if any(task in self._deaths for task in in_flight):
+        if any(task in self._deaths for job in in_flight for task in job):
             return None
         return self._fresh if self._fresh and len(in_flight) < self._most_in_flight else None
 
-    def take_back(self, lost: Sequence[Task]) -> list[Task]:
-        """Queue tasks that a worker died with; return those that have no retries left."""
-        self._deaths.update(lost)
-        self._suspects.extend(task for task in lost if self._deaths[task] <= self._retries)
-        return [task for task in lost if self._deaths[task] > self._retries]
+    def take_back(self, lost: Sequence[Job]) -> list[Task]:
+        """Queue the tasks that a worker died with; return those that have no retries left."""
+        tasks = [task for job in lost for task in job]
+        self._deaths.update(tasks)
+        self._suspects.extend((task,) for task in tasks if self._deaths[task] <= self._retries)
+        return [task for task in tasks if self._deaths[task] > self._retries]
 
 
 class _Crew:
@@ -161,13 +162,13 @@ class _Crew:
         self.stop()
         self._worker_end.close()
 
-    def submit(self, task: Task) -> "Future[Outcome | Raised]":
-        """Queue a task.
+    def submit(self, job: Job) -> "Future[Sequence[Outcome] | Raised]":
+        """Queue a job.
 
         Raises:
             BrokenProcessPool: a worker died meanwhile.
         """
-        return self._pool.submit(evaluate, task)
+        return self._pool.submit(evaluate, job)
 
     def was_ready(self) -> bool:
         """Return whether any worker came as far as to evaluate; ask before `stop`."""
@@ -180,42 +181,42 @@ class _Crew:
 
 def _work_until_a_worker_dies(
     crew: _Crew, backlog: _Backlog
-) -> Generator[Outcome, None, list[Task]]:
-    """Yield outcomes until all is done or the pool broke; return the tasks lost with it."""
-    in_flight: dict[Future[Outcome | Raised], Task] = {}
-    lost: list[Task] = []
+) -> Generator[Outcome, None, list[Job]]:
+    """Yield outcomes until all is done or the pool broke; return the jobs lost with it."""
+    in_flight: dict[Future[Sequence[Outcome] | Raised], Job] = {}
+    lost: list[Job] = []
     while in_flight or (backlog and not lost):
         if not lost:
             lost += _submit_what_fits(crew, backlog, in_flight)
         for future in wait(in_flight, return_when=FIRST_COMPLETED).done:
-            task = in_flight.pop(future)
+            job = in_flight.pop(future)
             if isinstance(future.exception(), BrokenProcessPool):
-                lost.append(task)
+                lost.append(job)
             else:
-                yield _outcome(future.result(), task)
+                yield from _outcomes(future.result(), job)
     return lost
 
 
 def _submit_what_fits(
-    crew: _Crew, backlog: _Backlog, in_flight: "dict[Future[Outcome | Raised], Task]"
-) -> list[Task]:
-    """Submit as many tasks as may be in flight; return the one that a broken pool refused."""
+    crew: _Crew, backlog: _Backlog, in_flight: "dict[Future[Sequence[Outcome] | Raised], Job]"
+) -> list[Job]:
+    """Submit as many jobs as may be in flight; return the one that a broken pool refused."""
     while queue := backlog.next(in_flight.values()):
-        task = queue.popleft()
+        job = queue.popleft()
         try:
-            in_flight[crew.submit(task)] = task
+            in_flight[crew.submit(job)] = job
         except BrokenProcessPool:
-            return [task]
+            return [job]
     return []
 
 
-def _outcome(returned: Outcome | Raised, task: Task) -> Outcome:
+def _outcomes(returned: Sequence[Outcome] | Raised, job: Job) -> Sequence[Outcome]:
     if not isinstance(returned, Raised):
         return returned
     if returned.mendable is not None:
         raise returned.mendable
     raise RuntimeError(
-        f"a worker raised while {returned.doing}; the task was {task}\n{returned.traceback}"
+        f"a worker raised while {returned.doing}; the job was {job}\n{returned.traceback}"
     )
 
 

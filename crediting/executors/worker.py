@@ -3,6 +3,7 @@
 import os
 import pickle
 import traceback
+from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
@@ -10,7 +11,7 @@ from threading import Thread
 from typing import NamedTuple
 
 from crediting.errors import CreditingError, as_user_error
-from crediting.interfaces import Evaluator, Outcome, Task
+from crediting.interfaces import Evaluator, Job, Outcome
 
 
 class Raised(NamedTuple):
@@ -46,12 +47,12 @@ def report_for_duty() -> None:
     """Do nothing: a pool starts one worker for each task that finds none idle."""
 
 
-def evaluate(task: Task) -> Outcome | Raised:
-    """Return what the evaluator of this worker makes of a task, or what it raised."""
+def evaluate(job: Job) -> Sequence[Outcome] | Raised:
+    """Return what the evaluator of this worker makes of a job, or what it raised."""
     if isinstance(_evaluator, Raised):
         return _evaluator
     try:
-        return _evaluator(task)
+        return _evaluator(job)
     except BaseException as error:
         return _raised("evaluating", error)
 

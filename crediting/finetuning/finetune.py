@@ -3,7 +3,7 @@
 import torch
 
 from crediting.interfaces import DiffusionModel, StartingPoint
-from crediting.training import Recipe
+from crediting.recipe import Recipe, Training
 
 
 class Finetune:
@@ -21,8 +21,8 @@ class Finetune:
 
     def coalition_model(
         self, start: StartingPoint, kept: torch.Tensor, removed: torch.Tensor
-    ) -> torch.nn.Module:
-        """Return the averaged model after fine-tuning on what is kept, int64 (k,)."""
+    ) -> torch.nn.Module | Training:
+        """Return the training on what is kept, int64 (k,)."""
         if len(kept) == 0:
             return start.untrained()
-        return start.train(start.trained(), self.recipe, kept)
+        return Training(start.trained(), self.recipe, kept)

@@ -7,7 +7,7 @@ import torch
 
 from crediting.errors import ConfigError
 from crediting.interfaces import DiffusionModel, StartingPoint
-from crediting.training import Recipe
+from crediting.recipe import Recipe, Training
 
 
 class GradientAscent:
@@ -39,12 +39,12 @@ class GradientAscent:
 
     def coalition_model(
         self, start: StartingPoint, kept: torch.Tensor, removed: torch.Tensor
-    ) -> torch.nn.Module:
-        """Return the averaged model after ascending on what is removed, int64 (k,)."""
+    ) -> torch.nn.Module | Training:
+        """Return the ascent on what is removed, int64 (k,)."""
         if len(kept) == 0:
             return start.untrained()
         if len(removed) == 0:
             return start.averaged()
         steps = math.ceil(self.passes * len(removed) / self.recipe.batch_size)
         recipe = replace(self.recipe, steps=min(steps, self.recipe.steps))
-        return start.train(start.averaged(), recipe, removed, ascend=True)
+        return Training(start.averaged(), recipe, removed, ascend=True)

@@ -7,7 +7,7 @@ import torch
 from crediting import lora
 from crediting.errors import ConfigError
 from crediting.interfaces import DiffusionModel, StartingPoint
-from crediting.training import Recipe
+from crediting.recipe import Recipe, Training
 
 
 class LoRA:
@@ -60,8 +60,8 @@ class LoRA:
 
     def coalition_model(
         self, start: StartingPoint, kept: torch.Tensor, removed: torch.Tensor
-    ) -> torch.nn.Module:
-        """Return the averaged model, fine-tuned on what is kept, int64 (k,), adapters folded in.
+    ) -> torch.nn.Module | Training:
+        """Return the adapters' training on what is kept, int64 (k,); then they are folded in.
 
         Raises:
             ConfigError: the denoiser has adapters already, or no layer that could get one.
@@ -71,11 +71,8 @@ class LoRA:
         denoiser = start.averaged()
         ranks = dict.fromkeys(self._layers(denoiser), self.rank)
         lora.attach(denoiser, ranks, self.scale, self.dropout, self.seed)
-        denoiser = start.train(
-            denoiser, self.recipe, kept, rate_factors={"lora_B": self.b_rate_factor}
-        )
-        lora.merge(denoiser)
-        return denoiser
+        rate_factors = {"lora_B": self.b_rate_factor}
+        return Training(denoiser, self.recipe, kept, rate_factors=rate_factors, finish=lora.merge)
 
     def _layers(self, denoiser: torch.nn.Module) -> list[str]:
         """Return the names of the layers that get an adapter."""

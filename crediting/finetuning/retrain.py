@@ -3,7 +3,7 @@
 import torch
 
 from crediting.interfaces import DiffusionModel, StartingPoint
-from crediting.training import Recipe
+from crediting.recipe import Recipe, Training
 
 
 class Retrain:
@@ -17,7 +17,7 @@ class Retrain:
 
     def coalition_model(
         self, start: StartingPoint, kept: torch.Tensor, removed: torch.Tensor
-    ) -> torch.nn.Module:
-        """Return the averaged model after training from scratch on what is kept, int64 (k,)."""
+    ) -> torch.nn.Module | Training:
+        """Return the training from scratch on what is kept, int64 (k,)."""
         denoiser = start.untrained()
-        return start.train(denoiser, self.recipe, kept) if len(kept) else denoiser
+        return Training(denoiser, self.recipe, kept) if len(kept) else denoiser

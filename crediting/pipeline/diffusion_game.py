@@ -1,11 +1,12 @@
 """The game itself: obtain a coalition's model, generate images, measure their properties."""
 
-import copy
 import hashlib
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from itertools import groupby
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 from accelerate import Accelerator
@@ -13,69 +14,25 @@ from torch import nn
 
 from crediting.errors import ArtifactError, ConfigError
 from crediting.game.coalition import coalition_from_key
-from crediting.interfaces import Outcome, Task
+from crediting.interfaces import Job, Outcome, Task
 from crediting.models.checkpoint import load_weights, save_weights
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.artifact import completed
+from crediting.pipeline.coalition_models import CoalitionModels, Made
 from crediting.pipeline.encode import load_examples, load_prompts
 from crediting.pipeline.gauges import Gauges
 from crediting.pipeline.machine import open_machine
 from crediting.pipeline.study import Study
-from crediting.pipeline.train import AVERAGED, RAW
-from crediting.randomness import Stream, derive_seed
-from crediting.training import Recipe, Trainer
+from crediting.randomness import derive_seed
+from crediting.training import Trainer
 
 
-class CoalitionStart:
-    """What a fine-tuning starts from, for one replicate; see interfaces.StartingPoint.
+class _Drawn(NamedTuple):
+    """A coalition's images, or the traceback of why there are none, and the seconds it took."""
 
-    The streams of batches, noise and initial weights do not depend on the coalition: they are
-    common random numbers, so that differences of utilities are not differences of luck.
-    """
-
-    def __init__(self, game: "DiffusionGame", replicate: int) -> None:
-        self._game = game
-        self._replicate = replicate
-
-    def trained(self) -> nn.Module:
-        """Return the stored denoiser with its raw weights."""
-        return self._game.stored(RAW)
-
-    def averaged(self) -> nn.Module:
-        """Return the stored denoiser with its averaged weights."""
-        return self._game.stored(AVERAGED)
-
-    def untrained(self) -> nn.Module:
-        """Return a denoiser of the stored shape with untrained weights."""
-        seed = derive_seed("initialise", self._game.study.seed, self._replicate)
-        return self._game.study.model.reinitialise(self.trained(), seed)
-
-    def train(
-        self,
-        denoiser: nn.Module,
-        recipe: Recipe,
-        examples: torch.Tensor,
-        *,
-        ascend: bool = False,
-        rate_factors: Mapping[str, float] | None = None,
-    ) -> nn.Module:
-        """Train in place and return the denoiser with its averaged weights."""
-        averaged = self._game.trainer.train(
-            denoiser, recipe, examples, self._stream, ascend=ascend, rate_factors=rate_factors
-        )
-        denoiser.load_state_dict(averaged, strict=False)
-        return denoiser
-
-    def gradients(
-        self, denoiser: nn.Module, examples: torch.Tensor, batch_size: int, *, draw: int
-    ) -> Iterator[tuple[int, dict[str, torch.Tensor]]]:
-        """Yield the size of each batch and the gradient of its mean loss by parameter name."""
-        stream = self._stream.at("gradients", draw)
-        return self._game.trainer.gradients(denoiser, examples, batch_size, stream)
-
-    @property
-    def _stream(self) -> Stream:
-        return Stream("coalition", self._game.study.seed, self._replicate)
+    images: torch.Tensor | None
+    failure: str
+    seconds: float
 
 
 class DiffusionGame:
@@ -93,75 +50,90 @@ class DiffusionGame:
         examples = load_examples(study, self._device)
         self.trainer = Trainer(examples, study.model.noise_scheduler(), self._accelerator)
         self._prompts = load_prompts(study, self._device)
-        self._start = completed(study, spec.start, "prune")
+        start = completed(study, spec.start, "prune")
+        self.models = CoalitionModels(study, spec, start, self.trainer)
         self._gauges = Gauges(study, self._device)
-        self._loaded: dict[str, nn.Module] = {}
 
-    def __call__(self, task: Task) -> Outcome:
-        """Evaluate one coalition; what fails is reported in the outcome, not raised.
+    def __call__(self, job: Job) -> list[Outcome]:
+        """Evaluate coalitions; what fails is reported in the outcome, not raised.
 
         Raises:
             OSError, ArtifactError: a file cannot be read or written,
             ConfigError: or a setting cannot work, which is no fault of the coalition.
         """
-        started = time.perf_counter()
-        values: dict[str, float] = {}
-        failures: dict[str, str] = {}
-        try:
-            keep = self.study.runtime["keep_images"]
-            images = self.images(task.coalition, task.replicate, keep)
-            for name, outcome in self._gauges.measure(images, task.properties):
-                if isinstance(outcome, float):
-                    values[name] = outcome
-                else:
-                    failures[name] = outcome
-        except (OSError, ArtifactError, ConfigError):
-            raise
-        except Exception:
-            failures[""] = traceback.format_exc()
-        return Outcome(
-            task,
-            values,
-            failures,
-            seed=self._generation_seed(task.replicate),
-            seconds=time.perf_counter() - started,
-            device=f"{self._device} {self.study.runtime['precision']}",
-        )
+        outcomes: list[Outcome] = []
+        for replicate, tasks in groupby(job, lambda task: task.replicate):
+            together = list(tasks)
+            drawn = self._draw([task.coalition for task in together], replicate)
+            outcomes += map(self._measure, together, drawn)
+        return outcomes
 
     def images(self, coalition: str, replicate: int, keep: bool) -> torch.Tensor:
         """Return a coalition's images, uint8 (N, C, H, W): the kept ones, or newly generated."""
         kept = images_path(self.study, self._spec, coalition, replicate)
         if kept.exists():
             return read_images(kept).to(self._device)
-        images = self._generate(coalition, replicate)
-        if keep:
-            kept.parent.mkdir(parents=True, exist_ok=True)
-            save_weights(kept, {"images": images})
-        return images
+        denoiser = self.models.one(coalition_from_key(coalition), replicate)
+        return self._generate(denoiser, coalition, replicate, keep)
 
-    def stored(self, weights: str) -> nn.Module:
-        """Return a fresh copy of the starting denoiser on the device; files are read once.
+    def _draw(self, coalitions: Sequence[str], replicate: int) -> Iterator[_Drawn]:
+        """Yield the images of each coalition, or what failed, in order."""
+        new = [
+            key
+            for key in coalitions
+            if not images_path(self.study, self._spec, key, replicate).exists()
+        ]
+        made = self.models.make([coalition_from_key(key) for key in new], replicate)
+        for key in coalitions:
+            yield self._drawn(key, replicate, next(made) if key in new else None)
 
-        Frozen parameters, such as those under a LoRA, are shared: nobody changes them.
-        """
-        if weights not in self._loaded:
-            loaded = self.study.model.load(self._start, weights)
-            self._loaded[weights] = loaded.to(self._device)
-        original = self._loaded[weights]
-        frozen = {id(p): p for p in original.parameters() if not p.requires_grad}
-        return copy.deepcopy(original, frozen)
+    def _drawn(self, coalition: str, replicate: int, made: Made | None) -> _Drawn:
+        started = time.perf_counter()
+        images, failure = None, made.failure if made else ""
+        try:
+            if made is None:
+                path = images_path(self.study, self._spec, coalition, replicate)
+                images = read_images(path).to(self._device)
+            elif made.denoiser is not None:
+                keep = self.study.runtime["keep_images"]
+                images = self._generate(made.denoiser, coalition, replicate, keep)
+        except (OSError, ArtifactError, ConfigError):
+            raise
+        except Exception:
+            failure = traceback.format_exc()
+        seconds = time.perf_counter() - started + (made.seconds if made else 0.0)
+        return _Drawn(images, failure, seconds)
 
-    def _generate(self, coalition: str, replicate: int) -> torch.Tensor:
-        row = coalition_from_key(coalition)
-        kept, removed = (
-            torch.from_numpy(self.study.partition.examples(side)).to(self._device)
-            for side in (row, ~row)
+    def _measure(self, task: Task, drawn: _Drawn) -> Outcome:
+        started = time.perf_counter()
+        values: dict[str, float] = {}
+        failures: dict[str, str] = {"": drawn.failure} if drawn.failure else {}
+        if drawn.images is not None:
+            for name, outcome in self._gauges.measure(drawn.images, task.properties):
+                if isinstance(outcome, float):
+                    values[name] = outcome
+                else:
+                    failures[name] = outcome
+        return Outcome(
+            task,
+            values,
+            failures,
+            seed=self._generation_seed(task.replicate),
+            seconds=drawn.seconds + time.perf_counter() - started,
+            device=f"{self._device} {self.study.runtime['precision']}",
         )
-        start = CoalitionStart(self, replicate)
-        denoiser = self._spec.finetuning.coalition_model(start, kept, removed)
+
+    def _generate(
+        self, denoiser: nn.Module, coalition: str, replicate: int, keep: bool
+    ) -> torch.Tensor:
         seed = self._generation_seed(replicate)
         with self._accelerator.autocast():
-            return self.study.generation.generate(denoiser, self.study.model, seed, self._prompts)
+            images = self.study.generation.generate(denoiser, self.study.model, seed, self._prompts)
+        if keep:
+            path = images_path(self.study, self._spec, coalition, replicate)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            save_weights(path, {"images": images})
+        return images
 
     def _generation_seed(self, replicate: int) -> int:
         return derive_seed("generation", self.study.seed, replicate)

@@ -79,8 +79,10 @@ def _evaluate_tasks(study: Study, spec: GameSpec, ledger: Ledger, tasks: list[Ta
     if not tasks:
         return
     release_memory()
+    size = study.runtime["stack"]
+    jobs = [tuple(tasks[first : first + size]) for first in range(0, len(tasks), size)]
     with (
-        closing(study.executor.run(partial(DiffusionGame, study, spec), tasks)) as outcomes,
+        closing(study.executor.run(partial(DiffusionGame, study, spec), jobs)) as outcomes,
         bar("evaluate", len(tasks), unit="coalition") as progress,
     ):
         for outcome in outcomes:

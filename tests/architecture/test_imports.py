@@ -20,7 +20,17 @@ HEAVY_ROW = (
     "baselines",
 )
 GAME_ROW = ("design", "estimators", "partitions", "agreement")
-TRAINING = ("errors", "randomness", "recipe", "resume", "examples", "loss", "lora", "training")
+TRAINING = (
+    "errors",
+    "randomness",
+    "recipe",
+    "resume",
+    "examples",
+    "loss",
+    "lora",
+    "training",
+    "stacking",
+)
 FOUNDATIONS = ("errors", "interfaces", "game", "ledger", "executors", "reporting", "progress")
 
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
@@ -45,6 +55,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "loss": ("errors", "examples", "randomness"),
     "lora": ("errors", "randomness"),
     "training": ("errors", "examples", "loss", "randomness", "recipe", "resume"),
+    "stacking": ("randomness", "recipe", "resume", "training"),
     "assets": ("errors", "interfaces", "progress"),
     **dict.fromkeys(HEAVY_ROW, ("game.contributor", "interfaces", "assets", *TRAINING)),
     "pipeline": (
@@ -78,6 +89,7 @@ TORCH_STAGES = (
     "pipeline.encode",
     "pipeline.gauges",
     "pipeline.machine",
+    "pipeline.coalition_models",
     "pipeline.diffusion_game",
     "pipeline.dry_run",
     "pipeline.compare.material",

@@ -10,25 +10,38 @@ from uuid import uuid4
 
 from crediting.errors import ConfigError
 from crediting.executors import Processes
-from crediting.interfaces import Outcome, Task
+from crediting.interfaces import Job, Outcome, Task
 
 
 def tasks(count: int) -> list[Task]:
     return [Task(str(number), 0, ("score",)) for number in range(count)]
 
 
+def jobs(count: int, size: int = 1) -> list[Job]:
+    """Return so many tasks in jobs of a size; the last may be smaller."""
+    every = tasks(count)
+    return [tuple(every[first : first + size]) for first in range(0, count, size)]
+
+
+class OneByOne:
+    """An evaluator whose jobs are nothing but their tasks."""
+
+    def __call__(self, job: Job) -> list[Outcome]:
+        return [self.outcome(task) for task in job]
+
+
 def outcome_of(task: Task, value: float) -> Outcome:
     return Outcome(task, {"score": value}, {}, seed=1, seconds=0.0, device=str(os.getpid()))
 
 
-class Square:
+class Square(OneByOne):
     """Notes each time that it is built."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         (folder / f"built-{os.getpid()}-{uuid4().hex}").touch()
 
-    def __call__(self, task: Task) -> Outcome:
+    def outcome(self, task: Task) -> Outcome:
         time.sleep(0.01)
         return outcome_of(task, int(task.coalition) ** 2)
 
@@ -40,36 +53,36 @@ class DiesOn(Square):
         super().__init__(folder)
         self.deaths = deaths
 
-    def __call__(self, task: Task) -> Outcome:
+    def outcome(self, task: Task) -> Outcome:
         died = len(list(self.folder.glob(f"died-{task.coalition}-*")))
         if died < self.deaths.get(task.coalition, 0):
             (self.folder / f"died-{task.coalition}-{uuid4().hex}").touch()
             os.kill(os.getpid(), signal.SIGKILL)
-        return super().__call__(task)
+        return super().outcome(task)
 
 
-class Sleeps:
+class Sleeps(OneByOne):
     """Notes its process and then takes very long."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
-    def __call__(self, task: Task) -> Outcome:
+    def outcome(self, task: Task) -> Outcome:
         if task.coalition != "0":
             (self.folder / f"pid-{os.getpid()}").touch()
             time.sleep(600)
         return outcome_of(task, 0.0)
 
 
-class RaisesOn3:
-    def __call__(self, task: Task) -> Outcome:
+class RaisesOn3(OneByOne):
+    def outcome(self, task: Task) -> Outcome:
         if task.coalition == "3":
             raise ZeroDivisionError("a slip of ours")
         return outcome_of(task, 0.0)
 
 
-class Exits:
-    def __call__(self, task: Task) -> Outcome:
+class Exits(OneByOne):
+    def outcome(self, task: Task) -> Outcome:
         sys.exit(0)
 
 
@@ -77,9 +90,9 @@ def reports_its_environment() -> partial:
     return partial(_environment)
 
 
-def _environment(task: Task) -> Outcome:
+def _environment(job: Job) -> list[Outcome]:
     blocked = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
-    return outcome_of(task, float(os.environ["OMP_NUM_THREADS"] == "1" and blocked))
+    return [outcome_of(job[0], float(os.environ["OMP_NUM_THREADS"] == "1" and blocked))]
 
 
 def lacks_its_model() -> None:
@@ -107,8 +120,10 @@ def _raise_import_error() -> None:
 
 
 if __name__ == "__main__":
+    # a shell has its background jobs ignore interrupts, and so have all that they start
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        for outcome in Processes(2, 0).run(partial(Sleeps, Path(sys.argv[1])), tasks(8)):
+        for outcome in Processes(2, 0).run(partial(Sleeps, Path(sys.argv[1])), jobs(8)):
             print(outcome.task.coalition, flush=True)
     except KeyboardInterrupt:
         print("interrupted", flush=True)

@@ -28,23 +28,24 @@ def _no_process_is_left_behind():
     assert multiprocessing.active_children() == []
 
 
+@pytest.mark.parametrize("size", [1, 3])
 @pytest.mark.parametrize("executor", [Serial(), Processes(2, 0), Processes("auto", 0).sized(2)])
-def test_every_task_has_one_outcome_whatever_the_order(executor, tmp_path):
-    tasks = evaluators.tasks(20)
-    random.Random(0).shuffle(tasks)
-    outcomes = list(executor.run(partial(evaluators.Square, tmp_path), tasks))
+def test_every_task_has_one_outcome_whatever_the_order(executor, size, tmp_path):
+    jobs = evaluators.jobs(20, size)
+    random.Random(0).shuffle(jobs)
+    outcomes = list(executor.run(partial(evaluators.Square, tmp_path), jobs))
     assert len(outcomes) == 20
     assert scores(outcomes) == {str(n): n**2 for n in range(20)}
 
 
 def test_serial_builds_one_evaluator_here_and_keeps_the_order(tmp_path):
-    outcomes = list(Serial().run(partial(evaluators.Square, tmp_path), evaluators.tasks(5)))
+    outcomes = list(Serial().run(partial(evaluators.Square, tmp_path), evaluators.jobs(5)))
     assert [outcome.task for outcome in outcomes] == evaluators.tasks(5)
     assert builds(tmp_path) == [str(os.getpid())]
 
 
 def test_processes_build_one_evaluator_per_worker(tmp_path):
-    outcomes = Processes(2, 0).run(partial(evaluators.Square, tmp_path), evaluators.tasks(60))
+    outcomes = Processes(2, 0).run(partial(evaluators.Square, tmp_path), evaluators.jobs(60))
     workers = {outcome.device for outcome in outcomes}
     assert sorted(builds(tmp_path)) == sorted(set(builds(tmp_path)))
     assert workers <= set(builds(tmp_path))
@@ -53,7 +54,7 @@ def test_processes_build_one_evaluator_per_worker(tmp_path):
 
 
 def test_there_are_never_more_workers_than_tasks(tmp_path):
-    list(Processes(16, 0).run(partial(evaluators.Square, tmp_path), evaluators.tasks(1)))
+    list(Processes(16, 0).run(partial(evaluators.Square, tmp_path), evaluators.jobs(1)))
     assert len(builds(tmp_path)) == 1
 
 
@@ -65,14 +66,14 @@ def test_without_tasks_nothing_is_built(executor, tmp_path):
 
 def test_a_task_is_tried_again_when_its_worker_is_killed(tmp_path):
     make = partial(evaluators.DiesOn, tmp_path, {"3": 2, "7": 1})
-    outcomes = list(Processes(2, retries=2).run(make, evaluators.tasks(12)))
+    outcomes = list(Processes(2, retries=2).run(make, evaluators.jobs(12)))
     assert scores(outcomes) == {str(n): n**2 for n in range(12)}
     assert len(list(tmp_path.glob("died-3-*"))) == 2
 
 
 def test_tasks_that_always_kill_are_reported_and_all_others_are_done(tmp_path):
     make = partial(evaluators.DiesOn, tmp_path, {"1": 99, "2": 99})
-    outcomes = list(Processes(2, retries=1).run(make, evaluators.tasks(10)))
+    outcomes = list(Processes(2, retries=1).run(make, evaluators.jobs(10)))
     dead = [outcome for outcome in outcomes if outcome.failures]
     assert sorted(outcome.task.coalition for outcome in dead) == ["1", "2"]
     assert all("worker died 2 times" in outcome.failures[""] for outcome in dead)
@@ -82,43 +83,50 @@ def test_tasks_that_always_kill_are_reported_and_all_others_are_done(tmp_path):
     assert len(list(tmp_path.glob("died-1-*"))) <= 2
 
 
+def test_of_a_job_that_kills_only_the_culprit_uses_up_its_retries(tmp_path):
+    make = partial(evaluators.DiesOn, tmp_path, {"1": 99})
+    outcomes = list(Processes(2, retries=1).run(make, evaluators.jobs(9, size=3)))
+    assert [outcome.task.coalition for outcome in outcomes if outcome.failures] == ["1"]
+    assert len(outcomes) == 9
+
+
 def test_an_evaluator_that_cannot_be_built_shows_its_own_traceback():
     with pytest.raises(RuntimeError, match="building the evaluator") as caught:
-        list(Processes(2, 2).run(evaluators.lacks_its_model, evaluators.tasks(4)))
+        list(Processes(2, 2).run(evaluators.lacks_its_model, evaluators.jobs(4)))
     assert "FileNotFoundError: there is no model.safetensors" in str(caught.value)
     assert "in lacks_its_model" in str(caught.value)
 
 
 def test_an_evaluator_that_cannot_be_imported_shows_its_own_traceback():
     with pytest.raises(RuntimeError, match="ImportError: no module named their_property"):
-        list(Processes(1, 2).run(evaluators.VanishesWhenUnpickled(), evaluators.tasks(4)))
+        list(Processes(1, 2).run(evaluators.VanishesWhenUnpickled(), evaluators.jobs(4)))
 
 
 def test_an_error_that_the_user_can_mend_stays_one():
     with pytest.raises(ConfigError, match=r"^generation.steps must be positive, got -1$"):
-        list(Processes(2, 2).run(evaluators.is_wrongly_configured, evaluators.tasks(4)))
+        list(Processes(2, 2).run(evaluators.is_wrongly_configured, evaluators.jobs(4)))
 
 
 def test_workers_that_die_while_they_are_built_are_no_endless_loop(tmp_path):
     make = partial(evaluators.is_killed_while_built, tmp_path)
     with pytest.raises(EvaluationError, match=r"died 2 times before .* executor\.workers"):
-        list(Processes(2, 1).run(make, evaluators.tasks(50)))
+        list(Processes(2, 1).run(make, evaluators.jobs(50)))
     assert len(list(tmp_path.glob("built-*"))) <= 4
 
 
 def test_an_evaluator_that_raises_is_a_bug_shown_with_its_task():
     with pytest.raises(RuntimeError, match="ZeroDivisionError: a slip of ours") as caught:
-        list(Processes(2, 2).run(evaluators.RaisesOn3, evaluators.tasks(20)))
+        list(Processes(2, 2).run(evaluators.RaisesOn3, evaluators.jobs(20)))
     assert "Task(coalition='3', replicate=0, properties=('score',))" in str(caught.value)
 
 
 def test_an_evaluator_that_exits_does_not_end_the_driver():
     with pytest.raises(RuntimeError, match="SystemExit"):
-        list(Processes(1, 0).run(evaluators.Exits, evaluators.tasks(1)))
+        list(Processes(1, 0).run(evaluators.Exits, evaluators.jobs(1)))
 
 
 def test_workers_use_one_thread_and_leave_interrupts_to_the_driver():
-    outcomes = Processes(1, 0).run(evaluators.reports_its_environment, evaluators.tasks(1))
+    outcomes = Processes(1, 0).run(evaluators.reports_its_environment, evaluators.jobs(1))
     assert scores(outcomes) == {"0": 1.0}
 
 

@@ -4,6 +4,25 @@ import copy
 
 import torch
 
+from crediting.recipe import Training
+
+
+def credited(finetuning, start, kept, removed):
+    """Return a coalition's denoiser, trained by the starting point if that is asked for."""
+    asked = finetuning.coalition_model(start, kept, removed)
+    if not isinstance(asked, Training):
+        return asked
+    denoiser = start.train(
+        asked.denoiser,
+        asked.recipe,
+        asked.examples,
+        ascend=asked.ascend,
+        rate_factors=asked.rate_factors,
+    )
+    if asked.finish is not None:
+        asked.finish(denoiser)
+    return denoiser
+
 
 class SmallStart:
     """Trains by plain gradient descent on all examples at once, and remembers what was asked.

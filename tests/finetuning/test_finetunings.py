@@ -1,5 +1,6 @@
 import pytest
 import torch
+from small_start import credited
 
 from crediting.finetuning import (
     Finetune,
@@ -33,7 +34,9 @@ class CountingStart:
         self.calls.append("untrained")
         return "the untrained model"
 
-    def train(self, denoiser, recipe, examples):
+    def train(self, denoiser, recipe, examples, *, ascend, rate_factors):
+        assert not ascend
+        assert not rate_factors
         self.calls.append(("train", denoiser, recipe, examples.tolist()))
         return f"{denoiser} after {recipe}"
 
@@ -63,7 +66,7 @@ def test_nobody_has_the_untrained_model_without_training(finetuning):
 )
 def test_a_coalition_starts_where_its_finetuning_says(finetuning, model, calls):
     start = CountingStart()
-    assert finetuning.coalition_model(start, KEPT, REMOVED) == model
+    assert credited(finetuning, start, KEPT, REMOVED) == model
     assert start.calls == calls
 
 

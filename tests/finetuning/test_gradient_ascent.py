@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from small_start import SmallStart
+from small_start import SmallStart, credited
 from torch import nn
 
 from crediting.errors import ConfigError
@@ -48,7 +48,7 @@ def start_at(at):
 
 def test_the_weights_climb_away_from_the_removed_data_as_worked_out_by_hand():
     start = start_at(1.0)
-    model = GradientAscent(recipe(), 1).coalition_model(start, KEPT, REMOVED)
+    model = credited(GradientAscent(recipe(), 1), start, KEPT, REMOVED)
     centre = POINTS[REMOVED].mean()
     assert torch.isclose(model.at - centre, (1.0 - centre) * 1.1**3)
 
@@ -60,24 +60,24 @@ def test_the_weights_climb_away_from_the_removed_data_as_worked_out_by_hand():
 def test_a_pass_takes_as_many_steps_as_it_has_batches(removed, passes, batch_size, steps):
     start = start_at(0.0)
     given = recipe(batch_size=batch_size, steps=900, learning_rate=1e-6)
-    GradientAscent(given, passes).coalition_model(start, KEPT, REMOVED[:removed])
+    credited(GradientAscent(given, passes), start, KEPT, REMOVED[:removed])
     [(taken, examples, ascend, rate_factors)] = start.trainings
     assert taken == recipe(batch_size=batch_size, steps=steps, learning_rate=1e-6)
     assert examples == REMOVED[:removed].tolist()
     assert ascend
-    assert rate_factors is None
+    assert rate_factors == {}
 
 
 def test_everybody_has_the_given_model():
     start = start_at(1.5)
-    model = GradientAscent(recipe(), 1).coalition_model(start, KEPT, NOBODY)
+    model = credited(GradientAscent(recipe(), 1), start, KEPT, NOBODY)
     assert model.at.item() == 1.5
     assert start.trainings == []
 
 
 def test_nobody_has_the_untrained_model_though_all_is_removed():
     start = start_at(1.5)
-    model = GradientAscent(recipe(), 1).coalition_model(start, NOBODY, REMOVED)
+    model = credited(GradientAscent(recipe(), 1), start, NOBODY, REMOVED)
     assert model == "the untrained model"
     assert start.trainings == []
 

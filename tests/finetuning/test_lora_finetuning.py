@@ -2,7 +2,7 @@ import pytest
 import torch
 from real_start import IMAGES, TIMESTEPS, RealStart, predicted, unet
 from safetensors.torch import load_file, save_file
-from small_start import SmallStart
+from small_start import SmallStart, credited
 from tiny_unet import unet as unet_without_attention
 
 from crediting import lora
@@ -67,7 +67,7 @@ def adapted_unet():
 def test_the_merged_model_is_the_one_with_trained_adapters_and_a_plain_one():
     given = unet()
     start = WatchingStart(given)
-    model = method().coalition_model(start, KEPT, REMOVED)
+    model = credited(method(), start, KEPT, REMOVED)
     assert (start.prediction - predicted(given)).abs().max() > 1e-3
     torch.testing.assert_close(predicted(model), start.prediction, rtol=0, atol=1e-5)
     shapes = {name: p.shape for name, p in model.named_parameters()}
@@ -78,7 +78,7 @@ def test_the_merged_model_is_the_one_with_trained_adapters_and_a_plain_one():
 
 def test_only_the_adapters_of_the_targets_are_trained_on_what_is_kept():
     start = WatchingStart(unet())
-    model = method(targets=["to_q", "to_out.0"]).coalition_model(start, KEPT, REMOVED)
+    model = credited(method(targets=["to_q", "to_out.0"]), start, KEPT, REMOVED)
     assert all("lora_A" in name or "lora_B" in name for name in start.trainable)
     assert {name.rpartition(".to_")[2] for name in start.before} == {"q", "out.0"}
     assert start.trainings == [(RECIPE, KEPT.tolist(), False, {"lora_B": 16})]
@@ -90,9 +90,9 @@ def test_only_the_adapters_of_the_targets_are_trained_on_what_is_kept():
 
 def test_every_coalition_starts_from_the_same_adapters():
     first, second, other = (WatchingStart(unet()) for _ in range(3))
-    method().coalition_model(first, KEPT, REMOVED)
-    method().coalition_model(second, REMOVED, KEPT)
-    method(seed=1).coalition_model(other, KEPT, REMOVED)
+    credited(method(), first, KEPT, REMOVED)
+    credited(method(), second, REMOVED, KEPT)
+    credited(method(seed=1), other, KEPT, REMOVED)
     for name, (down, up) in first.before.items():
         assert torch.equal(down, second.before[name][0])
         assert not torch.equal(down, other.before[name][0])
@@ -102,12 +102,12 @@ def test_every_coalition_starts_from_the_same_adapters():
 
 def test_the_starting_point_keeps_its_weights():
     given = unet()
-    method().coalition_model(WatchingStart(given), KEPT, REMOVED)
+    credited(method(), WatchingStart(given), KEPT, REMOVED)
     torch.testing.assert_close(given.state_dict(), unet().state_dict(), rtol=0, atol=0)
 
 
 def test_a_real_training_can_be_stored_and_read_back(tmp_path):
-    model = method(dropout=0.05).coalition_model(RealStart(unet), KEPT, REMOVED)
+    model = credited(method(dropout=0.05), RealStart(unet), KEPT, REMOVED)
     assert (predicted(model) - predicted(unet())).abs().max() > 1e-3
     save_file(model.state_dict(), tmp_path / "model.safetensors")
     restored = unet(seed=1)

@@ -3,6 +3,7 @@
 import pytest
 import torch
 from real_start import RealStart, unet
+from small_start import credited
 
 from crediting import lora
 from crediting.finetuning import GradientAscent, InfluenceUnlearning
@@ -35,13 +36,13 @@ def with_adapters():
 
 def test_an_ascent_makes_the_model_worse_at_what_is_removed():
     start = RealStart(unet)
-    model = ASCENT.coalition_model(start, KEPT, REMOVED)
+    model = credited(ASCENT, start, KEPT, REMOVED)
     assert start.loss(model, REMOVED) > start.loss(unet(), REMOVED) * 1.02
 
 
 def test_an_influence_step_raises_the_loss_of_what_is_removed_above_that_of_what_is_kept():
     start = RealStart(unet)
-    model = INFLUENCE.coalition_model(start, KEPT, REMOVED)
+    model = credited(INFLUENCE, start, KEPT, REMOVED)
 
     def excess(denoiser):
         return start.loss(denoiser, REMOVED) - start.loss(denoiser, KEPT)
@@ -52,7 +53,7 @@ def test_an_influence_step_raises_the_loss_of_what_is_removed_above_that_of_what
 @pytest.mark.parametrize("method", [ASCENT, INFLUENCE])
 def test_of_a_model_of_adapters_only_those_are_changed(method):
     before = with_adapters().state_dict()
-    model = method.coalition_model(RealStart(with_adapters), KEPT, REMOVED)
+    model = credited(method, RealStart(with_adapters), KEPT, REMOVED)
     changed = {n for n, w in model.state_dict().items() if not torch.equal(w, before[n])}
     assert changed
     assert all("lora_" in name for name in changed)

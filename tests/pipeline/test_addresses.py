@@ -94,7 +94,7 @@ def test_coalitions_share_what_none_of_them_trains(files, tmp_path, monkeypatch)
     for stage in ("encode", "train", "prune", "extract"):
         stages.run(study, stage)
     game = DiffusionGame(study, study.game)
-    one, other = game.stored("denoiser"), game.stored("denoiser")
+    one, other = game.models.stored("denoiser"), game.models.stored("denoiser")
     for a, b in zip(one.parameters(), other.parameters(), strict=True):
         assert torch.equal(a, b)
         assert (a is b) is (not a.requires_grad)

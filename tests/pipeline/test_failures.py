@@ -193,5 +193,6 @@ def test_a_property_may_return_any_kind_of_number(prepared):
             return lambda generated: torch.tensor(1.5)
 
     ready.properties["fid"] = Tensor(0)
-    outcome = DiffusionGame(ready, ready.game)(Task(coalition_key(np.ones(4, bool)), 0, ("fid",)))
+    task = Task(coalition_key(np.ones(4, bool)), 0, ("fid",))
+    (outcome,) = DiffusionGame(ready, ready.game)((task,))
     assert type(outcome.values["fid"]) is float

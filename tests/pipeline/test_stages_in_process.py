@@ -177,7 +177,7 @@ def test_replicates_differ_and_are_averaged(study):
     assert (values(twice, "fid") != once).all()
     game = DiffusionGame(twice, twice.game)
     key = coalition_key(grand_coalition(4))
-    outcomes = [game(Task(key, r, ("fid",))) for r in (0, 1)]
+    outcomes = game(tuple(Task(key, r, ("fid",)) for r in (0, 1)))
     measured = [outcome.values["fid"] for outcome in outcomes]
     assert measured[0] != measured[1]
     assert read_sample(twice, "fid").v_full == pytest.approx(np.mean(measured))
@@ -200,7 +200,7 @@ def test_endpoints_of_the_dense_model(study, trainings):
     assert ends[0][1] != ends[1][1]
     np.testing.assert_array_equal(values(dense, "fid"), values(same, "fid"))
     game = DiffusionGame(dense, dense.endpoints)
-    averaged = game.stored("averaged").state_dict()
+    averaged = game.models.stored("averaged").state_dict()
     trained = dense.store.folder("model", dense.trained.fingerprint)
     from safetensors.torch import load_file
 
@@ -221,7 +221,7 @@ def test_a_coalition_is_trained_on_what_it_owns(prepared, trainings):
     ready = prepared("property=[fid]")
     trainings.clear()
     row = np.array([True, False, False, True])
-    DiffusionGame(ready, ready.game)(Task(coalition_key(row), 0, ("fid",)))
+    DiffusionGame(ready, ready.game)((Task(coalition_key(row), 0, ("fid",)),))
     assert trainings == [ready.partition.sizes[row].sum()]
 
 

@@ -1,5 +1,7 @@
 """An executor that evaluates a game of numbers: what is around evaluating, without any training."""
 
+from itertools import chain
+
 import numpy as np
 
 from crediting.game.coalition import coalition_from_key
@@ -18,9 +20,9 @@ class ToyExecutor:
         self.evaluated: list[str] = []
         self.batches = 0
 
-    def run(self, make_evaluator, tasks):
+    def run(self, make_evaluator, jobs):
         self.batches += 1
-        for task in tasks:
+        for task in chain.from_iterable(jobs):
             if len(self.evaluated) >= self.lasts:
                 raise KeyboardInterrupt
             self.evaluated.append(task.coalition)

@@ -1,0 +1,118 @@
+"""Several trainings at once: their parameters are stacked and stepped together on one device.
+
+Small networks leave a device idle, or spend their time between its operations; a stack of them
+does the same operations on larger tensors. What is frozen, such as the network under LoRA adapters,
+is shared and computed for all of a stack as one batch.
+"""
+
+from collections.abc import Sequence
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from diffusers.training_utils import EMAModel
+from torch import Tensor, nn
+from torch.func import functional_call, vmap
+
+from crediting.randomness import Stream
+from crediting.recipe import Training
+from crediting.resume import trainable
+from crediting.training import Trainer, draw_batch, make_optimizer, seeded_dropout, set_rate
+
+
+def can_stack(trainings: Sequence[Training]) -> bool:
+    """Return whether trainings differ in their examples and weights alone.
+
+    Their batches must be equally large. Eight-bit optimizers share scales among neighbouring
+    numbers, which stacked would be those of another model.
+    """
+    kinds = {
+        (t.recipe, t.ascend, *sorted(t.rate_factors.items()), _batch_size(t), _shape(t.denoiser))
+        for t in trainings
+    }
+    return len(kinds) == 1 and trainings[0].recipe.optimizer != "adamw8bit"
+
+
+def train_stacked(
+    trainer: Trainer, trainings: Sequence[Training], stream: Stream
+) -> list[dict[str, Tensor]]:
+    """Do trainings that `can_stack` together and return the averaged parameters of each by name.
+
+    Batches, timesteps, noise and dropout are those that each would have met alone, so the results
+    differ by rounding only. The denoisers themselves keep their weights.
+    """
+    first, recipe = trainings[0], trainings[0].recipe
+    trainer.check(recipe)
+    stack = _Stack([training.denoiser for training in trainings])
+    optimizer = make_optimizer(stack.leaves, recipe, first.rate_factors)
+    leaves = list(stack.leaves.values())
+    average = EMAModel(leaves, decay=recipe.ema_decay, foreach=True)
+    with seeded_dropout(trainer.device) as seed_dropout:
+        for step in range(recipe.steps):
+            seed_dropout(stream.at(step, "dropout").seed)
+            set_rate(optimizer, recipe.rate(step))
+            batches = [
+                draw_batch(recipe, t.examples, stream.at(step), trainer.loss.n_timesteps)
+                for t in trainings
+            ]
+            with trainer.autocast():
+                loss = trainer.loss(stack, *_joined(batches), stream.at(step)) * len(trainings)
+            (-loss if first.ascend else loss).backward()
+            _clip(leaves, recipe.gradient_clip)
+            optimizer.step()
+            optimizer.zero_grad()
+            average.step(leaves)
+    averages = zip(*(shadow.unbind() for shadow in average.shadow_params), strict=True)
+    return [dict(zip(stack.leaves, own, strict=True)) for own in averages]
+
+
+class _Stack:
+    """Denoisers of one shape as a single one, which is given all their batches in a row."""
+
+    def __init__(self, denoisers: Sequence[nn.Module]) -> None:
+        self._template = denoisers[0].train()
+        self._size = len(denoisers)
+        each = [trainable(denoiser) for denoiser in denoisers]
+        self.leaves = {
+            name: torch.stack([own[name].detach() for own in each]).requires_grad_()
+            for name in each[0]
+        }
+
+    def __call__(self, noisy: Tensor, timesteps: Tensor, **conditions: Tensor) -> Any:
+        """Return what diffusers' denoisers return, for a row of equally large batches."""
+        inputs = (noisy, timesteps, *conditions.values())
+        by_denoiser = [t.view(self._size, -1, *t.shape[1:]) for t in inputs]
+
+        def one(leaves: dict[str, Tensor], *inputs: Tensor) -> Tensor:
+            named = dict(zip(conditions, inputs[2:], strict=True))
+            return functional_call(self._template, leaves, inputs[:2], named).sample
+
+        # the same dropout for all: what each of them would have met alone
+        predictions = vmap(one, randomness="same")(self.leaves, *by_denoiser)
+        return SimpleNamespace(sample=predictions.flatten(0, 1))
+
+
+def _joined(
+    batches: Sequence[tuple[Tensor, Tensor, Tensor | None]],
+) -> tuple[Tensor, Tensor, Tensor | None]:
+    """Return the ids, timesteps and flips of several batches in a row."""
+    ids, timesteps, flipped = zip(*batches, strict=True)
+    mirrored = [one for one in flipped if one is not None]
+    return torch.cat(ids), torch.cat(timesteps), torch.cat(mirrored) if mirrored else None
+
+
+def _clip(leaves: Sequence[Tensor], largest: float) -> None:
+    """Scale the gradients of each denoiser so that their norm is at most `largest`."""
+    gradients = [leaf.grad for leaf in leaves if leaf.grad is not None]
+    squares = [gradient.flatten(1).square().sum(1) for gradient in gradients]
+    factors = (largest / (torch.stack(squares).sum(0).sqrt() + 1e-6)).clamp(max=1.0)
+    for gradient in gradients:
+        gradient.mul_(factors.view(-1, *[1] * (gradient.dim() - 1)))
+
+
+def _batch_size(training: Training) -> int:
+    return min(len(training.examples), training.recipe.batch_size)
+
+
+def _shape(denoiser: nn.Module) -> tuple[tuple[str, torch.Size], ...]:
+    return tuple((name, p.shape) for name, p in trainable(denoiser).items())
