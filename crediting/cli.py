@@ -1,20 +1,16 @@
 """The one entry point, `credit`: compose the config, assemble the study, run its stages."""
 
 import hashlib
-import os
 import sys
-import traceback
 
 import hydra
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig
 
-from crediting import config
-from crediting.errors import ConfigError, CreditingError, as_user_error
+from crediting import config, ending
+from crediting.errors import ConfigError, as_user_error
 
-_FULL_ERROR = "HYDRA_FULL_ERROR"
-_WANTS_TRACEBACK = os.environ.get(_FULL_ERROR) == "1"
 _LONGEST_NAME = 120
 
 
@@ -25,27 +21,39 @@ def main() -> None:
     message, and with a traceback only if HYDRA_FULL_ERROR=1), 130 interrupted.
     """
     config.register()
-    os.environ[_FULL_ERROR] = "1"  # Hydra raises its errors instead of printing them
     try:
-        sys.argv[1:] = config.of_this_experiment(sys.argv[1:])
-        _run()
+        with ending.hydra_raises():
+            sys.argv[1:] = config.of_this_experiment(sys.argv[1:])
+            _run()
     except KeyboardInterrupt:
         print("\nInterrupted. Run the same command again to continue.", file=sys.stderr)
         raise SystemExit(130) from None
+    except ending.JobFailed as failed:
+        raise ending.end(failed) from None
     except Exception as error:  # from Hydra, about the command line or a config file
         mendable = as_user_error(error) or ConfigError(config.explain(error))
-        raise SystemExit(_tell(mendable)) from None
-    finally:
-        if not _WANTS_TRACEBACK:
-            del os.environ[_FULL_ERROR]
+        raise ending.end(ending.failure(mendable)) from None
 
 
 @hydra.main(version_base="1.3", config_path=str(config.CONFIG_DIR), config_name="config")
 def _run(composed: DictConfig) -> None:
+    config.register()  # once more, for a launcher may have started this process
+    context = HydraConfig.get()
+    parallel = (
+        context.mode is RunMode.MULTIRUN and "basic_launcher" not in context.launcher._target_
+    )
+    if parallel:
+        from crediting.progress import share_terminal
+
+        share_terminal(f"[{context.job.num}] ")
     try:
         _run_study(composed)
-    except Exception as error:  # Hydra would finish the sweep first and then tell of one alone
-        raise SystemExit(_tell(as_user_error(error))) from None
+    except Exception as error:
+        failed = ending.failure(as_user_error(error))
+        if parallel:
+            print(failed.text, end="", file=sys.stderr)
+            raise failed from None  # whoever started the sweep says it again when all have ended
+        raise ending.end(failed) from None  # Hydra would finish the sweep and tell of one alone
 
 
 def _run_study(composed: DictConfig) -> None:
@@ -53,7 +61,9 @@ def _run_study(composed: DictConfig) -> None:
     folders = [source.path for source in context.runtime.config_sources if source.schema == "file"]
     config.refuse_shadowed_options(folders)
     plain = config.resolve(composed)
+    words = sys.argv[1:]
     if context.mode is RunMode.MULTIRUN:
+        words = [*config.config_dirs(folders), *context.overrides.task]
         plain["name"] = sweep_name(plain["name"], context.overrides.task)
         print(f"\n{plain['name']}", file=sys.stderr)
     if plain["game"]["path"] is not None:
@@ -69,12 +79,12 @@ def _run_study(composed: DictConfig) -> None:
     if plain["stage"] == "fetch":
         stages.fetch(parts)
         return
-    stages.require(parts, config.fetch_command(sys.argv[1:]))
+    stages.require(parts, config.fetch_command(words))
     study = Study.assemble(plain, parts)
     if plain["stage"] == "compare":
         stages.compare(study, config.methods(plain, parts))
-    elif plain["dry_run"]:
-        stages.dry_run(study)
+    elif plain["stage"] == "calibrate":
+        stages.calibrate(study, config.alterations(plain, parts))
     else:
         stages.run(study, plain["stage"])
 
@@ -87,13 +97,3 @@ def sweep_name(name: str, overrides: list[str]) -> str:
     if len(label) <= _LONGEST_NAME:
         return label
     return f"{label[:_LONGEST_NAME]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
-
-
-def _tell(mendable: CreditingError | None) -> int:
-    """Print what is to be known of the error at hand and return the exit code."""
-    if mendable is None or _WANTS_TRACEBACK:
-        traceback.print_exc()
-    if mendable is None:
-        return 1
-    print(f"credit: {mendable}", file=sys.stderr)
-    return 2

@@ -7,7 +7,7 @@ values.
 import re
 import shlex
 import textwrap
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +22,7 @@ from crediting.errors import ConfigError, CreditingError
 from crediting.schema import Schema
 from crediting.validation import (
     did_you_mean,
+    methods_of_steps,
     methods_problems,
     option_problems,
     settings_problems,
@@ -54,14 +55,21 @@ GROUPS = (
 )
 """Config groups whose options name a class by `_target_`."""
 
+Altered = tuple[dict[str, Any], dict[str, Any]]
+"""A whole config of which some groups are otherwise, and the parts with them."""
+
 METHOD_GROUPS = ("pruning", "finetuning", "design", "estimator")
 """What may be otherwise in a method that credits are compared with."""
 
 
 def register() -> None:
-    """Make the schema known to Hydra, and what `credit --help` lists."""
+    """Make the schema known to Hydra, what `credit --help` lists, and `${shipped:<path>}`.
+
+    That is a file beside the options, wherever the package is installed.
+    """
     ConfigStore.instance().store(name="schema", node=Schema)
     OmegaConf.register_new_resolver("options", _options, replace=True)
+    OmegaConf.register_new_resolver("shipped", lambda name: str(CONFIG_DIR / name), replace=True)
 
 
 def of_this_experiment(words: Sequence[str]) -> list[str]:
@@ -93,6 +101,12 @@ def fetch_command(words: Sequence[str]) -> str:
     """Return the command that fetches what a command line of `credit` needs."""
     others = [text for text in words if not text.startswith(("stage=", "dry_run="))]
     return shlex.join(["credit", "stage=fetch", *others])
+
+
+def config_dirs(folders: Sequence[str]) -> list[str]:
+    """Return the words by which a command line names the folder of a user's own options."""
+    own = [folder for folder in folders if Path(folder).resolve() != CONFIG_DIR]
+    return [word for folder in own for word in ("--config-dir", folder)]
 
 
 def resolve(composed: DictConfig) -> dict[str, Any]:
@@ -143,27 +157,42 @@ def build(config: Mapping[str, Any], groups: Sequence[str] = GROUPS) -> dict[str
     return built
 
 
-def methods(
-    config: Mapping[str, Any], parts: Mapping[str, Any]
-) -> dict[str, tuple[dict[str, Any], dict[str, Any]]]:
+def methods(config: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Altered]:
     """Return the config and the parts of every method that a study is compared with, by name.
 
-    A method is what it has otherwise than the study; `truth` is among them.
+    A method is what it has otherwise than the study; `truth` is among them, and so is fine-tuning
+    of each of compare.steps.
 
     Raises:
         ConfigError: as `build`, or a method differs in what would make it another study.
     """
     _refuse(methods_problems(config, METHOD_GROUPS))
-    chosen = {**config["method"], "truth": config["compare"]["truth"]}
+    altered = alterations(config, parts)
+    steps = {
+        name: {"finetuning": {"recipe": {"steps": count}}}
+        for name, count in methods_of_steps(config["compare"]).items()
+    }
+    chosen = {**config["method"], **steps, "truth": config["compare"]["truth"]}
     found = {}
     for name, node in chosen.items():
         changed = {group: _merged(config[group], node[group]) for group in node}
-        settings = {**config, **changed}
         try:
-            found[name] = settings, {**parts, **build(settings, tuple(changed))}
+            found[name] = altered(changed)
         except ConfigError as error:
             raise ConfigError(f"method.{name}: {error}") from error
     return found
+
+
+def alterations(
+    config: Mapping[str, Any], parts: Mapping[str, Any]
+) -> Callable[[Mapping[str, Any]], Altered]:
+    """Return what lays settings of whole groups over those of a study; it raises as `build`."""
+
+    def altered(groups: Mapping[str, Any]) -> Altered:
+        settings = {**config, **groups}
+        return settings, {**parts, **build(settings, tuple(groups))}
+
+    return altered
 
 
 def _merged(own: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:

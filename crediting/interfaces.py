@@ -470,6 +470,17 @@ class Evaluator(Protocol):
         """Return an outcome for each task; never raises for a failure of a task itself."""
 
 
+class EvaluatorFactory(Protocol):
+    """Makes an evaluator where it works, and names it so that another process knows it again."""
+
+    @property
+    def identity(self) -> str:
+        """A file name for all that outcomes depend on besides their tasks."""
+
+    def __call__(self) -> Evaluator:
+        """Return the evaluator."""
+
+
 class Executor(Protocol):
     """Where coalitions are evaluated."""
 
@@ -478,11 +489,15 @@ class Executor(Protocol):
     ) -> Generator[Outcome, None, None]:
         """Yield one outcome per task, in any order, as soon as each is there.
 
+        If `make_evaluator` is an EvaluatorFactory, what a killed process left may count.
         Jobs are begun in the order given. Closing the generator stops all work at once.
         """
 
-    def sized(self, capacity: int) -> Executor:
-        """Return the executor for a machine that can well hold so many evaluators at once."""
+    def sized(self, capacity: int, devices: Sequence[str] = ()) -> Executor:
+        """Return the executor for a machine that can well hold so many evaluators at once.
+
+        `devices` are its GPUs, each as CUDA_VISIBLE_DEVICES names it; none: work on the CPU.
+        """
 
     def width(self) -> int:
         """Return how many coalitions are evaluated at once, given enough of them."""
@@ -496,6 +511,7 @@ __all__ = [
     "DiffusionModel",
     "Estimator",
     "Evaluator",
+    "EvaluatorFactory",
     "Executor",
     "Extractor",
     "Features",

@@ -1,26 +1,64 @@
 """What long work says while it runs: plain lines, and bars with the time left, on stderr."""
 
+import math
 import sys
+from collections.abc import Callable
+from threading import RLock
 from typing import Any
 
 from tqdm import tqdm
 
+# no two processes share a bar; tqdm's own lock is a semaphore, which a killed process leaves behind
+tqdm.set_lock(RLock())
+
+
+_label: str | None = None
+
+
+def share_terminal(label: str) -> None:
+    """From now on begin every line with a label and draw no bars: others write there as well."""
+    global _label
+    _label = label
+
 
 def say(text: str) -> None:
     """Write one line about what is going on."""
-    tqdm.write(text, file=sys.stderr)
+    tqdm.write((_label or "") + text, file=sys.stderr)
 
 
-def bar(label: str, total: int, unit: str = "step") -> Any:
-    """Return a progress bar; where stderr is no terminal it prints a line every half minute."""
-    terminal = sys.stderr.isatty()
-    return tqdm(
-        desc=label,
-        total=total,
-        unit=unit,
-        file=sys.stderr,
-        mininterval=0.2 if terminal else 30,
-        maxinterval=10 if terminal else 60,
-        dynamic_ncols=terminal,
-        leave=terminal,
-    )
+def bar(
+    label: str, total: int, unit: str = "step", seconds_left: Callable[[], float] | None = None
+) -> Any:
+    """Return a progress bar; where stderr is no terminal it prints a line every half minute.
+
+    `seconds_left` tells the time left where steps do not all take the same; NaN is unknown.
+    """
+    terminal = sys.stderr.isatty() and _label is None
+    settings: dict[str, Any] = {
+        "desc": (_label or "") + label,
+        "total": total,
+        "unit": unit,
+        "file": sys.stderr,
+        "mininterval": 0.2 if terminal else 30,
+        "maxinterval": 10 if terminal else 60,
+        "dynamic_ncols": terminal,
+        "leave": terminal,
+    }
+    return tqdm(**settings) if seconds_left is None else _Foretold(seconds_left, **settings)
+
+
+class _Foretold(tqdm):
+    """A bar that is told the time left."""
+
+    _FORMAT = "{l_bar}{bar}| {n_fmt}/{total_fmt} [{elapsed}<{foretold}, {rate_fmt}{postfix}]"
+
+    def __init__(self, seconds_left: Callable[[], float], **settings: Any) -> None:
+        self._seconds_left = seconds_left
+        super().__init__(bar_format=self._FORMAT, **settings)
+
+    @property
+    def format_dict(self) -> dict[str, Any]:
+        """What a line is made of."""
+        left = self._seconds_left()
+        foretold = "?" if math.isnan(left) else self.format_interval(left)
+        return {**super().format_dict, "foretold": foretold}

@@ -68,17 +68,22 @@ class TrainingCheckpoint:
         path: the file.
         every_seconds: time between two saves; it decides when to save, never what results.
         identity: what is being trained; a file of another identity is refused.
+        end: the step after which it is saved at any time: the last one, if another process is to
+            take over the result.
     """
 
-    def __init__(self, path: Path, every_seconds: float, identity: str) -> None:
+    def __init__(
+        self, path: Path, every_seconds: float, identity: str, end: int | None = None
+    ) -> None:
         self._path = path
         self._every = every_seconds
         self._identity = identity
+        self._end = end
         self._last = time.monotonic()
 
     def offer(self, step: int, state: TrainingState) -> None:
         """Save after a finished step, if it is time to."""
-        if time.monotonic() - self._last < self._every:
+        if step != self._end and time.monotonic() - self._last < self._every:
             return
         scaler = state.scaler.state_dict() if state.scaler else None
         facts = {"step": str(step), "identity": self._identity, "scaler": json.dumps(scaler)}

@@ -21,6 +21,7 @@ class Stage(Enum):
     report = "report"
     export = "export"
     compare = "compare"
+    calibrate = "calibrate"
 
 
 class Endpoints(Enum):
@@ -53,8 +54,12 @@ class Runtime:
     device: Device = MISSING
     precision: Precision = MISSING
     threads: int = MISSING
+    training_processes: int | str = MISSING
     checkpoint_seconds: float = MISSING
-    stack: int = MISSING
+    stack: int | str = MISSING
+    compile: str | None = MISSING
+    channels_last: bool = MISSING
+    gradient_checkpointing: bool = MISSING
     keep_images: bool = MISSING
 
 
@@ -127,9 +132,24 @@ class Compare:
     random: int = MISSING
     agreement: int = MISSING
     fidelity: float = MISSING
+    steps: list[int] = MISSING
     evaluate: bool = MISSING
-    scores: dict[str, str] = MISSING
+    scores: dict[str, Any] = MISSING
     published: Any = MISSING
+
+
+@dataclass
+class Calibrate:
+    """Which cheaper settings are tried, and on what."""
+
+    coalitions: int = MISSING
+    replicates: int = MISSING
+    finetuning_steps: list[float] = MISSING
+    generation_steps: list[float] = MISSING
+    samplers: dict[str, Any] = MISSING
+    sampler_steps: list[float] = MISSING
+    images: list[float] = MISSING
+    agreement: float = MISSING
 
 
 @dataclass
@@ -155,6 +175,7 @@ class Schema:
     game: Recorded = field(default_factory=Recorded)
     axioms: Axioms = field(default_factory=Axioms)
     compare: Compare = field(default_factory=Compare)
+    calibrate: Calibrate = field(default_factory=Calibrate)
     report: Report = field(default_factory=Report)
     paths: Paths = field(default_factory=Paths)
     runtime: Runtime = field(default_factory=Runtime)

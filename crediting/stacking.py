@@ -6,6 +6,7 @@ is shared and computed for all of a stack as one batch.
 """
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from types import SimpleNamespace
 from typing import Any
 
@@ -13,15 +14,18 @@ import torch
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
+from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from crediting.compiling import Compiler
+from crediting.optimizers import make_optimizer, set_rate
 from crediting.randomness import Stream
 from crediting.recipe import Training
 from crediting.resume import trainable
-from crediting.training import Trainer, draw_batch, make_optimizer, seeded_dropout, set_rate
+from crediting.training import Trainer, draw_batch, seeded_dropout
 
 
-def can_stack(trainings: Sequence[Training]) -> bool:
-    """Return whether trainings differ in their examples and weights alone.
+def can_stack(trainer: Trainer, trainings: Sequence[Training]) -> bool:
+    """Return whether trainings differ in their examples and weights alone, and can be one.
 
     Their batches must be equally large. Eight-bit optimizers share scales among neighbouring
     numbers, which stacked would be those of another model.
@@ -30,7 +34,7 @@ def can_stack(trainings: Sequence[Training]) -> bool:
         (t.recipe, t.ascend, *sorted(t.rate_factors.items()), _batch_size(t), _shape(t.denoiser))
         for t in trainings
     }
-    return len(kinds) == 1 and trainings[0].recipe.optimizer != "adamw8bit"
+    return trainer.can_stack and len(kinds) == 1 and trainings[0].recipe.optimizer != "adamw8bit"
 
 
 def train_stacked(
@@ -38,12 +42,13 @@ def train_stacked(
 ) -> list[dict[str, Tensor]]:
     """Do trainings that `can_stack` together and return the averaged parameters of each by name.
 
-    Batches, timesteps, noise and dropout are those that each would have met alone, so the results
-    differ by rounding only. The denoisers themselves keep their weights.
+    Batches, timesteps and noise are those that each would have met alone, so the results differ by
+    rounding only; dropout is the same for all of a stack, whoever they are, but other than alone.
+    The denoisers themselves keep their weights.
     """
     first, recipe = trainings[0], trainings[0].recipe
     trainer.check(recipe)
-    stack = _Stack([training.denoiser for training in trainings])
+    stack = _Stack([training.denoiser for training in trainings], trainer.compiled)
     optimizer = make_optimizer(stack.leaves, recipe, first.rate_factors)
     leaves = list(stack.leaves.values())
     average = EMAModel(leaves, decay=recipe.ema_decay, foreach=True)
@@ -69,9 +74,10 @@ def train_stacked(
 class _Stack:
     """Denoisers of one shape as a single one, which is given all their batches in a row."""
 
-    def __init__(self, denoisers: Sequence[nn.Module]) -> None:
+    def __init__(self, denoisers: Sequence[nn.Module], compiled: Compiler) -> None:
         self._template = denoisers[0].train()
         self._size = len(denoisers)
+        self._predict = compiled(_predict)
         each = [trainable(denoiser) for denoiser in denoisers]
         self.leaves = {
             name: torch.stack([own[name].detach() for own in each]).requires_grad_()
@@ -80,16 +86,41 @@ class _Stack:
 
     def __call__(self, noisy: Tensor, timesteps: Tensor, **conditions: Tensor) -> Any:
         """Return what diffusers' denoisers return, for a row of equally large batches."""
-        inputs = (noisy, timesteps, *conditions.values())
-        by_denoiser = [t.view(self._size, -1, *t.shape[1:]) for t in inputs]
-
-        def one(leaves: dict[str, Tensor], *inputs: Tensor) -> Tensor:
-            named = dict(zip(conditions, inputs[2:], strict=True))
-            return functional_call(self._template, leaves, inputs[:2], named).sample
-
-        # the same dropout for all: what each of them would have met alone
-        predictions = vmap(one, randomness="same")(self.leaves, *by_denoiser)
+        inputs = [
+            one.view(self._size, -1, *one.shape[1:])
+            for one in (noisy, timesteps, *conditions.values())
+        ]
+        with _batchable_attention(noisy.device):
+            predictions = self._predict(self._template, self.leaves, tuple(conditions), inputs)
         return SimpleNamespace(sample=predictions.flatten(0, 1))
+
+
+def _predict(
+    template: nn.Module,
+    leaves: dict[str, Tensor],
+    conditions: tuple[str, ...],
+    inputs: Sequence[Tensor],
+) -> Tensor:
+    """Return the predictions (K, B, ...) of K denoisers for a batch each.
+
+    Args:
+        template: any of the denoisers; what is not among the leaves is taken from it.
+        leaves: stacked parameters by name, (K, ...).
+        conditions: names of what denoisers are called with beside points and timesteps.
+        inputs: points, timesteps and conditions, (K, B, ...).
+    """
+
+    def one(leaves: dict[str, Tensor], *inputs: Tensor) -> Tensor:
+        named = dict(zip(conditions, inputs[2:], strict=True))
+        return functional_call(template, leaves, inputs[:2], named).sample
+
+    # the same dropout for all: it must not depend on who else is in the stack
+    return vmap(one, randomness="same")(leaves, *inputs)
+
+
+def _batchable_attention(device: torch.device) -> AbstractContextManager[None]:
+    """Return a context without the CPU's fused attention, which torch would do one by one."""
+    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
 
 
 def _joined(

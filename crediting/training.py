@@ -15,30 +15,46 @@ from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
+from crediting.compiling import Compiler, as_it_is
+from crediting.distributed import share_of
 from crediting.errors import ConfigError
 from crediting.examples import Examples
 from crediting.loss import DenoisingLoss
+from crediting.optimizers import check_optimizer, make_optimizer, set_rate
 from crediting.randomness import Stream
 from crediting.recipe import Recipe
 from crediting.resume import TrainingCheckpoint, TrainingState, trainable
 
 __all__ = ["Recipe", "Trainer", "antithetic_timesteps", "make_accelerator", "partial_checkpoint"]
 
-_FACTOR = "rate_factor"
-
 
 class Trainer:
     """Trains denoisers on examples that stay on the device.
+
+    Processes that were started by `distributed.run_together` share a training if all of them call
+    `train` alike; the first of them saves. Their number changes dropout, and else only rounding.
 
     Args:
         examples: all training examples in model space.
         noise_scheduler: diffusers scheduler of the forward process.
         accelerator: device and precision.
+        gradient_checkpointing: whether activations are computed again where gradients need them,
+            instead of kept: less memory, more time, the same results up to rounding.
+        compiled: how the calls of denoisers are compiled; not where processes share a training.
     """
 
-    def __init__(self, examples: Examples, noise_scheduler: Any, accelerator: Accelerator) -> None:
+    def __init__(
+        self,
+        examples: Examples,
+        noise_scheduler: Any,
+        accelerator: Accelerator,
+        gradient_checkpointing: bool = False,
+        compiled: Compiler = as_it_is,
+    ) -> None:
         self.loss = DenoisingLoss(examples, noise_scheduler)
         self._accelerator = accelerator
+        self._checkpointing = gradient_checkpointing
+        self.compiled = compiled
         self._device = examples.device
 
     @property
@@ -48,7 +64,7 @@ class Trainer:
 
     def check(self, recipe: Recipe) -> None:
         """Raise ConfigError if a recipe asks for what these examples or this machine lack."""
-        _optimizer(recipe)
+        check_optimizer(recipe)
         if recipe.horizontal_flip and not self.loss.examples.can_mirror:
             raise ConfigError(
                 "horizontal_flip: the latents of mirrored images are needed, and only the images "
@@ -80,8 +96,8 @@ class Trainer:
             rate_factors: multiplies the learning rate of parameters whose name holds a key.
 
         Raises:
-            ConfigError: mirrored images are asked for, and nobody encoded them; or the optimizer
-                is not installed.
+            ConfigError: mirrored images are asked for, and nobody encoded them; the optimizer is
+                not installed; or the denoiser has no gradient checkpointing.
         """
         assert len(examples) > 0, "there is nothing to train on"
         self.check(recipe)
@@ -93,21 +109,23 @@ class Trainer:
         first = checkpoint.restore(state) if checkpoint else 0
         denoiser.train()
         with (
-            _prepared(accelerator, state) as (model, optimizer),
+            gradient_checkpointing(denoiser, self._checkpointing),
+            _prepared(accelerator, state, self.compiled) as (model, optimizer),
             seeded_dropout(self._device) as seed_dropout,
         ):
             for step in range(first, recipe.steps):
                 on_step(step)
-                seed_dropout(stream.at(step, "dropout").seed)
+                seed_dropout(stream.at(step, "dropout").seed + accelerator.process_index)
                 set_rate(optimizer, recipe.rate(step))
                 batch = draw_batch(recipe, examples, stream.at(step), self.loss.n_timesteps)
-                loss = self.loss(model, *batch, stream.at(step))
+                part, weight = share_of(batch, accelerator.process_index, accelerator.num_processes)
+                loss = weight * self.loss(model, *part, stream.at(step))
                 accelerator.backward(-loss if ascend else loss)
                 accelerator.clip_grad_norm_(parameters, recipe.gradient_clip)
                 optimizer.step()
                 optimizer.zero_grad()
                 state.average.step(parameters)
-                if checkpoint:
+                if checkpoint and accelerator.is_main_process:
                     checkpoint.offer(step + 1, state)
         on_step(recipe.steps)
         return dict(zip(trainable(denoiser), state.average.shadow_params, strict=True))
@@ -124,10 +142,19 @@ class Trainer:
         denoiser.eval()
         for ids in examples.split(batch_size):
             timesteps = stream.at("time").integers(ids, self.loss.n_timesteps)
-            with self._accelerator.autocast():
-                loss = self.loss(denoiser, ids, timesteps, None, stream)
-            found = torch.autograd.grad(loss, list(parameters.values()))
+            with gradient_checkpointing(denoiser, self._checkpointing):
+                with self._accelerator.autocast():
+                    loss = self.loss(denoiser, ids, timesteps, None, stream)
+                found = torch.autograd.grad(loss, list(parameters.values()))
             yield len(ids), dict(zip(parameters, found, strict=True))
+
+    @property
+    def can_stack(self) -> bool:
+        """Whether several trainings can be one: there would be one scale of the loss in fp16.
+
+        Nor can activations be computed again under torch.func's transforms.
+        """
+        return self._accelerator.mixed_precision != "fp16" and not self._checkpointing
 
     def autocast(self) -> AbstractContextManager[None]:
         """Return a context in which a denoiser computes with this machine's precision."""
@@ -169,49 +196,51 @@ def _initial_state(
     return TrainingState(denoiser, optimizer, average, scaler)
 
 
-def make_optimizer(
-    parameters: Mapping[str, Tensor], recipe: Recipe, rate_factors: Mapping[str, float]
-) -> torch.optim.Optimizer:
-    """Return the optimizer of a recipe for parameters by name; see Trainer.train."""
-    groups: dict[float, list[Tensor]] = {}
-    for name, parameter in parameters.items():
-        factor = next((f for key, f in rate_factors.items() if key in name), 1.0)
-        groups.setdefault(factor, []).append(parameter)
-    return _optimizer(recipe)(
-        [{"params": members, _FACTOR: factor} for factor, members in groups.items()],
-        lr=recipe.learning_rate,
-        weight_decay=recipe.weight_decay,
-    )
-
-
-def _optimizer(recipe: Recipe) -> Callable[..., torch.optim.Optimizer]:
-    if recipe.optimizer == "adamw8bit":
-        try:
-            from bitsandbytes.optim import AdamW8bit
-        except ImportError as error:
-            raise ConfigError(
-                "optimizer: adamw8bit needs the package bitsandbytes and a CUDA device "
-                f"({error}); install it, or choose adamw, which takes more memory"
-            ) from error
-        return AdamW8bit
-    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
-    return lambda groups, **settings: kind(groups, fused=True, **settings)
-
-
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
-    """Give every group of parameters its share of a step's learning rate."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate * group[_FACTOR]
-
-
 @contextmanager
-def _prepared(accelerator: Accelerator, state: TrainingState) -> Iterator[tuple[nn.Module, Any]]:
+def _prepared(
+    accelerator: Accelerator, state: TrainingState, compiled: Compiler
+) -> Iterator[tuple[Callable, Any]]:
     """Let accelerate cast the denoiser's calls, and give the bare denoiser back afterwards."""
+    if compiled is not as_it_is and accelerator.num_processes == 1:
+        # accelerate's cast is another function for every denoiser: each would be compiled anew
+        yield _cast(accelerator, compiled(state.denoiser)), accelerator.prepare(state.optimizer)
+        return
     model, optimizer = accelerator.prepare(state.denoiser, state.optimizer)
     try:
         yield model, optimizer
     finally:
         accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+
+
+def _cast(accelerator: Accelerator, model: Callable) -> Callable:
+    def call(*inputs: Any, **conditions: Any) -> Any:
+        with accelerator.autocast():
+            return model(*inputs, **conditions)
+
+    return call
+
+
+@contextmanager
+def gradient_checkpointing(denoiser: nn.Module, wanted: bool) -> Iterator[None]:
+    """Let a denoiser compute activations again instead of keeping them, if that is wanted.
+
+    Raises:
+        ConfigError: it cannot.
+    """
+    if not wanted:
+        yield
+        return
+    network: Any = denoiser
+    if not getattr(network, "_supports_gradient_checkpointing", False):
+        raise ConfigError(
+            "runtime.gradient_checkpointing: expected a denoiser that has it, as the U-Nets of "
+            f"diffusers do, got a {type(denoiser).__name__}; set it to false"
+        )
+    network.enable_gradient_checkpointing()
+    try:
+        yield
+    finally:
+        network.disable_gradient_checkpointing()
 
 
 @contextmanager
@@ -233,8 +262,9 @@ def make_accelerator(device: str, precision: str) -> Accelerator:
     return Accelerator(cpu=device == "cpu", mixed_precision=precision)
 
 
-def partial_checkpoint(folder: Path, every_seconds: float, identity: str) -> TrainingCheckpoint:
+def partial_checkpoint(
+    folder: Path, every_seconds: float, identity: str, end: int | None = None
+) -> TrainingCheckpoint:
     """Return the checkpoint of an unfinished training in an artifact's folder."""
-    return TrainingCheckpoint(
-        folder / "checkpoint" / "training.safetensors", every_seconds, identity
-    )
+    path = folder / "checkpoint" / "training.safetensors"
+    return TrainingCheckpoint(path, every_seconds, identity, end)

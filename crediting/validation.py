@@ -28,6 +28,8 @@ _LEAST = {
     "compare.trainings": 1,
     "compare.random": 0,
     "compare.agreement": 0,
+    "calibrate.coalitions": 3,
+    "calibrate.replicates": 2,
     "runtime.threads": 1,
     "runtime.checkpoint_seconds": 0,
 }
@@ -41,11 +43,31 @@ def settings_problems(config: Mapping[str, Any]) -> Iterator[str]:
             value = value[part]
         if value < least:
             yield f"{key}: expected {least} or more, got {value}"
+    processes = config["runtime"]["training_processes"]
+    if processes != "auto" and not (isinstance(processes, int) and processes > 0):
+        yield (
+            f"runtime.training_processes: expected a positive integer or auto, got {processes!r}"
+        )
+    yield from _stack_problems(config["runtime"])
     yield from _stop_problems(config["stop"])
     yield from _share_problems(config["compare"])
+    yield from _calibrate_problems(config["calibrate"])
+    yield from _compare_problems(config["compare"])
     name = config["name"]
     if name in ("", ".", "..") or Path(name).name != name:
         yield f"name: expected a plain folder name, got {name!r}"
+
+
+def _stack_problems(runtime: Mapping[str, Any]) -> Iterator[str]:
+    stack = runtime["stack"]
+    if stack != "auto" and not (isinstance(stack, int) and stack > 0):
+        yield f"runtime.stack: expected a positive integer or auto, got {stack!r}"
+    elif stack != 1 and runtime["gradient_checkpointing"]:
+        yield (
+            "runtime.gradient_checkpointing: expected false where coalitions are trained in stacks "
+            f"(runtime.stack={stack}), which cannot be done with it; set runtime.stack=1, which "
+            "takes less memory, too"
+        )
 
 
 def _stop_problems(stop: Mapping[str, Any]) -> Iterator[str]:
@@ -63,6 +85,18 @@ def _share_problems(compare: Mapping[str, Any]) -> Iterator[str]:
                 yield f"compare.{key}: expected shares between 0 and 1, got {share}"
 
 
+def _calibrate_problems(calibrate: Mapping[str, Any]) -> Iterator[str]:
+    for key in ("finetuning_steps", "generation_steps", "sampler_steps", "images"):
+        for value in calibrate[key]:
+            if value <= 0 or (value > 1 and value != int(value)):
+                yield (
+                    f"calibrate.{key}: expected whole numbers, or shares below 1 of what the study "
+                    f"has, got {value:g}"
+                )
+    if not -1 <= calibrate["agreement"] <= 1:
+        yield f"calibrate.agreement: expected a number in [-1, 1], got {calibrate['agreement']}"
+
+
 def methods_problems(config: Mapping[str, Any], groups: Sequence[str]) -> Iterator[str]:
     """Yield a message for everything that does not fit in what a study is compared with.
 
@@ -74,15 +108,42 @@ def methods_problems(config: Mapping[str, Any], groups: Sequence[str]) -> Iterat
                 f"method.{name}: expected what it has otherwise than the study, of "
                 f"{', '.join(groups)}; got {node!r}"
             )
-    named = ["own", "truth", *config["method"], *config["baseline"], *config["compare"]["scores"]]
+    compare = config["compare"]
+    if compare["steps"] and "steps" not in config["finetuning"].get("recipe", {}):
+        yield "compare.steps: this finetuning has no steps; leave compare.steps empty"
+    named = ["own", "truth", *config["method"], *methods_of_steps(compare)]
+    named += [*config["baseline"], *compare["scores"]]
     for name in {name for name in named if named.count(name) > 1}:
         yield (
             f"{name}: a method, baseline or table of scores has this name already, and own and "
             "truth are taken; choose another"
         )
-    for name in config["compare"]["removals"]:
-        if name not in named or name == "truth":
-            yield f"compare.removals: there is no {name}; {did_you_mean(name, named)}"
+    able = [name for name in named if name not in ("truth", *methods_of_steps(compare))]
+    for name in compare["removals"]:
+        if name not in able:
+            yield f"compare.removals: there is no {name}; {did_you_mean(name, able)}"
+
+
+def methods_of_steps(compare: Mapping[str, Any]) -> dict[str, int]:
+    """Return the names of the fine-tunings that compare.steps asks for, and their steps."""
+    return {f"steps_{count}": count for count in compare["steps"]}
+
+
+def _compare_problems(compare: Mapping[str, Any]) -> Iterator[str]:
+    for count in compare["steps"]:
+        if count < 1:
+            yield f"compare.steps: expected 1 or more, got {count}"
+    for name, node in compare["scores"].items():
+        if not isinstance(node, str) and not _is_noted(node):
+            yield (
+                f"compare.scores.{name}: expected the path of a .csv, or "
+                f"{{file: <the .csv>, note: <a sentence>}}; got {node!r}"
+            )
+
+
+def _is_noted(node: Any) -> bool:
+    texts = isinstance(node, Mapping) and all(isinstance(value, str) for value in node.values())
+    return texts and set(node) == {"file", "note"}
 
 
 def option_problems(group: str, node: Any) -> Iterator[str]:

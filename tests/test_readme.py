@@ -44,6 +44,13 @@ STAND_INS = {
     "+proof=cifar_ddpm": "+proof=cifar_ddpm_miniature",
     "model.pretrained=google/ddpm-cifar10-32": "model.pretrained=miniature/models/ddpm-32",
     "dataset.size=256": "dataset.size=64",
+    "executor.address=auto": "executor.address=null",
+    "executor.gpus_per_worker=0.25": "executor.gpus_per_worker=0",
+    "executor.parameters.slurm_partition=gpu": "executor.cluster=local",
+    "executor.parameters.gpus_per_node=1": "executor.parameters.gpus_per_node=0",
+    "hydra/launcher=submitit_slurm": "hydra/launcher=submitit_local",
+    "hydra.launcher.partition=gpu": "hydra.launcher.name=credit",
+    "seed=0,1": "seed=0",
 }
 
 
@@ -121,10 +128,11 @@ def shrunk(arguments, miniature):
     outputs = "paths.outputs=outputs"
     if "+experiment=recorded" in arguments:
         return [*arguments, outputs]
+    stand_ins = [STAND_INS.get(word, word) for word in arguments]
     if not any(f"+experiment={name}" in arguments for name in MADE_SMALL):
-        return [*arguments, outputs, *(word for word in miniature if fits(word, arguments))]
-    stand_ins = [STAND_INS.get(word, word) for word in arguments if word != "+size=miniature"]
-    return [*stand_ins, "+size=miniature", "executor=serial", outputs]
+        return [*stand_ins, outputs, *(word for word in miniature if fits(word, arguments))]
+    small = [word for word in stand_ins if word != "+size=miniature"]
+    return [*small, "+size=miniature", "executor=serial", outputs]
 
 
 def fits(override, arguments):

@@ -138,4 +138,7 @@ def test_a_miniature_ends_in_a_table_beside_the_papers(use_case, resolved, place
     printed = {key: float(row["published"]) for key, row in rows.items() if row["published"]}
     assert printed == {key: mean for key, (mean, _) in theirs.items()}
     assert published["differences"][0] in (folder / "compare.md").read_text()
+    besides = (folder / "published.csv").read_text()
+    assert all(what in besides for what in published["others"])
+    assert f"{published['parameters']['full']:g} million" in besides
     assert [*folder.glob("*.png")]

@@ -20,12 +20,19 @@ from crediting.agreement.datamodel_score import (
     difference,
 )
 from crediting.agreement.fidelity import Fidelity, fidelity, verdict
+from crediting.agreement.variance_components import (
+    Component,
+    VarianceComponents,
+    variance_components,
+)
 
 __all__ = [
     "Change",
+    "Component",
     "DatamodelScore",
     "Fidelity",
     "ScoreDifference",
+    "VarianceComponents",
     "against_random",
     "bootstrap_interval",
     "datamodel_score",
@@ -37,5 +44,6 @@ __all__ = [
     "relative_change",
     "removed",
     "spearman",
+    "variance_components",
     "verdict",
 ]

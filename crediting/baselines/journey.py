@@ -95,8 +95,9 @@ class JourneyTrak(Trak):
         predict = self._predictor(denoiser, prompts, own)
         latents = Stream("journey", material.seed).normal(ids, material.model.latent_shape())
         way = []
+        on_device = scheduler.timesteps.to(latents.device)  # once: a copy per step would wait
         for step, timestep in enumerate(scheduler.timesteps, start=1):
-            prediction = predict(latents, timestep)
+            prediction = predict(latents, on_device[step - 1])
             latents = scheduler.step(prediction.float(), timestep, latents).prev_sample
             if step % self.every == 0:
                 way.append(latents)
@@ -119,13 +120,19 @@ class JourneyTrak(Trak):
 
     def _scheduler(self, material: Material) -> DDIMScheduler:
         config = material.model.noise_scheduler().config
-        if self.steps > config.num_train_timesteps:
+        timesteps = config.num_train_timesteps
+        if self.steps > timesteps:
             raise ConfigError(
-                f"steps: expected at most the model's {config.num_train_timesteps} timesteps, got "
-                f"{self.steps}; lower it"
+                f"steps: expected at most the model's {timesteps} timesteps, got {self.steps}; "
+                "lower it"
             )
         scheduler = DDIMScheduler.from_config(
             config, timestep_spacing="leading", set_alpha_to_one=True
         )
         scheduler.set_timesteps(self.steps)
+        if scheduler.timesteps.max() >= timesteps:  # with an offset, as Stable Diffusion has
+            raise ConfigError(
+                f"steps: {self.steps} steps lead beyond the model's {timesteps} timesteps, which "
+                f"are counted from {scheduler.config.steps_offset}; lower it"
+            )
         return scheduler

@@ -60,9 +60,13 @@ def complementary_pairs(sample: EvaluatedSample, estimator: str) -> Pairs:
         )
     signs = np.array([np.where(rows[key], 1.0, -1.0) for key in paired])
     differences = np.array(
-        [np.mean(sums[key]) - np.mean(sums[(~rows[key]).tobytes()]) for key in paired]
+        [_mean(sums[key]) - _mean(sums[(~rows[key]).tobytes()]) for key in paired]
     )
     return Pairs(signs, differences, sample.v_full - sample.v_empty)
+
+
+def _mean(values: list[float]) -> float:
+    return values[0] if len(values) == 1 else float(np.mean(values))
 
 
 def shapley_weights(pairs: Pairs) -> Floats:

@@ -2,53 +2,49 @@
 
 import os
 import pickle
-import signal
 from collections import Counter, deque
-from collections.abc import Callable, Collection, Generator, Iterator, Sequence
+from collections.abc import Callable, Collection, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from multiprocessing import get_context
 from types import TracebackType
 
 from crediting.errors import ConfigError, EvaluationError
-from crediting.executors.worker import Raised, evaluate, report_for_duty, start_worker
+from crediting.executors.environment import GPU, environment_of_workers
+from crediting.executors.worker import Raised, evaluate, outcomes, report_for_duty, start_worker
 from crediting.interfaces import Evaluator, Job, Outcome, Task
-
-_ONE_THREAD = dict.fromkeys(
-    (
-        "OMP_NUM_THREADS",
-        "MKL_NUM_THREADS",
-        "OPENBLAS_NUM_THREADS",
-        "NUMEXPR_NUM_THREADS",
-        "VECLIB_MAXIMUM_THREADS",
-    ),
-    "1",
-)
 
 
 class Processes:
     """Evaluates in `workers` processes, never more than there are jobs.
 
-    "auto" stands for as many as the machine can well hold, which `sized` must be told.
+    "auto" stands for as many as the machine can well hold, which `sized` must be told: `per_gpu`
+    on each GPU, or what its cores allow if there is none. Worker number i sees no GPU but number
+    i mod k of k; where a worker died, all of them are dealt anew.
 
     A task that was in flight when a worker died is tried again, by itself and at most `retries`
     times; then an outcome with a failure, seed -1 and 0 seconds stands for it. Close the iterator
     that `run` returns to stop at once.
 
     Raises:
-        ConfigError: `workers` is neither a positive integer nor "auto", or `retries` is negative.
+        ConfigError: `workers` is neither a positive integer nor "auto", `retries` is negative, or
+            `per_gpu` is no positive integer.
     """
 
-    def __init__(self, workers: int | str, retries: int) -> None:
+    def __init__(self, workers: int | str, retries: int, per_gpu: int) -> None:
         if workers != "auto" and not (_is_integer(workers) and int(workers) > 0):
             raise ConfigError(
                 f"executor.workers must be a positive integer or auto, got {workers!r}"
             )
         if not (_is_integer(retries) and retries >= 0):
             raise ConfigError(f"executor.retries must be 0 or a positive integer, got {retries!r}")
+        if not (_is_integer(per_gpu) and per_gpu > 0):
+            raise ConfigError(f"executor.per_gpu must be a positive integer, got {per_gpu!r}")
         self.workers = workers
         self.retries = retries
+        self.per_gpu = per_gpu
+        self._devices: tuple[str, ...] = ()
 
     def run(
         self, make_evaluator: Callable[[], Evaluator], jobs: Sequence[Job]
@@ -64,7 +60,7 @@ class Processes:
         evaluator = pickle.dumps(make_evaluator)
         backlog = _Backlog(jobs, size, self.retries)
         while backlog:
-            with _Crew(size, evaluator) as crew:
+            with _Crew(size, evaluator, self._devices) as crew:
                 lost = yield from _work_until_a_worker_dies(crew, backlog)
                 crew_was_ready = crew.was_ready()
                 if lost:
@@ -78,9 +74,19 @@ class Processes:
                 )
             yield from map(self._death, abandoned)
 
-    def sized(self, capacity: int) -> "Processes":
-        """Return the executor with that many workers for "auto"."""
-        return Processes(capacity, self.retries) if self.workers == "auto" else self
+    def sized(self, capacity: int, devices: Sequence[str] = ()) -> "Processes":
+        """Return the executor for a machine with these GPUs, and with workers for "auto"."""
+        room = len(devices) * self.per_gpu if devices else capacity
+        workers = room if self.workers == "auto" else self.workers
+        sized = Processes(workers, self.retries, self.per_gpu)
+        sized._devices = tuple(devices)
+        return sized
+
+    def sharing(self, per_gpu: int) -> "Processes":
+        """Return the executor, sized before, with so many workers on each GPU."""
+        shared = Processes(len(self._devices) * per_gpu, self.retries, per_gpu)
+        shared._devices = self._devices
+        return shared
 
     def width(self) -> int:
         """Return how many coalitions are evaluated at once, given enough of them."""
@@ -136,17 +142,20 @@ class _Crew:
     its processes in two threads at once, and its own thread fails.
     """
 
-    def __init__(self, size: int, make_evaluator: bytes) -> None:
+    def __init__(self, size: int, make_evaluator: bytes, devices: Sequence[str]) -> None:
         context = get_context("spawn")
         self._size = size
+        self._devices = devices
         self._control, self._worker_end = context.Pipe()
         self._pool = ProcessPoolExecutor(
             size, context, start_worker, (make_evaluator, self._worker_end)
         )
 
     def __enter__(self) -> "_Crew":
-        with _environment_of_workers(), suppress(BrokenProcessPool):
-            for _ in range(self._size):
+        with environment_of_workers(), suppress(BrokenProcessPool):
+            for number in range(self._size):
+                if self._devices:  # inherited, so it holds before anything imports torch
+                    os.environ[GPU] = self._devices[number % len(self._devices)]
                 self._pool.submit(report_for_duty)
         return self
 
@@ -193,7 +202,7 @@ def _work_until_a_worker_dies(
             if isinstance(future.exception(), BrokenProcessPool):
                 lost.append(job)
             else:
-                yield from _outcomes(future.result(), job)
+                yield from outcomes(future.result(), job)
     return lost
 
 
@@ -208,33 +217,6 @@ def _submit_what_fits(
         except BrokenProcessPool:
             return [job]
     return []
-
-
-def _outcomes(returned: Sequence[Outcome] | Raised, job: Job) -> Sequence[Outcome]:
-    if not isinstance(returned, Raised):
-        return returned
-    if returned.mendable is not None:
-        raise returned.mendable
-    raise RuntimeError(
-        f"a worker raised while {returned.doing}; the job was {job}\n{returned.traceback}"
-    )
-
-
-@contextmanager
-def _environment_of_workers() -> Iterator[None]:
-    """Let processes started here use one thread each and leave Ctrl-C to the driver."""
-    before = {name: os.environ.get(name) for name in _ONE_THREAD}
-    signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    os.environ.update(_ONE_THREAD)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                del os.environ[name]
-            else:
-                os.environ[name] = value
-        signal.pthread_sigmask(signal.SIG_SETMASK, signals)  # last: a waiting Ctrl-C raises here
 
 
 def _is_integer(value: object) -> bool:

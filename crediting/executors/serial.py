@@ -16,7 +16,7 @@ class Serial:
         if jobs:
             yield from chain.from_iterable(map(make_evaluator(), jobs))
 
-    def sized(self, capacity: int) -> "Serial":
+    def sized(self, capacity: int, devices: Sequence[str] = ()) -> "Serial":
         """Return this executor: it holds one evaluator anywhere."""
         return self
 

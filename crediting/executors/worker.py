@@ -1,4 +1,4 @@
-"""What runs inside a worker process of `Processes`."""
+"""What runs inside a worker: of `Processes`, and in part of executors that reach further."""
 
 import os
 import pickle
@@ -35,10 +35,7 @@ def start_worker(make_evaluator: bytes, control: Connection) -> None:
     """
     global _evaluator
     Thread(target=_exit_when_told, args=(control,), daemon=True).start()
-    try:
-        _evaluator = pickle.loads(make_evaluator)()
-    except BaseException as error:
-        _evaluator = _raised("building the evaluator", error)
+    _evaluator = build(make_evaluator)
     with suppress(BrokenPipeError):  # the driver stopped meanwhile: the thread is about to exit
         control.send_bytes(b"ready")
 
@@ -49,12 +46,41 @@ def report_for_duty() -> None:
 
 def evaluate(job: Job) -> Sequence[Outcome] | Raised:
     """Return what the evaluator of this worker makes of a job, or what it raised."""
-    if isinstance(_evaluator, Raised):
-        return _evaluator
+    return answer(_evaluator, job)
+
+
+def build(make_evaluator: bytes) -> Evaluator | Raised:
+    """Return the evaluator that a pickled function makes, or what came of trying."""
     try:
-        return _evaluator(job)
+        evaluator: Evaluator = pickle.loads(make_evaluator)()
+    except BaseException as error:
+        return _raised("building the evaluator", error)
+    return evaluator
+
+
+def answer(evaluator: Evaluator | Raised, job: Job) -> Sequence[Outcome] | Raised:
+    """Return what an evaluator makes of a job, or what it or its building raised."""
+    if isinstance(evaluator, Raised):
+        return evaluator
+    try:
+        return evaluator(job)
     except BaseException as error:
         return _raised("evaluating", error)
+
+
+def outcomes(returned: Sequence[Outcome] | Raised, job: Job) -> Sequence[Outcome]:
+    """Return, in the driver, what a worker made of a job.
+
+    Raises:
+        CreditingError: as raised in the worker.
+        RuntimeError: the evaluator raised anything else; holds the traceback of the worker.
+    """
+    if not isinstance(returned, Raised):
+        return returned
+    if returned.mendable is not None:
+        raise returned.mendable
+    of_a_job = f"; the job was {job}" if job else ""
+    raise RuntimeError(f"a worker raised while {returned.doing}{of_a_job}\n{returned.traceback}")
 
 
 def _raised(doing: str, error: BaseException) -> Raised:

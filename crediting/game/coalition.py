@@ -31,6 +31,17 @@ def coalition_key(coalition: Coalition) -> str:
     return f"{int(coalition.sum())}of{len(coalition)}-{bits}"
 
 
+def coalition_keys(coalitions: CoalitionMatrix) -> list[str]:
+    """Return the `coalition_key` of every row, (m,), as fast as that of many is to be had."""
+    bits = np.packbits(coalitions, axis=1, bitorder="little")
+    n_players, digits = coalitions.shape[1], 2 * bits.shape[1]
+    text = bits.tobytes().hex()
+    return [
+        f"{size}of{n_players}-{text[at * digits : (at + 1) * digits]}"
+        for at, size in enumerate(coalitions.sum(axis=1).tolist())
+    ]
+
+
 def coalition_from_key(key: str) -> Coalition:
     """Return the coalition, (n,), whose `coalition_key` is given."""
     head, bits = key.split("-")
@@ -41,5 +52,12 @@ def coalition_from_key(key: str) -> Coalition:
 
 def distinct(coalitions: CoalitionMatrix) -> CoalitionMatrix:
     """Return the rows without repeats, in order of first appearance."""
-    _, first = np.unique(coalitions, axis=0, return_index=True)
-    return coalitions[np.sort(first)]
+    return coalitions[np.sort(first_appearances(coalitions))]
+
+
+def first_appearances(coalitions: CoalitionMatrix) -> NDArray[np.intp]:
+    """Return the places of distinct rows where they come first, the rows in ascending order."""
+    bits = np.packbits(coalitions, axis=1)
+    # Bytes of bits, player 0 highest, are in the same order as the rows, and compared at once.
+    _, first = np.unique(bits.view(f"V{bits.shape[1]}").ravel(), return_index=True)
+    return first

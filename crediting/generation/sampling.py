@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from crediting.errors import ConfigError, EvaluationError
 from crediting.interfaces import DiffusionModel
+from crediting.progress import say
 from crediting.randomness import Stream
 
 CAPTIONS = "captions"
@@ -26,7 +27,8 @@ class SchedulerSampling(ABC):
     Args:
         images: how many images are drawn from each model.
         steps: how many denoiser calls each image takes.
-        batch_size: how many images are drawn at once; it does not change them.
+        batch_size: how many images are drawn at once; it does not change them. Where a GPU has not
+            the memory, it is halved for good.
         prompts: what a conditional model draws in turn, a list or "captions"; else null.
         guidance: weight w of classifier-free guidance, e + w (c - e) of the predictions with the
             prompt (c) and with the empty one (e), or null for the plain prediction c (Ho and
@@ -66,6 +68,7 @@ class SchedulerSampling(ABC):
         self.batch_size = batch_size
         self.prompts = prompts
         self._guidance = guidance
+        self._halved = False
 
     @torch.inference_mode()
     def generate(
@@ -82,14 +85,48 @@ class SchedulerSampling(ABC):
         Raises:
             ConfigError: there are more steps than timesteps of the model to go through.
             EvaluationError: the denoiser gives NaN or infinity, which pixels could not show.
+            torch.OutOfMemoryError: there is not the memory for a single image.
         """
         denoiser.eval()
         device = next(denoiser.parameters()).device
         noise = Stream("generation", seed)
-        batches = torch.arange(self.images, device=device).split(self.batch_size)
-        return torch.cat(
-            [model.decode(self._denoise(denoiser, model, noise, ids, prompts)) for ids in batches]
-        )
+        left, drawn = torch.arange(self.images, device=device), []
+        while len(left):
+            ids = left[: self.batch_size]
+            images = self._drawn(denoiser, model, noise, ids, prompts)
+            if images is None:
+                self._halve(len(ids))
+            else:
+                drawn.append(images)
+                left = left[len(ids) :]
+        return torch.cat(drawn)
+
+    def _drawn(
+        self,
+        denoiser: nn.Module,
+        model: DiffusionModel,
+        noise: Stream,
+        ids: Tensor,
+        prompts: Tensor | None,
+    ) -> Tensor | None:
+        """Return the images of some ids, or None if memory does not suffice for more than one."""
+        try:
+            return model.decode(_finite(self._denoise(denoiser, model, noise, ids, prompts)))
+        except torch.OutOfMemoryError:
+            if len(ids) == 1:
+                raise
+        return None  # only now is the memory free that the traceback held
+
+    def _halve(self, size: int) -> None:
+        if not self._halved:
+            say(
+                f"generate: not enough memory for {size} images at once; going on with as many as "
+                "fit (halves, quarters ...). generation.batch_size sets how many, and changes none"
+            )
+        self._halved = True
+        self.batch_size = size // 2
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
 
     def _denoise(
         self,
@@ -103,14 +140,12 @@ class SchedulerSampling(ABC):
         scheduler = self._scheduler(model)
         predict = self._predictor(denoiser, ids, prompts)
         latents = noise.normal(ids, model.latent_shape()) * scheduler.init_noise_sigma
-        for timestep in scheduler.timesteps:
-            prediction = predict(scheduler.scale_model_input(latents, timestep), timestep)
+        # schedulers reckon on the CPU; the denoiser is handed what lies on its device, because a
+        # number copied there at every step would make the CPU wait for the GPU
+        on_device = scheduler.timesteps.to(latents.device)
+        for timestep, shown in zip(scheduler.timesteps, on_device, strict=True):
+            prediction = predict(scheduler.scale_model_input(latents, timestep), shown)
             latents = scheduler.step(prediction.float(), timestep, latents).prev_sample
-        if not torch.isfinite(latents).all():
-            raise EvaluationError(
-                "the denoiser generates NaN or infinity instead of images, which usually means "
-                "that its training diverged; lower the learning rate"
-            )
         return latents
 
     def _predictor(self, denoiser: nn.Module, ids: Tensor, prompts: Tensor | None) -> Predict:
@@ -134,9 +169,19 @@ class SchedulerSampling(ABC):
         timesteps = scheduler.config.num_train_timesteps
         if self.steps <= timesteps:
             scheduler.set_timesteps(self.steps)
-            if len(scheduler.timesteps.unique()) == self.steps:
+            chosen = scheduler.timesteps.unique()
+            if len(chosen) == self.steps and chosen[-1] < timesteps:
                 return scheduler
         raise ConfigError(
             f"generation.steps: {self.steps} steps do not fall on different ones of the "
             f"{timesteps} timesteps of the model; take fewer"
         )
+
+
+def _finite(latents: Tensor) -> Tensor:
+    if not torch.isfinite(latents).all():
+        raise EvaluationError(
+            "the denoiser generates NaN or infinity instead of images, which usually means "
+            "that its training diverged; lower the learning rate"
+        )
+    return latents

@@ -3,7 +3,7 @@
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,14 +11,24 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crediting.errors import LedgerError
 from crediting.interfaces import Outcome, Task
-from crediting.ledger.fingerprint import as_plain
-from crediting.ledger.store import atomic_write_text, exclusive_lock, versions
-from crediting.ledger.tables import KEY, Disagreement, Failure, connect, create, explained
+from crediting.ledger.store import exclusive_lock, versions
+from crediting.ledger.tables import (
+    KEY,
+    Disagreement,
+    Failure,
+    connect,
+    create,
+    describe_game,
+    explained,
+    other_game,
+)
 
 _FILE = "ledger.sqlite"
 _GAME_FILE = "game.json"
+
+_FEW = 500
+"""Coalitions that are looked up one by one; to read all rows is faster for more."""
 
 
 class Ledger:
@@ -38,7 +48,7 @@ class Ledger:
         ((found,),) = self._query("SELECT game FROM meta")
         if found != game:
             self.close()
-            raise _other_game(self.path, found, game)
+            raise other_game(self.path, found, game)
 
     @classmethod
     def open(cls, folder: Path, game: str, content: Mapping[str, Any]) -> "Ledger":
@@ -52,7 +62,7 @@ class Ledger:
         folder = Path(folder)
         folder.mkdir(parents=True, exist_ok=True)
         with exclusive_lock(folder / ".ledger.lock"):
-            _describe_game(folder / _GAME_FILE, game, content)
+            describe_game(folder / _GAME_FILE, game, content)
             if not (folder / _FILE).exists():
                 create(folder / _FILE, game)
         return cls(folder / _FILE, game)
@@ -166,16 +176,20 @@ class Ledger:
         What is not recorded is NaN; a key may occur several times.
         """
         place = {key: index for index, key in enumerate(dict.fromkeys(coalitions))}
-        table = np.full((len(place), replicates), np.nan)
-        for coalition, replicate, value in self._query(
+        few = tuple(place) if len(place) <= _FEW else ()
+        rows = self._query(
             "SELECT coalition, replicate, value FROM evaluations"
-            " WHERE game = ? AND property_fingerprint = ? AND replicate < ?",
+            " WHERE game = ? AND property_fingerprint = ? AND replicate < ?"
+            + (f" AND coalition IN ({', '.join('?' * len(few))})" if few else ""),
             self.game,
             property_fingerprint,
             replicates,
-        ):
-            if coalition in place:
-                table[place[coalition], replicate] = value
+            *few,
+        )
+        table = np.full((len(place) + 1, replicates), np.nan)  # the last row is nobody's
+        if rows:
+            keys, numbers, values = zip(*rows, strict=True)
+            table[[place.get(key, -1) for key in keys], numbers] = values
         return table[[place[key] for key in coalitions]]
 
     def coalitions(self) -> list[str]:
@@ -192,16 +206,22 @@ class Ledger:
         return count
 
     def mean_seconds(self) -> float | None:
-        """Return the mean seconds of evaluating a coalition, or None without any.
+        """Return the mean seconds of evaluating a coalition, or None without any."""
+        durations = self.durations()
+        return (
+            math.fsum(seconds for _, seconds in durations) / len(durations) if durations else None
+        )
+
+    def durations(self) -> list[tuple[str, float]]:
+        """Return the coalition and the seconds of every evaluation, replicates by themselves.
 
         A later measurement of another property from kept images does not count: it is shorter.
         """
-        ((seconds,),) = self._query(
-            "SELECT AVG(longest) FROM (SELECT MAX(seconds) AS longest FROM evaluations"
-            " WHERE game = ? GROUP BY coalition, replicate)",
+        return self._query(
+            "SELECT coalition, MAX(seconds) FROM evaluations WHERE game = ?"
+            " GROUP BY coalition, replicate",
             self.game,
         )
-        return seconds
 
     def seconds(
         self, coalitions: Sequence[str], replicates: int, property_fingerprints: Mapping[str, str]
@@ -275,23 +295,3 @@ def _failures_by_property(outcome: Outcome) -> Iterator[tuple[str, str]]:
             for spoilt in outcome.task.properties:
                 if spoilt not in outcome.values:
                     yield spoilt, traceback
-
-
-def _describe_game(path: Path, game: str, content: Mapping[str, Any]) -> None:
-    if not path.exists():
-        description = {"game": game, "content": as_plain(content)}
-        atomic_write_text(path, json.dumps(description, indent=2))
-        return
-    found = None
-    with suppress(ValueError, KeyError, TypeError):
-        found = json.loads(path.read_text())["game"]
-    if found != game:
-        raise _other_game(path, found, game)
-
-
-def _other_game(path: Path, found: object, expected: str) -> LedgerError:
-    return LedgerError(
-        f"{path} belongs to the game {found}, expected {expected}. Nothing was changed: move the "
-        f"folder {path.parent} away, or undo what was altered in it by hand, and run the same "
-        "command again"
-    )

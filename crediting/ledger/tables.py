@@ -1,13 +1,15 @@
 """The tables and rows of a ledger, and how its SQLite file is made, opened and complained of."""
 
+import json
 import sqlite3
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from crediting.errors import LedgerError
-from crediting.ledger.store import replace_durably, temporary_beside
+from crediting.ledger.fingerprint import as_plain
+from crediting.ledger.store import atomic_write_text, replace_durably, temporary_beside
 
 LEDGER_VERSION = 1
 """Version of the tables. Raise it when they change; older ledgers are then refused, not altered."""
@@ -120,6 +122,32 @@ def explained(path: Path) -> Iterator[None]:
         if primary_code not in _ADVICE:
             raise
         raise LedgerError(f"{path}: {error}. {_ADVICE[primary_code]}") from error
+
+
+def describe_game(path: Path, game: str, content: Mapping[str, Any]) -> None:
+    """Write what a game is made of beside its ledger, unless that was done.
+
+    Raises:
+        LedgerError: the file there is of another game.
+    """
+    if not path.exists():
+        description = {"game": game, "content": as_plain(content)}
+        atomic_write_text(path, json.dumps(description, indent=2))
+        return
+    found = None
+    with suppress(ValueError, KeyError, TypeError):
+        found = json.loads(path.read_text())["game"]
+    if found != game:
+        raise other_game(path, found, game)
+
+
+def other_game(path: Path, found: object, expected: str) -> LedgerError:
+    """Return the complaint that a file is not of the game whose ledger is asked for."""
+    return LedgerError(
+        f"{path} belongs to the game {found}, expected {expected}. Nothing was changed: move the "
+        f"folder {path.parent} away, or undo what was altered in it by hand, and run the same "
+        "command again"
+    )
 
 
 def _refuse_other_tables(connection: sqlite3.Connection, path: Path) -> None:

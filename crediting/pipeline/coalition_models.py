@@ -14,6 +14,7 @@ from torch import nn
 
 from crediting.errors import ArtifactError, ConfigError
 from crediting.pipeline.address import GameSpec
+from crediting.pipeline.machine import placed
 from crediting.pipeline.study import Study
 from crediting.pipeline.train import AVERAGED, RAW
 from crediting.randomness import Stream, derive_seed
@@ -64,9 +65,18 @@ class CoalitionModels:
 
     def one(self, row: NDArray[np.bool_], replicate: int) -> nn.Module:
         """Return the denoiser of a coalition (n,)."""
-        start = self._start(replicate)
-        asked = self._ask(row, start)
-        return self._trained(asked, start) if isinstance(asked, Training) else asked
+        asked = self.ask(row, replicate)
+        if not isinstance(asked, Training):
+            return asked
+        return _finished(asked, train(self._trainer, asked, self._start(replicate).stream))
+
+    def ask(self, row: NDArray[np.bool_], replicate: int) -> nn.Module | Training:
+        """Return what the fine-tuning makes of a coalition (n,), or how it wants it trained."""
+        kept, removed = (
+            torch.from_numpy(self._study.partition.examples(side)).to(self._trainer.device)
+            for side in (row, ~row)
+        )
+        return self._finetuning.coalition_model(self._start(replicate), kept, removed)
 
     def stored(self, weights: str) -> nn.Module:
         """Return a fresh copy of the starting denoiser on the device; files are read once.
@@ -75,7 +85,7 @@ class CoalitionModels:
         """
         if weights not in self._loaded:
             loaded = self._study.model.load(self._folder, weights)
-            self._loaded[weights] = loaded.to(self._trainer.device)
+            self._loaded[weights] = placed(loaded, self._trainer.device, self._study.runtime)
         original = self._loaded[weights]
         frozen = {id(p): p for p in original.parameters() if not p.requires_grad}
         return copy.deepcopy(original, frozen)
@@ -98,37 +108,19 @@ class CoalitionModels:
         """
         started = time.perf_counter()
         try:
-            start = self._start(replicate)
-            asked = [self._ask(row, start) for row in rows]
+            asked = [self.ask(row, replicate) for row in rows]
             trainings = [one for one in asked if isinstance(one, Training)]
-            if len(trainings) < len(asked) or not can_stack(trainings):
+            if len(trainings) < len(asked) or not can_stack(self._trainer, trainings):
                 return None
-            averages = train_stacked(self._trainer, trainings, start.stream)
+            stream = self._start(replicate).stream
+            averages = train_stacked(self._trainer, trainings, stream)
+            denoisers = [*map(_finished, trainings, averages)]
         except (OSError, ArtifactError, ConfigError):
             raise
         except Exception:
             return None
-        denoisers = map(_finished, trainings, averages)
         seconds = (time.perf_counter() - started) / len(rows)
         return [Made(denoiser, "", seconds) for denoiser in denoisers]
-
-    def _ask(self, row: NDArray[np.bool_], start: "CoalitionStart") -> nn.Module | Training:
-        kept, removed = (
-            torch.from_numpy(self._study.partition.examples(side)).to(self._trainer.device)
-            for side in (row, ~row)
-        )
-        return self._finetuning.coalition_model(start, kept, removed)
-
-    def _trained(self, training: Training, start: "CoalitionStart") -> nn.Module:
-        averages = self._trainer.train(
-            training.denoiser,
-            training.recipe,
-            training.examples,
-            start.stream,
-            ascend=training.ascend,
-            rate_factors=training.rate_factors,
-        )
-        return _finished(training, averages)
 
     def _start(self, replicate: int) -> "CoalitionStart":
         return CoalitionStart(self, self._study, self._trainer, replicate)
@@ -173,6 +165,18 @@ class CoalitionStart:
     def stream(self) -> Stream:
         """The randomness of a coalition's training."""
         return Stream("coalition", self._study.seed, self._replicate)
+
+
+def train(trainer: Trainer, training: Training, stream: Stream) -> dict[str, torch.Tensor]:
+    """Do a training and return the averaged parameters by name."""
+    return trainer.train(
+        training.denoiser,
+        training.recipe,
+        training.examples,
+        stream,
+        ascend=training.ascend,
+        rate_factors=training.rate_factors,
+    )
 
 
 def _finished(training: Training, averages: Mapping[str, torch.Tensor]) -> nn.Module:

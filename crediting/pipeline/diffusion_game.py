@@ -21,13 +21,13 @@ from crediting.pipeline.artifact import completed
 from crediting.pipeline.coalition_models import CoalitionModels, Made
 from crediting.pipeline.encode import load_examples, load_prompts
 from crediting.pipeline.gauges import Gauges
-from crediting.pipeline.machine import open_machine
+from crediting.pipeline.machine import make_trainer, open_machine
+from crediting.pipeline.memory import Watch
 from crediting.pipeline.study import Study
 from crediting.randomness import derive_seed
-from crediting.training import Trainer
 
 
-class _Drawn(NamedTuple):
+class Drawn(NamedTuple):
     """A coalition's images, or the traceback of why there are none, and the seconds it took."""
 
     images: torch.Tensor | None
@@ -48,11 +48,12 @@ class DiffusionGame:
         self._accelerator: Accelerator = open_machine(study.runtime)
         self._device = self._accelerator.device
         examples = load_examples(study, self._device)
-        self.trainer = Trainer(examples, study.model.noise_scheduler(), self._accelerator)
+        self.trainer = make_trainer(examples, study.model, self._accelerator, study.runtime)
         self._prompts = load_prompts(study, self._device)
         start = completed(study, spec.start, "prune")
         self.models = CoalitionModels(study, spec, start, self.trainer)
         self._gauges = Gauges(study, self._device)
+        self._watch = Watch()
 
     def __call__(self, job: Job) -> list[Outcome]:
         """Evaluate coalitions; what fails is reported in the outcome, not raised.
@@ -64,8 +65,9 @@ class DiffusionGame:
         outcomes: list[Outcome] = []
         for replicate, tasks in groupby(job, lambda task: task.replicate):
             together = list(tasks)
-            drawn = self._draw([task.coalition for task in together], replicate)
+            drawn = self.draw([task.coalition for task in together], replicate)
             outcomes += map(self._measure, together, drawn)
+        self._watch.look()
         return outcomes
 
     def images(self, coalition: str, replicate: int, keep: bool) -> torch.Tensor:
@@ -76,7 +78,7 @@ class DiffusionGame:
         denoiser = self.models.one(coalition_from_key(coalition), replicate)
         return self._generate(denoiser, coalition, replicate, keep)
 
-    def _draw(self, coalitions: Sequence[str], replicate: int) -> Iterator[_Drawn]:
+    def draw(self, coalitions: Sequence[str], replicate: int) -> Iterator[Drawn]:
         """Yield the images of each coalition, or what failed, in order."""
         new = [
             key
@@ -87,7 +89,7 @@ class DiffusionGame:
         for key in coalitions:
             yield self._drawn(key, replicate, next(made) if key in new else None)
 
-    def _drawn(self, coalition: str, replicate: int, made: Made | None) -> _Drawn:
+    def _drawn(self, coalition: str, replicate: int, made: Made | None) -> Drawn:
         started = time.perf_counter()
         images, failure = None, made.failure if made else ""
         try:
@@ -102,9 +104,9 @@ class DiffusionGame:
         except Exception:
             failure = traceback.format_exc()
         seconds = time.perf_counter() - started + (made.seconds if made else 0.0)
-        return _Drawn(images, failure, seconds)
+        return Drawn(images, failure, seconds)
 
-    def _measure(self, task: Task, drawn: _Drawn) -> Outcome:
+    def _measure(self, task: Task, drawn: Drawn) -> Outcome:
         started = time.perf_counter()
         values: dict[str, float] = {}
         failures: dict[str, str] = {"": drawn.failure} if drawn.failure else {}
@@ -128,7 +130,9 @@ class DiffusionGame:
     ) -> torch.Tensor:
         seed = self._generation_seed(replicate)
         with self._accelerator.autocast():
-            images = self.study.generation.generate(denoiser, self.study.model, seed, self._prompts)
+            images = self.study.generation.generate(
+                self.trainer.compiled(denoiser), self.study.model, seed, self._prompts
+            )
         if keep:
             path = images_path(self.study, self._spec, coalition, replicate)
             path.parent.mkdir(parents=True, exist_ok=True)

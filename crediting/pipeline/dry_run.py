@@ -1,5 +1,6 @@
 """What a command would do, what the store has of it, and how long the rest would take."""
 
+import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
@@ -9,17 +10,20 @@ from typing import NamedTuple
 import torch
 
 from crediting.examples import Examples
-from crediting.game.coalition import CoalitionMatrix, coalition_key
+from crediting.game.coalition import CoalitionMatrix, coalition_keys
+from crediting.interfaces import Task
 from crediting.ledger import Ledger, short
 from crediting.pipeline.address import Addressed, GameSpec
 from crediting.pipeline.diffusion_game import images_path
 from crediting.pipeline.evaluate import counted
-from crediting.pipeline.machine import open_machine
+from crediting.pipeline.machine import make_trainer, open_machine, placed
+from crediting.pipeline.memory import tell_memory
+from crediting.pipeline.schedule import Schedule
 from crediting.pipeline.stopping import looks_at, rules_of
 from crediting.pipeline.study import Study
 from crediting.randomness import Stream
 from crediting.reporting.forecast import humanise_seconds
-from crediting.training import Recipe, Trainer
+from crediting.training import Recipe
 
 _CALIBRATION_STEPS = 5
 
@@ -32,12 +36,15 @@ class Pace(NamedTuple):
 
 
 class Work(NamedTuple):
-    """Evaluations in the ledger, to come, and to measure on kept images; mean seconds so far."""
+    """Evaluations in the ledger, to come, and to measure on kept images.
+
+    `seconds` are those of the ones to come, by what is recorded; NaN where nothing is.
+    """
 
     recorded: int
     to_generate: int
     to_measure: int
-    seconds_each: float | None
+    seconds: float
 
 
 def dry_run(study: Study) -> None:
@@ -46,10 +53,12 @@ def dry_run(study: Study) -> None:
         f"Study {study.name}: {len(study.partition)} contributors, properties "
         f"{', '.join(study.properties)}"
     )
-    pace = cache(lambda: _calibrate(study))
+    pace = cache(lambda: measure_pace(study))
     looks = looks_at(study)
     longest, at_most = study.with_budget(looks[-1]), "at most " if len(looks) > 1 else ""
-    seconds = _tell_artifacts(study, pace) + _tell_evaluations(longest, pace)
+    seconds = _tell_artifacts(study, pace) + tell_evaluations(longest, pace)
+    if seconds > 0:
+        tell_memory(study)
     for rule, value in rules_of(study).chosen.items():
         print(
             f"stop      {rule}={value:g}, looked at after {', '.join(map(str, looks))} coalitions"
@@ -80,7 +89,7 @@ def _tell_artifacts(study: Study, pace: Callable[[], Pace]) -> float:
     return total
 
 
-def _tell_evaluations(study: Study, pace: Callable[[], Pace]) -> float:
+def tell_evaluations(study: Study, pace: Callable[[], Pace]) -> float:
     """Print what each game's ledger has and lacks; return the seconds of what it lacks."""
     total = 0.0
     for spec in study.games:
@@ -88,8 +97,10 @@ def _tell_evaluations(study: Study, pace: Callable[[], Pace]) -> float:
         work = _work(study, spec, coalitions)
         state = f"{counted(study, len(coalitions))}, {work.recorded} in the ledger"
         if work.to_generate:
-            each = work.seconds_each or _seconds_per_coalition(study, spec, pace())
-            seconds = -(-work.to_generate // study.executor.width()) * each
+            seconds = work.seconds
+            if math.isnan(seconds):
+                rounds = -(-work.to_generate // study.executor.width())
+                seconds = rounds * _seconds_per_coalition(study, spec, pace())
             total += seconds
             state += f", {work.to_generate} missing: {humanise_seconds(seconds)}"
         if work.to_measure:
@@ -112,17 +123,26 @@ def _line(label: str, address: Addressed, state: str) -> str:
 
 
 def _work(study: Study, spec: GameSpec, coalitions: CoalitionMatrix) -> Work:
-    keys = [coalition_key(row) for row in coalitions]
-    wanted = [(key, replicate) for key in keys for replicate in study.replicates]
-    missing, seconds_each = wanted, None
+    keys = coalition_keys(coalitions)
+    missing = [Task(key, number, ()) for key in keys for number in study.replicates]
+    wanted, durations = len(missing), list[tuple[str, float]]()
     ledger = Ledger.peek(study.stored_in(spec.address), spec.address.fingerprint)
     if ledger is not None:
         with ledger:
-            tasks = ledger.missing(keys, len(study.replicates), study.property_fingerprints)
-            seconds_each = ledger.mean_seconds()
-        missing = [(task.coalition, task.replicate) for task in tasks]
-    kept = sum(images_path(study, spec, *one).exists() for one in missing)
-    return Work(len(wanted) - len(missing), len(missing) - kept, kept, seconds_each)
+            missing = ledger.missing(keys, len(study.replicates), study.property_fingerprints)
+            durations = ledger.durations()
+    to_generate = [
+        task
+        for task in missing
+        if not images_path(study, spec, task.coalition, task.replicate).exists()
+    ]
+    known = Schedule(to_generate, study.partition.sizes, [False] * len(to_generate), durations)
+    return Work(
+        wanted - len(missing),
+        len(to_generate),
+        len(missing) - len(to_generate),
+        known.seconds_left(study.executor.width()),
+    )
 
 
 def _seconds_per_coalition(study: Study, spec: GameSpec, pace: Pace) -> float:
@@ -133,15 +153,15 @@ def _seconds_per_coalition(study: Study, spec: GameSpec, pace: Pace) -> float:
     return steps * pace.training_step + batches * study.generation.steps * pace.sampling_step
 
 
-def _calibrate(study: Study) -> Pace:
+def measure_pace(study: Study) -> Pace:
     """Time a few steps of an untrained dense model on noise of the right shape."""
     accelerator = open_machine(study.runtime)
-    denoiser = study.model.untrained(0).to(accelerator.device)
+    denoiser = placed(study.model.untrained(0), accelerator.device, study.runtime)
     inputs = study.model.example_inputs(denoiser)
     recipe = replace(study.model.training, horizontal_flip=False, warmup=0.0)
     examples = _noise(inputs, recipe.batch_size)
     ids = torch.arange(len(examples), device=accelerator.device)
-    trainer = Trainer(examples, study.model.noise_scheduler(), accelerator)
+    trainer = make_trainer(examples, study.model, accelerator, study.runtime)
     short_recipe = replace(recipe, steps=_CALIBRATION_STEPS)
     trainer.train(denoiser, replace(recipe, steps=1), ids, Stream("calibration"))
     training = _timed(lambda: trainer.train(denoiser, short_recipe, ids, Stream("calibration")))

@@ -4,7 +4,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.errors import LedgerError
-from crediting.game.coalition import CoalitionMatrix, coalition_key
+from crediting.game.coalition import CoalitionMatrix, coalition_keys, first_appearances
 from crediting.game.game import EvaluatedSample
 from crediting.game.noise import noise_of_means
 from crediting.ledger import Ledger
@@ -34,8 +34,8 @@ def _find(study: Study, name: str) -> Finding:
     return Finding(measured.unit, measured.higher_is_better, sample, study.estimator(sample))
 
 
-def read_sample(study: Study, name: str) -> EvaluatedSample:
-    """Return the design's coalitions with the mean utility of their replicates.
+def read_sample(study: Study, name: str, alone: int | None = None) -> EvaluatedSample:
+    """Return the design's coalitions with the mean utility of their replicates, or that of one.
 
     The empty and the grand coalition have the utility of the endpoints, in the design as well. The
     noise is measured over all of them that have every replicate.
@@ -45,10 +45,11 @@ def read_sample(study: Study, name: str) -> EvaluatedSample:
             others are too few for the estimator.
     """
     sample = study.sample
-    ends = read_replicates(study, study.endpoints, study.ends, name)
+    asked = slice(None) if alone is None else slice(alone, alone + 1)
+    ends = read_replicates(study, study.endpoints, study.ends, name)[:, asked]
     if np.isnan(ends).any():
         raise _not_evaluated(study, study.endpoints, name, "v(N) or v(empty) is")
-    values = read_replicates(study, study.game, sample.coalitions, name)
+    values = read_replicates(study, study.game, sample.coalitions, name)[:, asked]
     sizes = sample.coalitions.sum(axis=1)
     values[sizes == 0], values[sizes == len(study.partition)] = ends
     utilities = values.mean(axis=1)
@@ -57,7 +58,7 @@ def read_sample(study: Study, name: str) -> EvaluatedSample:
         _judge_missing(study, name, present)
     v_empty, v_full = ends.mean(axis=1)
     both = np.concatenate([study.ends, sample.coalitions[present]])
-    _, once = np.unique(both, axis=0, return_index=True)
+    once = first_appearances(both)
     evaluated = np.concatenate([ends, values[present]])[once]
     return EvaluatedSample(
         sample.coalitions[present],
@@ -88,7 +89,7 @@ def read_replicates(
     if ledger is None:
         raise _not_evaluated(study, spec, name, "the coalitions are")
     with ledger:
-        keys = [coalition_key(row) for row in coalitions]
+        keys = coalition_keys(coalitions)
         return ledger.values(keys, len(study.replicates), study.property_fingerprints[name])
 
 

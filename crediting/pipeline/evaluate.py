@@ -1,19 +1,22 @@
 """Stage evaluate: fill the ledger with the utilities of the coalitions that are missing."""
 
+from collections.abc import Callable
 from contextlib import closing
 from functools import partial
 
-import numpy as np
-
 from crediting.errors import EvaluationError
-from crediting.game.coalition import CoalitionMatrix, coalition_key
-from crediting.interfaces import Task
+from crediting.game.coalition import CoalitionMatrix, coalition_keys
+from crediting.interfaces import Evaluator, Task
 from crediting.ledger import Failure, Ledger
 from crediting.pipeline.address import GameSpec
-from crediting.pipeline.diffusion_game import DiffusionGame
-from crediting.pipeline.machine import release_memory
+from crediting.pipeline.diffusion_game import images_path
+from crediting.pipeline.game_factory import GameFactory
+from crediting.pipeline.machine import gpus, release_memory
+from crediting.pipeline.memory import say_peak
+from crediting.pipeline.schedule import Schedule
 from crediting.pipeline.stopping import until_sure
 from crediting.pipeline.study import Study
+from crediting.pipeline.tuning import job_size, tuned
 from crediting.progress import bar, say
 
 
@@ -28,22 +31,30 @@ def evaluate(study: Study) -> None:
     def evaluate_new(part: Study) -> None:
         """Evaluate what no batch before this one tried: failures wait for the next command."""
         for spec in part.games:
-            game = spec.address.fingerprint
-            new = [row for row in part.coalitions(spec) if (game, coalition_key(row)) not in tried]
-            tried.update((game, coalition_key(row)) for row in new)
+            asked = part.coalitions(spec)
+            keys = [(spec.address.fingerprint, key) for key in coalition_keys(asked)]
+            new = [place for place, key in enumerate(keys) if key not in tried]
+            tried.update(keys)
             if new:
-                evaluate_coalitions(part, spec, np.stack(new))
+                evaluate_coalitions(part, spec, asked[new])
 
     until_sure(study, evaluate_new, say)
 
 
-def evaluate_coalitions(study: Study, spec: GameSpec, coalitions: CoalitionMatrix) -> None:
+def evaluate_coalitions(
+    study: Study,
+    spec: GameSpec,
+    coalitions: CoalitionMatrix,
+    make_evaluator: Callable[[], Evaluator] | None = None,
+) -> None:
     """Evaluate what the ledger of a game lacks of distinct coalitions (m, n).
+
+    What evaluates is a DiffusionGame unless `make_evaluator` gives something else.
 
     Raises:
         EvaluationError: as `evaluate`.
     """
-    keys = [coalition_key(row) for row in coalitions]
+    keys = coalition_keys(coalitions)
     with _open_ledger(study, spec) as ledger:
         tasks = ledger.missing(keys, len(study.replicates), study.property_fingerprints)
         total = len(keys) * len(study.replicates)
@@ -51,7 +62,8 @@ def evaluate_coalitions(study: Study, spec: GameSpec, coalitions: CoalitionMatri
             f"evaluate: {counted(study, len(keys))}, {total - len(tasks)} reused, "
             f"{len(tasks)} to evaluate ({ledger.path.parent.name})"
         )
-        _evaluate_tasks(study, spec, ledger, tasks)
+        made = make_evaluator or GameFactory(study, spec)
+        _evaluate_tasks(study, spec, ledger, tasks, made)
         _report_disagreements(ledger)
         _judge_failures(study, ledger, keys)
 
@@ -74,20 +86,37 @@ def _open_ledger(study: Study, spec: GameSpec) -> Ledger:
     return Ledger.open(study.stored_in(spec.address), spec.address.fingerprint, content)
 
 
-def _evaluate_tasks(study: Study, spec: GameSpec, ledger: Ledger, tasks: list[Task]) -> None:
+def _evaluate_tasks(
+    study: Study,
+    spec: GameSpec,
+    ledger: Ledger,
+    tasks: list[Task],
+    make_evaluator: Callable[[], Evaluator],
+) -> None:
     """Evaluate tasks wherever the executor does, recording each outcome as it comes."""
     if not tasks:
         return
     release_memory()
-    size = study.runtime["stack"]
-    jobs = [tuple(tasks[first : first + size]) for first in range(0, len(tasks), size)]
+    schedule = _scheduled(study, spec, ledger, tasks)
+    executor, stack = tuned(study, spec)
+    jobs = schedule.jobs(job_size(len(tasks), executor.width(), stack))
+    left = partial(schedule.seconds_left, executor.width())
     with (
-        closing(study.executor.run(partial(DiffusionGame, study, spec), jobs)) as outcomes,
-        bar("evaluate", len(tasks), unit="coalition") as progress,
+        closing(executor.run(make_evaluator, jobs)) as outcomes,
+        bar("evaluate", len(tasks), unit="coalition", seconds_left=left) as progress,
     ):
         for outcome in outcomes:
             ledger.record(outcome, study.property_fingerprints)
+            schedule.note(outcome)
             progress.update()
+    if not gpus(study.runtime):  # on a GPU those who evaluate say it: nobody else can know
+        say_peak("evaluate")
+
+
+def _scheduled(study: Study, spec: GameSpec, ledger: Ledger, tasks: list[Task]) -> Schedule:
+    """Return how to go about tasks, from what the same game took so far."""
+    kept = [images_path(study, spec, task.coalition, task.replicate).exists() for task in tasks]
+    return Schedule(tasks, study.partition.sizes, kept, ledger.durations())
 
 
 def _report_disagreements(ledger: Ledger) -> None:
@@ -113,7 +142,7 @@ def _judge_failures(study: Study, ledger: Ledger, keys: list[str]) -> None:
     ]
     if not failed:
         return
-    ends = {coalition_key(row) for row in study.ends}
+    ends = set(coalition_keys(study.ends))
     fatal = [f for f in failed if f.coalition in ends] if study.config["allow_missing"] else failed
     if fatal:
         raise EvaluationError(_explain(ledger, fatal, study))

@@ -8,9 +8,13 @@ from typing import Any
 import torch
 from accelerate import Accelerator
 from accelerate.state import AcceleratorState
+from torch import nn
 
+from crediting.compiling import compiler
 from crediting.errors import ConfigError
-from crediting.training import make_accelerator
+from crediting.examples import Examples
+from crediting.interfaces import DiffusionModel
+from crediting.training import Trainer, make_accelerator
 
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
@@ -39,6 +43,26 @@ def open_machine(runtime: Mapping[str, Any]) -> Accelerator:
     return accelerator
 
 
+def make_trainer(
+    examples: Examples, model: DiffusionModel, accelerator: Accelerator, runtime: Mapping[str, Any]
+) -> Trainer:
+    """Return what trains denoisers of a family on examples, the way that `runtime` asks for."""
+    return Trainer(
+        examples,
+        model.noise_scheduler(),
+        accelerator,
+        runtime["gradient_checkpointing"],
+        compiler(runtime["compile"]),
+    )
+
+
+def placed(denoiser: nn.Module, device: torch.device, runtime: Mapping[str, Any]) -> nn.Module:
+    """Return a denoiser on a device, its weights in the memory order that `runtime` asks for."""
+    if runtime["channels_last"]:
+        return denoiser.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return denoiser.to(device)
+
+
 def release_memory() -> None:
     """Give back what finished work of this process leaves reserved on the GPU: workers need it."""
     if torch.cuda.is_initialized():
@@ -47,12 +71,44 @@ def release_memory() -> None:
 
 
 def capacity(runtime: Mapping[str, Any]) -> int:
-    """Return how many evaluators this machine can well hold: one per core, or one on a GPU."""
+    """Return how many evaluators this machine can well hold: one per GPU, or else per core."""
     if _device(runtime["device"]) == "cuda":
-        return 1
+        return max(1, len(gpus(runtime)))
     has_affinity = hasattr(os, "sched_getaffinity")
     cores = len(os.sched_getaffinity(0)) if has_affinity else os.cpu_count() or 1
     return max(1, cores // runtime["threads"])
+
+
+def gpus(runtime: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the GPUs to work on, each as CUDA_VISIBLE_DEVICES names it; none on the CPU."""
+    if _device(runtime["device"]) != "cuda":
+        return ()
+    found = torch.cuda.device_count()
+    allowed = os.environ.get("CUDA_VISIBLE_DEVICES")
+    if allowed is None:
+        return tuple(map(str, range(found)))
+    names = [name.strip() for name in allowed.split(",")]
+    # a process can use but one slice of a GPU (MIG), so torch counts one however many are listed
+    slices = all(name.startswith("MIG-") for name in names)
+    return tuple(names if slices else names[:found])  # CUDA ends the list at a name it rejects
+
+
+def training_processes(runtime: Mapping[str, Any]) -> int:
+    """Return how many processes share a training: as asked, where auto is one per GPU.
+
+    Raises:
+        ConfigError: there are fewer GPUs.
+    """
+    asked = runtime["training_processes"]
+    if _device(runtime["device"]) != "cuda":
+        return 1 if asked == "auto" else int(asked)
+    found = torch.cuda.device_count()
+    if asked != "auto" and asked > found:
+        raise ConfigError(
+            f"runtime.training_processes: expected at most one per GPU, of which {found} can be "
+            f"used together here, got {asked}; set it to auto, or runtime.device=cpu"
+        )
+    return found if asked == "auto" else int(asked)
 
 
 def _device(asked: str) -> str:

@@ -6,6 +6,7 @@ from typing import Any
 from crediting.loss import FixedTimestepLoss
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.artifact import completed, produce_once
+from crediting.pipeline.memory import say_peak, start_watching
 from crediting.pipeline.study import Study
 from crediting.pipeline.train import (
     AVERAGED,
@@ -28,6 +29,7 @@ def prune_for(study: Study, spec: GameSpec) -> None:
     """Make what a game starts from: raw weights pruned, as in the paper, and a fresh average."""
 
     def produce(folder: Path) -> dict[str, Any]:
+        start_watching()
         source = completed(study, study.trained, "train")
         trainer = open_trainer(study)
         loss = FixedTimestepLoss(trainer.loss, Stream("prune", study.seed))
@@ -48,6 +50,7 @@ def prune_for(study: Study, spec: GameSpec) -> None:
             f"({report.realised_ratio:.1%} removed), {report.macs_before:,} -> "
             f"{report.macs_after:,} multiply-adds per image and step"
         )
-        return {**report._asdict(), "realised_ratio": report.realised_ratio}
+        facts = {**report._asdict(), "realised_ratio": report.realised_ratio}
+        return facts | say_peak("prune")
 
     produce_once(study, spec.start, "prune", produce)

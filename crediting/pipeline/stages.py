@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from crediting.pipeline.calibrate import calibrate
 from crediting.pipeline.compare import compare
 from crediting.pipeline.dry_run import dry_run
 from crediting.pipeline.encode import encode
@@ -20,8 +21,13 @@ from crediting.progress import say
 
 
 def run(study: Study, stage: str) -> None:
-    """Run one stage, or `all` of them; what the store holds already is reused."""
-    if stage == "all":
+    """Run one stage, or `all` of them; what the store holds already is reused.
+
+    A dry run only says what all of them would do.
+    """
+    if study.config["dry_run"]:
+        dry_run(study)
+    elif stage == "all":
         say(
             f"study {study.name}: {len(study.partition)} contributors, properties "
             f"{', '.join(study.properties)}, {study.executor.width()} coalitions at a time"
@@ -54,4 +60,4 @@ _STAGES: dict[str, Callable[[Study], None]] = {
     "export": export,
 }
 
-__all__ = ["compare", "dry_run", "fetch", "require", "run"]
+__all__ = ["calibrate", "compare", "dry_run", "fetch", "require", "run"]

@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from crediting.errors import LedgerError
 from crediting.game.attribution import Attribution
-from crediting.game.coalition import coalition_key
+from crediting.game.coalition import coalition_keys
 from crediting.ledger import Ledger
 from crediting.pipeline.estimate import read_sample
 from crediting.pipeline.study import Study
@@ -192,7 +192,7 @@ def hours_spent(part: Study) -> float:
         ledger = Ledger.peek(part.stored_in(spec.address), spec.address.fingerprint)
         if ledger is not None:
             with ledger:
-                keys = [coalition_key(row) for row in part.coalitions(spec)]
+                keys = coalition_keys(part.coalitions(spec))
                 seconds += ledger.seconds(keys, len(part.replicates), part.property_fingerprints)
     return seconds / 3600
 

@@ -26,7 +26,7 @@ from crediting.interfaces import (
 )
 from crediting.ledger import Store
 from crediting.pipeline.address import Addressed, GameSpec, locate
-from crediting.pipeline.machine import capacity
+from crediting.pipeline.machine import capacity, gpus, training_processes
 from crediting.pipeline.pairing import check_pairing
 
 
@@ -66,9 +66,11 @@ class Study:
             ConfigError: the estimator cannot use the design, or the budget is too small for it, or
                 evaluating is to stop early and the design has no budget; a
                 property's name is no file name, or nothing gives what it needs; the device asked
-                for is not there; the model needs prompts, or cannot read any.
+                for is not there, or too few of them; the model needs prompts, or cannot read any.
             DataError: the partition is not one, or published weights are not on this machine.
         """
+        runtime = config["runtime"]
+        training_processes(runtime)
         _check_names(parts["property"])
         _check_prompts(parts["model"], parts["generation"])
         readers = {
@@ -87,7 +89,7 @@ class Study:
             readers=readers,
             design=parts["design"],
             estimator=parts["estimator"],
-            executor=parts["executor"].sized(capacity(config["runtime"])),
+            executor=parts["executor"].sized(capacity(runtime), gpus(runtime)),
             baselines=parts["baseline"],
             **locate(config, parts, partition, readers),
         )

@@ -1,15 +1,25 @@
 """Stage train: the full model, trained on everybody's data."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from crediting.distributed import run_together
 from crediting.pipeline.artifact import produce_once
 from crediting.pipeline.encode import load_examples
-from crediting.pipeline.machine import open_machine
+from crediting.pipeline.machine import (
+    make_trainer,
+    open_machine,
+    placed,
+    release_memory,
+    training_processes,
+)
+from crediting.pipeline.memory import check_memory, say_peak, start_watching
 from crediting.pipeline.study import Study
 from crediting.progress import bar
 from crediting.randomness import Stream, derive_seed
@@ -19,22 +29,28 @@ from crediting.training import Recipe, Trainer, partial_checkpoint
 RAW, AVERAGED = "denoiser", "averaged"
 """Names of the raw and of the averaged (EMA) weights in a model's folder."""
 
+_START = "checkpoint/start"
+"""Where processes that share a training find the denoiser to begin with."""
+
 
 def train(study: Study) -> None:
     """Train the full model and store its raw and averaged weights.
 
     Raises:
-        ConfigError: what comes later, pruning or fine-tuning, cannot work on such a model.
+        ConfigError: what comes later, pruning or fine-tuning, cannot work on such a model, or the
+            GPU cannot hold what training takes.
     """
 
     def produce(folder: Path) -> dict[str, Any]:
         recipe, trainer = study.model.training, open_trainer(study)
         denoiser = study.model.untrained(derive_seed("initialise", study.seed))
         _check_what_follows(study, denoiser, trainer)
+        check_memory(study, denoiser, trainer.device.type)
+        start_watching()
         averaged = train_on_everything(study, trainer, denoiser, recipe, "train", folder)
         save_model(study, folder, denoiser, averaged)
         parameters = sum(p.numel() for p in trainable(denoiser).values())
-        return {"parameters": parameters, "steps": recipe.steps}
+        return {"parameters": parameters, "steps": recipe.steps, **say_peak("train")}
 
     produce_once(study, study.trained, "train", produce)
 
@@ -53,7 +69,7 @@ def open_trainer(study: Study) -> Trainer:
     """Return a trainer on all encoded examples, on the device of the study."""
     accelerator = open_machine(study.runtime)
     examples = load_examples(study, accelerator.device)
-    return Trainer(examples, study.model.noise_scheduler(), accelerator)
+    return make_trainer(examples, study.model, accelerator, study.runtime)
 
 
 def train_on_everything(
@@ -61,17 +77,46 @@ def train_on_everything(
 ) -> dict[str, torch.Tensor]:
     """Train a denoiser in place on all data and return its averaged parameters by name.
 
-    What a kill cut short is resumed from the folder.
+    What a kill cut short is resumed from the folder. Where several processes share the training,
+    they leave its end there, and this one resumes from that.
     """
-    checkpoint = partial_checkpoint(folder, study.runtime["checkpoint_seconds"], folder.name)
-    with bar(purpose, recipe.steps) as progress:
+    processes = training_processes(study.runtime)
+    if processes > 1:
+        study.model.save(folder / _START, denoiser, RAW)
+        release_memory()
+        share = partial(_take_part, study, recipe, purpose, folder)
+        run_together(processes, trainer.device.type, share)
+    return _train(study, trainer, denoiser, recipe, purpose, folder, processes == 1)
+
+
+def _take_part(study: Study, recipe: Recipe, purpose: str, folder: Path, rank: int) -> None:
+    """Do what one of several processes has to do in a training."""
+    trainer = open_trainer(study)
+    denoiser = study.model.load(folder / _START, RAW)
+    _train(study, trainer, denoiser, recipe, purpose, folder, rank == 0, recipe.steps)
+
+
+def _train(
+    study: Study,
+    trainer: Trainer,
+    denoiser: nn.Module,
+    recipe: Recipe,
+    purpose: str,
+    folder: Path,
+    shows: bool,
+    end: int | None = None,
+) -> dict[str, torch.Tensor]:
+    """Train in this process, which shows the progress or does not; see TrainingCheckpoint."""
+    every = study.runtime["checkpoint_seconds"]
+    checkpoint = partial_checkpoint(folder, every, folder.name, end)
+    with bar(purpose, recipe.steps) if shows else nullcontext() as progress:
         return trainer.train(
-            denoiser.to(trainer.device),
+            placed(denoiser, trainer.device, study.runtime),
             recipe,
             torch.arange(len(trainer.loss.examples), device=trainer.device),
             Stream(purpose, study.seed),
             checkpoint,
-            lambda step: progress.update(step - progress.n),
+            lambda step: None if progress is None else progress.update(step - progress.n),
         )
 
 

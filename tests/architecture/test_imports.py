@@ -28,6 +28,9 @@ TRAINING = (
     "examples",
     "loss",
     "lora",
+    "distributed",
+    "compiling",
+    "optimizers",
     "training",
     "stacking",
 )
@@ -36,7 +39,11 @@ FOUNDATIONS = ("errors", "interfaces", "game", "ledger", "executors", "reporting
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "": (),
     "__main__": ("cli",),
-    "cli": ("config", "errors", "pipeline.recorded", "pipeline.stages", "pipeline.study"),
+    "cli": (
+        *("config", "ending", "errors", "progress"),
+        *("pipeline.recorded", "pipeline.stages", "pipeline.study"),
+    ),
+    "ending": ("errors",),
     "config": ("errors", "schema", "validation"),
     "schema": (),
     "validation": (),
@@ -54,10 +61,25 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "examples": ("randomness",),
     "loss": ("errors", "examples", "randomness"),
     "lora": ("errors", "randomness"),
-    "training": ("errors", "examples", "loss", "randomness", "recipe", "resume"),
-    "stacking": ("randomness", "recipe", "resume", "training"),
+    "distributed": ("errors",),
+    "compiling": ("errors",),
+    "optimizers": ("errors", "recipe"),
+    "training": (
+        "compiling",
+        "distributed",
+        "errors",
+        "examples",
+        "loss",
+        "optimizers",
+        "randomness",
+        "recipe",
+        "resume",
+    ),
+    "stacking": ("compiling", "optimizers", "randomness", "recipe", "resume", "training"),
+    "memory": ("recipe", "resume", "training"),
     "assets": ("errors", "interfaces", "progress"),
     **dict.fromkeys(HEAVY_ROW, ("game.contributor", "interfaces", "assets", *TRAINING)),
+    "generation": ("game.contributor", "interfaces", "assets", "progress", *TRAINING),
     "pipeline": (
         *FOUNDATIONS,
         *TRAINING,
@@ -66,6 +88,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "assets",
         "design",
         "estimators",
+        "memory",
     ),
 }
 """By unit (a package, or a module beside them): the parts of crediting that it may import."""
@@ -89,7 +112,9 @@ TORCH_STAGES = (
     "pipeline.encode",
     "pipeline.gauges",
     "pipeline.machine",
+    "pipeline.memory",
     "pipeline.coalition_models",
+    "pipeline.tuning",
     "pipeline.diffusion_game",
     "pipeline.dry_run",
     "pipeline.compare.material",
@@ -110,7 +135,8 @@ MAY_USE: dict[str, tuple[str, ...]] = {
     "reporting": ("numpy", "matplotlib", "rich"),
     **dict.fromkeys(TRAINING[1:], (*TORCH, "numpy", "safetensors")),
     "recipe": (),
-    "training": (*TORCH, "bitsandbytes"),
+    "memory": TORCH,
+    "optimizers": (*TORCH, "bitsandbytes"),
     "assets": ("huggingface_hub", "torch.hub", "torchvision.datasets.utils", "tqdm"),
     **dict.fromkeys(
         HEAVY_ROW, (*TORCH, "numpy", "scipy", "safetensors", "sklearn", "PIL", "pyarrow")

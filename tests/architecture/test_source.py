@@ -17,9 +17,12 @@ import crediting
 ROOT = Path(crediting.__file__).parent
 SOURCES = {str(path.relative_to(ROOT)): path.read_text() for path in sorted(ROOT.rglob("*.py"))}
 MAY_PICKLE = dict.fromkeys(
-    ("executors/processes.py", "executors/worker.py"),
+    ("executors/processes.py", "executors/ray_cluster.py", "executors/worker.py"),
     "what a worker evaluates is handed to it in memory, in a form whose failure to unpickle can be "
     "reported; nothing pickled is ever written or read",
+) | dict.fromkeys(
+    ("executors/slurm.py", "executors/slurm_job.py"),
+    "the same, on its way to a job; submitit carries it there in a file of its own making",
 )
 MAY_UNPICKLE = {
     "datasets/pickled.py": "the published format of CIFAR is a pickle: all that it can name is "

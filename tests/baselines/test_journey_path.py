@@ -137,3 +137,13 @@ def test_more_steps_than_the_model_has_are_refused():
 def test_guidance_without_prompts_is_refused():
     with pytest.raises(ConfigError, match=r"^guidance: 2\.0 strengthens the effect of prompts"):
         journey(guidance=2.0).scores(pixels())
+
+
+def test_steps_that_lead_beyond_the_last_timestep_are_refused():
+    material = pixels()
+    noise = material.noise_scheduler.config
+    timesteps = noise.num_train_timesteps
+    material.noise_scheduler = DDIMScheduler.from_config(noise, steps_offset=1)
+    with pytest.raises(ConfigError, match=rf"^steps: {timesteps} steps lead beyond"):
+        ways(material, count=1, steps=timesteps)
+    assert len(ways(material, count=1, steps=timesteps - 1, every=timesteps - 1)[0]) == 1

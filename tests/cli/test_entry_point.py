@@ -13,6 +13,7 @@ from crediting import config
 from crediting.cli import sweep_name
 from crediting.schema import Schema
 
+EXECUTORS = [path.stem for path in (config.CONFIG_DIR / "executor").glob("*.yaml")]
 HEAVY = "torch torchvision diffusers transformers accelerate peft torchmetrics torch_pruning"
 HEAVY += " numpy scipy sklearn matplotlib rich PIL pandas"
 INSPECT = """
@@ -89,7 +90,7 @@ def test_help_names_every_setting(help_text):
     sections = {
         "report": ("top", "grid", "interactions"),
         "paths": ("outputs",),
-        **dict.fromkeys(("plan", "stop", "game", "axioms", "compare"), ("<key>",)),
+        **dict.fromkeys(("plan", "stop", "game", "axioms", "compare", "calibrate"), ("<key>",)),
     }
     for name in set(Schema.__dataclass_fields__) - groups:
         for key in [f"{name}.{key}" for key in sections.get(name, ())] or [name]:
@@ -113,7 +114,7 @@ def test_the_whole_config_can_be_shown(run_credit, tmp_path, resolved):
 @pytest.mark.parametrize(
     ("typed", "completions"),
     [
-        ("credit executor=", {"executor=processes", "executor=serial"}),
+        ("credit executor=", {f"executor={name}" for name in EXECUTORS}),
         ("credit design.bu", {"design.budget="}),
         ("credit +exper", {"+experiment="}),
     ],

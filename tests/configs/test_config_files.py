@@ -44,7 +44,7 @@ OPTIONS = {
         *("auto", "regression_adjusted", "shapiq_kernel_shap", "shapiq_permutation"),
         *("shapiq_proxy_shap", "shapiq_regression_msr", "shapiq_svarm"),
     ],
-    "executor": ["processes", "serial"],
+    "executor": ["processes", "ray", "serial", "slurm"],
     "method": [
         *("add_one_in", "banzhaf", "datamodel", "dense_shapley", "gradient_ascent"),
         *("influence_unlearning", "leave_one_out", "lora_shapley", "paper", "retrain_shapley"),
@@ -198,7 +198,8 @@ def test_every_option_is_composed_resolved_and_built(group, option, resolved):
     settings = resolved(*assignment(group, option))
     built = config.build(settings)
     assert set(built) == set(config.GROUPS)
-    assert set(config.methods(settings, built)) == {*settings["method"], "truth"}
+    steps = {f"steps_{count}" for count in settings["compare"]["steps"]}
+    assert set(config.methods(settings, built)) == {*settings["method"], *steps, "truth"}
     if group in SEVERAL:
         assert list(built[group]) == [option]
 

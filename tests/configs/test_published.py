@@ -10,10 +10,10 @@ from crediting import config
 USE_CASES = ("cifar_ddpm", "celeba_ldm", "artbench_sd_lora")
 KEYS = {
     *("source", "property", "scores", "budget", "removed", "removed_range", "kept", "seconds"),
-    *("speedup", "agreement", "parameters", "top", "differences"),
+    *("speedup", "agreement", "parameters", "others", "differences"),
 }
-OPTIONAL = {"follow_up"}
-BY_METHOD = ("budget", "removed", "removed_range", "kept", "speedup", "follow_up")
+OPTIONAL = {"top"}
+BY_METHOD = ("budget", "removed", "removed_range", "kept", "speedup")
 
 
 def options(group):
@@ -83,6 +83,11 @@ SPOTS = [
     ("artbench_sd_lora", ("budget", "own", 2), [50, 59.44, 0.55]),
     ("artbench_sd_lora", ("removed", "d_trak", "0.4"), 0.58),
     ("artbench_sd_lora", ("seconds", "retraining"), 11817.8),
+    ("cifar_ddpm", ("parameters", "pruned"), 19.8),
+    ("celeba_ldm", ("agreement", "750", "pearson_of_credits"), 0.6576),
+    ("artbench_sd_lora", ("agreement", "800", "mean_squared_error"), 0.1427),
+    ("artbench_sd_lora", ("top", 0), "Edouard Cortès"),
+    ("celeba_ldm", ("removed_range", "own", "0.4"), [-9.1, -6.5]),
 ]
 
 
@@ -128,6 +133,8 @@ def test_a_proof_compares_everybody_of_table_1_and_figure_2(name, resolved):
     shares = {str(share) for share in found["compare"]["keep"]}
     assert all(set(row) == shares for row in published["kept"].values())
     assert published["property"] in found["property"]
+    steps = [*found["compare"]["steps"], found["finetuning"]["recipe"]["steps"]]
+    assert sorted(map(str, steps), key=int) == sorted(published["agreement"], key=int)
 
 
 @pytest.mark.parametrize("size", [None, "miniature"])
@@ -138,7 +145,8 @@ def test_a_proof_can_be_built_and_is_about_the_same_study(name, size, resolved):
     plain = resolved(f"+experiment={name}", f"+proof={proof}", *small)
     study = resolved(f"+experiment={name}", *small)
     parts = config.build(plain)
-    assert set(config.methods(plain, parts)) == {*plain["method"], "truth"}
+    steps = {f"steps_{count}" for count in plain["compare"]["steps"]}
+    assert set(config.methods(plain, parts)) == {*plain["method"], *steps, "truth"}
     free = ("method", "baseline", "extractor", "compare")
     assert {k: v for k, v in plain.items() if k not in free} == {
         k: v for k, v in study.items() if k not in free

@@ -130,6 +130,20 @@ def test_values_are_checked_against_hints(key, fitting, unfitting):
         (["seed=-1"], "seed: expected 0 or more, got -1"),
         (["replicates=0"], "replicates: expected 1 or more, got 0"),
         (["runtime.threads=0"], "runtime.threads: expected 1 or more, got 0"),
+        (
+            ["runtime.gradient_checkpointing=true", "runtime.stack=4"],
+            "runtime.gradient_checkpointing: expected false where coalitions are trained in stacks "
+            "(runtime.stack=4), which cannot be done with it; set runtime.stack=1, which takes less "
+            "memory, too",
+        ),
+        (
+            ["runtime.training_processes=0"],
+            "runtime.training_processes: expected a positive integer or auto, got 0",
+        ),
+        (
+            ["runtime.training_processes=all"],
+            "runtime.training_processes: expected a positive integer or auto, got 'all'",
+        ),
         (["name=a/b"], "name: expected a plain folder name, got 'a/b'"),
         (["name=.."], "name: expected a plain folder name, got '..'"),
     ],

@@ -95,6 +95,22 @@ def _environment(job: Job) -> list[Outcome]:
     return [outcome_of(job[0], float(os.environ["OMP_NUM_THREADS"] == "1" and blocked))]
 
 
+class SeesItsGpu(DiesOn):
+    """Notes which GPU its process may see, and dies only once all of a crew were built."""
+
+    def __init__(self, folder: Path, deaths: dict[str, int], crew: int) -> None:
+        super().__init__(folder, deaths)
+        self.crew = crew
+        gpu = os.environ.get("CUDA_VISIBLE_DEVICES", "unset")
+        state = "late" if "torch" in sys.modules else "early"
+        (folder / f"sees-{gpu}-{state}-{uuid4().hex}").touch()
+
+    def outcome(self, task: Task) -> Outcome:
+        while len(list(self.folder.glob("sees-*"))) < self.crew:
+            time.sleep(0.01)
+        return super().outcome(task)
+
+
 def lacks_its_model() -> None:
     raise FileNotFoundError("there is no model.safetensors")
 
@@ -123,7 +139,7 @@ if __name__ == "__main__":
     # a shell has its background jobs ignore interrupts, and so have all that they start
     signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
-        for outcome in Processes(2, 0).run(partial(Sleeps, Path(sys.argv[1])), jobs(8)):
+        for outcome in Processes(2, 0, 1).run(partial(Sleeps, Path(sys.argv[1])), jobs(8)):
             print(outcome.task.coalition, flush=True)
     except KeyboardInterrupt:
         print("interrupted", flush=True)

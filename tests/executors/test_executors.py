@@ -3,6 +3,7 @@ import os
 import random
 import subprocess
 import sys
+from collections import Counter
 from functools import partial
 from pathlib import Path
 
@@ -11,7 +12,7 @@ import pytest
 
 from crediting.errors import ConfigError, EvaluationError
 from crediting.executors import Processes, Serial
-from crediting.executors.processes import _ONE_THREAD, _environment_of_workers
+from crediting.executors.environment import GPU, ONE_THREAD, environment_of_workers
 
 
 def scores(outcomes) -> dict[str, float]:
@@ -29,7 +30,9 @@ def _no_process_is_left_behind():
 
 
 @pytest.mark.parametrize("size", [1, 3])
-@pytest.mark.parametrize("executor", [Serial(), Processes(2, 0), Processes("auto", 0).sized(2)])
+@pytest.mark.parametrize(
+    "executor", [Serial(), Processes(2, 0, 1), Processes("auto", 0, 1).sized(2)]
+)
 def test_every_task_has_one_outcome_whatever_the_order(executor, size, tmp_path):
     jobs = evaluators.jobs(20, size)
     random.Random(0).shuffle(jobs)
@@ -45,7 +48,7 @@ def test_serial_builds_one_evaluator_here_and_keeps_the_order(tmp_path):
 
 
 def test_processes_build_one_evaluator_per_worker(tmp_path):
-    outcomes = Processes(2, 0).run(partial(evaluators.Square, tmp_path), evaluators.jobs(60))
+    outcomes = Processes(2, 0, 1).run(partial(evaluators.Square, tmp_path), evaluators.jobs(60))
     workers = {outcome.device for outcome in outcomes}
     assert sorted(builds(tmp_path)) == sorted(set(builds(tmp_path)))
     assert workers <= set(builds(tmp_path))
@@ -54,11 +57,11 @@ def test_processes_build_one_evaluator_per_worker(tmp_path):
 
 
 def test_there_are_never_more_workers_than_tasks(tmp_path):
-    list(Processes(16, 0).run(partial(evaluators.Square, tmp_path), evaluators.jobs(1)))
+    list(Processes(16, 0, 1).run(partial(evaluators.Square, tmp_path), evaluators.jobs(1)))
     assert len(builds(tmp_path)) == 1
 
 
-@pytest.mark.parametrize("executor", [Serial(), Processes(2, 0)])
+@pytest.mark.parametrize("executor", [Serial(), Processes(2, 0, 1)])
 def test_without_tasks_nothing_is_built(executor, tmp_path):
     assert list(executor.run(partial(evaluators.Square, tmp_path), [])) == []
     assert builds(tmp_path) == []
@@ -66,14 +69,14 @@ def test_without_tasks_nothing_is_built(executor, tmp_path):
 
 def test_a_task_is_tried_again_when_its_worker_is_killed(tmp_path):
     make = partial(evaluators.DiesOn, tmp_path, {"3": 2, "7": 1})
-    outcomes = list(Processes(2, retries=2).run(make, evaluators.jobs(12)))
+    outcomes = list(Processes(2, retries=2, per_gpu=1).run(make, evaluators.jobs(12)))
     assert scores(outcomes) == {str(n): n**2 for n in range(12)}
     assert len(list(tmp_path.glob("died-3-*"))) == 2
 
 
 def test_tasks_that_always_kill_are_reported_and_all_others_are_done(tmp_path):
     make = partial(evaluators.DiesOn, tmp_path, {"1": 99, "2": 99})
-    outcomes = list(Processes(2, retries=1).run(make, evaluators.jobs(10)))
+    outcomes = list(Processes(2, retries=1, per_gpu=1).run(make, evaluators.jobs(10)))
     dead = [outcome for outcome in outcomes if outcome.failures]
     assert sorted(outcome.task.coalition for outcome in dead) == ["1", "2"]
     assert all("worker died 2 times" in outcome.failures[""] for outcome in dead)
@@ -85,85 +88,134 @@ def test_tasks_that_always_kill_are_reported_and_all_others_are_done(tmp_path):
 
 def test_of_a_job_that_kills_only_the_culprit_uses_up_its_retries(tmp_path):
     make = partial(evaluators.DiesOn, tmp_path, {"1": 99})
-    outcomes = list(Processes(2, retries=1).run(make, evaluators.jobs(9, size=3)))
+    outcomes = list(Processes(2, retries=1, per_gpu=1).run(make, evaluators.jobs(9, size=3)))
     assert [outcome.task.coalition for outcome in outcomes if outcome.failures] == ["1"]
     assert len(outcomes) == 9
 
 
 def test_an_evaluator_that_cannot_be_built_shows_its_own_traceback():
     with pytest.raises(RuntimeError, match="building the evaluator") as caught:
-        list(Processes(2, 2).run(evaluators.lacks_its_model, evaluators.jobs(4)))
+        list(Processes(2, 2, 1).run(evaluators.lacks_its_model, evaluators.jobs(4)))
     assert "FileNotFoundError: there is no model.safetensors" in str(caught.value)
     assert "in lacks_its_model" in str(caught.value)
 
 
 def test_an_evaluator_that_cannot_be_imported_shows_its_own_traceback():
     with pytest.raises(RuntimeError, match="ImportError: no module named their_property"):
-        list(Processes(1, 2).run(evaluators.VanishesWhenUnpickled(), evaluators.jobs(4)))
+        list(Processes(1, 2, 1).run(evaluators.VanishesWhenUnpickled(), evaluators.jobs(4)))
 
 
 def test_an_error_that_the_user_can_mend_stays_one():
     with pytest.raises(ConfigError, match=r"^generation.steps must be positive, got -1$"):
-        list(Processes(2, 2).run(evaluators.is_wrongly_configured, evaluators.jobs(4)))
+        list(Processes(2, 2, 1).run(evaluators.is_wrongly_configured, evaluators.jobs(4)))
 
 
 def test_workers_that_die_while_they_are_built_are_no_endless_loop(tmp_path):
     make = partial(evaluators.is_killed_while_built, tmp_path)
     with pytest.raises(EvaluationError, match=r"died 2 times before .* executor\.workers"):
-        list(Processes(2, 1).run(make, evaluators.jobs(50)))
+        list(Processes(2, 1, 1).run(make, evaluators.jobs(50)))
     assert len(list(tmp_path.glob("built-*"))) <= 4
 
 
 def test_an_evaluator_that_raises_is_a_bug_shown_with_its_task():
     with pytest.raises(RuntimeError, match="ZeroDivisionError: a slip of ours") as caught:
-        list(Processes(2, 2).run(evaluators.RaisesOn3, evaluators.jobs(20)))
+        list(Processes(2, 2, 1).run(evaluators.RaisesOn3, evaluators.jobs(20)))
     assert "Task(coalition='3', replicate=0, properties=('score',))" in str(caught.value)
 
 
 def test_an_evaluator_that_exits_does_not_end_the_driver():
     with pytest.raises(RuntimeError, match="SystemExit"):
-        list(Processes(1, 0).run(evaluators.Exits, evaluators.jobs(1)))
+        list(Processes(1, 0, 1).run(evaluators.Exits, evaluators.jobs(1)))
 
 
 def test_workers_use_one_thread_and_leave_interrupts_to_the_driver():
-    outcomes = Processes(1, 0).run(evaluators.reports_its_environment, evaluators.jobs(1))
+    outcomes = Processes(1, 0, 1).run(evaluators.reports_its_environment, evaluators.jobs(1))
     assert scores(outcomes) == {"0": 1.0}
 
 
-def test_the_environment_of_the_driver_is_put_back(monkeypatch):
+@pytest.mark.parametrize("visible", ["5", None])
+def test_the_environment_of_the_driver_is_put_back(monkeypatch, visible):
     monkeypatch.setenv("OMP_NUM_THREADS", "7")
     monkeypatch.delenv("MKL_NUM_THREADS", raising=False)
+    monkeypatch.delenv(GPU, raising=False)
+    if visible:
+        monkeypatch.setenv(GPU, visible)
     before = dict(os.environ)
-    with _environment_of_workers():
-        assert {name: os.environ[name] for name in _ONE_THREAD} == _ONE_THREAD
+    with environment_of_workers():
+        assert {name: os.environ[name] for name in ONE_THREAD} == ONE_THREAD
+        assert os.environ.get(GPU) == visible
+        os.environ[GPU] = "0"
     assert dict(os.environ) == before
+
+
+def seen_gpus(folder: Path) -> Counter[str]:
+    """Return how many evaluators saw which GPU, all before torch was imported."""
+    names = [path.name.split("-") for path in folder.glob("sees-*")]
+    assert {state for _, _, state, _ in names} == {"early"}
+    return Counter(gpu for _, gpu, _, _ in names)
+
+
+def test_workers_are_dealt_to_the_gpus_in_turn(tmp_path):
+    executor = Processes(3, 0, 1).sized(1, ["2", "GPU:1f"])
+    make = partial(evaluators.SeesItsGpu, tmp_path, {}, 3)
+    assert scores(executor.run(make, evaluators.jobs(6))) == {str(n): n**2 for n in range(6)}
+    assert seen_gpus(tmp_path) == {"2": 2, "GPU:1f": 1}
+
+
+def test_workers_that_replace_others_leave_no_gpu_idle(tmp_path):
+    executor = Processes(3, 1, 1).sized(1, ["0", "1"])
+    make = partial(evaluators.SeesItsGpu, tmp_path, {"4": 1}, 3)
+    assert scores(executor.run(make, evaluators.jobs(8))) == {str(n): n**2 for n in range(8)}
+    assert seen_gpus(tmp_path) == {"0": 4, "1": 2}
+
+
+@pytest.mark.parametrize("visible", ["7,8", None])
+def test_without_gpus_to_deal_what_the_user_set_stays(tmp_path, monkeypatch, visible):
+    monkeypatch.delenv(GPU, raising=False)
+    if visible:
+        monkeypatch.setenv(GPU, visible)
+    make = partial(evaluators.SeesItsGpu, tmp_path, {}, 1)
+    list(Processes("auto", 0, 3).sized(1).run(make, evaluators.jobs(1)))
+    assert seen_gpus(tmp_path) == {visible or "unset": 1}
 
 
 @pytest.mark.parametrize("workers", [0, -1, "all", 1.5, True, None])
 def test_a_senseless_number_of_workers_is_refused_by_key(workers):
     with pytest.raises(ConfigError, match=r"executor\.workers must be .* got"):
-        Processes(workers, 0)
+        Processes(workers, 0, 1)
 
 
 @pytest.mark.parametrize("retries", [-1, 0.5, True])
 def test_a_senseless_number_of_retries_is_refused_by_key(retries):
     with pytest.raises(ConfigError, match=r"executor\.retries must be"):
-        Processes(1, retries)
+        Processes(1, retries, 1)
 
 
-@pytest.mark.skipif(not hasattr(os, "sched_setaffinity"), reason="needs CPU affinity")
+@pytest.mark.parametrize("per_gpu", [0, -1, 1.5, "auto", True])
+def test_a_senseless_number_per_gpu_is_refused_by_key(per_gpu):
+    with pytest.raises(ConfigError, match=r"executor\.per_gpu must be a positive integer, got"):
+        Processes(1, 0, per_gpu)
+
+
 def test_auto_is_what_the_machine_can_hold():
-    assert Processes("auto", 1).sized(5).width() == 5
-    assert Processes("auto", 1).sized(5).retries == 1
-    assert Processes(3, 0).sized(5).width() == 3
-    assert Serial().sized(5).width() == 1
+    assert Processes("auto", 1, 1).sized(5).width() == 5
+    assert Processes("auto", 1, 1).sized(5).retries == 1
+    assert Processes(3, 0, 1).sized(5).width() == 3
+    assert Serial().sized(5, ["0"]).width() == 1
     with pytest.raises(RuntimeError, match="not sized"):
-        Processes("auto", 0).width()
+        Processes("auto", 0, 1).width()
+
+
+def test_auto_on_gpus_is_as_many_as_each_may_hold():
+    assert Processes("auto", 0, 1).sized(4, ["0", "1"]).width() == 2
+    assert Processes("auto", 0, 3).sized(4, ["0", "1"]).width() == 6
+    assert Processes(5, 0, 3).sized(4, ["0", "1"]).width() == 5
+    assert Processes("auto", 0, 3).sized(4).width() == 4
 
 
 def test_width_is_how_many_coalitions_are_evaluated_at_once():
     assert Serial().width() == 1
-    assert Processes(3, 0).width() == 3
+    assert Processes(3, 0, 1).width() == 3
 
 
 def test_executors_import_neither_numpy_nor_torch():

@@ -82,7 +82,7 @@ class TestADriverWithBusyWorkers:
 
 def test_closing_the_outcomes_stops_the_workers_at_once(tmp_path):
     make = partial(evaluators.Sleeps, tmp_path)
-    with closing(Processes(2, 0).run(make, evaluators.jobs(8))) as outcomes:
+    with closing(Processes(2, 0, 1).run(make, evaluators.jobs(8))) as outcomes:
         assert next(outcomes).task.coalition == "0"
         workers = busy_workers(tmp_path)
         started = time.monotonic()

@@ -1,3 +1,4 @@
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -7,6 +8,7 @@ from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, PNDMScheduler
 from scipy import stats
 from tiny_unet import unet
 from torch import nn
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from crediting.errors import ConfigError, EvaluationError
 from crediting.generation import Ddim, DpmSolver, Pndm
@@ -255,3 +257,111 @@ def test_pndm_is_the_scheduler_of_diffusers():
             theirs = scheduler.step(predicted, timestep, theirs).prev_sample
     torch.testing.assert_close(ours, theirs)
     assert len(scheduler.timesteps) == 11
+
+
+# ---------------------------------------------------------------------------------- timesteps
+
+
+@pytest.mark.parametrize("sampler", [Ddim, Pndm])
+def test_steps_that_lead_beyond_the_last_timestep_are_refused(sampler):
+    """With an offset of 1, as Stable Diffusion has it, as many steps as timesteps are too many."""
+    model = Pixels(num_train_timesteps=20)
+    model.noise_scheduler = lambda: DDIMScheduler(num_train_timesteps=20, steps_offset=1)
+    with pytest.raises(ConfigError, match=r"generation\.steps: 20 steps .* the 20 timesteps"):
+        sampler(1, 20, 1, **PLAIN).generate(unet(), model, 0, None)
+    sampler(1, 19, 1, **PLAIN).generate(unet(), model, 0, None)
+
+
+class Copies(TorchDispatchMode):
+    """Counts what is copied from one device to another, and numbers that are asked for."""
+
+    def __init__(self):
+        super().__init__()
+        self.copies = 0
+        self.numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if func is torch.ops.aten._to_copy.default:
+            self.copies += result.device != args[0].device
+        if func is torch.ops.aten._local_scalar_dense.default:
+            self.numbers += args[0].device.type == "meta"
+        return result
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_no_step_waits_for_the_device(sampler):
+    """A device without numbers stands for one whose numbers the CPU would have to wait for."""
+    copies = []
+    for steps in (3, 9):
+        denoiser, ids = unet().to("meta").eval(), torch.arange(2, device="meta")
+        with torch.no_grad(), Copies() as counted:
+            sampling = sampler(2, steps, 2, **PLAIN)
+            latents = sampling._denoise(denoiser, Pixels(), Stream(0), ids, None)
+        assert latents.device.type == "meta"
+        assert counted.numbers == 0
+        copies.append(counted.copies)
+    assert copies == [1, 1]
+
+
+# ---------------------------------------------------------------------------------- memory
+
+
+class Narrow(nn.Module):
+    """A denoiser on a device that has memory for so many images at once."""
+
+    def __init__(self, most):
+        super().__init__()
+        self.network = unet()
+        self.most = most
+        self.batches = []
+
+    def forward(self, sample, timestep):
+        self.batches.append(len(sample))
+        if len(sample) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return self.network(sample, timestep)
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_batch_that_does_not_fit_is_halved(sampler, capsys):
+    plain = sampler(11, 3, 3, **PLAIN).generate(unet(), Pixels(), 0, None)
+    narrow, sampling = Narrow(3), sampler(11, 3, 100, **PLAIN)
+    images = sampling.generate(narrow, Pixels(), 0, None)
+    assert (images.int() - plain.int()).abs().max() <= 1
+    assert list(dict.fromkeys(narrow.batches)) == [11, 5, 2, 1]
+    assert narrow.batches.count(11) == narrow.batches.count(5) == 1
+    said = capsys.readouterr().err
+    assert said.count("not enough memory for 11 images at once") == said.count("memory") == 1
+    assert "generation.batch_size" in said
+    narrow.batches.clear()
+    again = sampling.generate(narrow, Pixels(), 0, None)
+    assert torch.equal(again, images)
+    assert max(narrow.batches) == 2
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_single_image_that_does_not_fit_is_an_error(sampler):
+    narrow = Narrow(0)
+    with pytest.raises(torch.OutOfMemoryError):
+        sampler(5, 3, 4, **PLAIN).generate(narrow, Pixels(), 0, None)
+    assert narrow.batches == [4, 2, 1]
+
+
+def test_what_did_not_fit_is_gone_before_the_next_try():
+    """A traceback that is held would hold the latents of the batch that failed."""
+    alive = weakref.WeakSet()
+
+    class Watching(Narrow):
+        def forward(self, sample, timestep):
+            if len(self.batches) == 0:
+                kept = sample.clone()
+                alive.add(kept)
+            elif len(self.batches) == 1:
+                assert len(alive) == 0
+            return super().forward(sample, timestep)
+
+    denoiser = Watching(4)
+    Ddim(8, 2, 8, **PLAIN).generate(denoiser, Pixels(), 0, None)
+    assert denoiser.batches[:2] == [8, 4]

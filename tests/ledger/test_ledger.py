@@ -1,6 +1,7 @@
 import json
 import sqlite3
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -140,6 +141,36 @@ def test_mean_seconds_is_that_of_evaluations_not_of_rows_or_failures(ledger):
     ledger.record(outcome("b", 1.0, seconds=5.0), SCORE)
     ledger.record(both("c", {}, {"": "no"}), BOTH)
     assert ledger.mean_seconds() == 3.5
+
+
+def test_durations_are_those_of_evaluations_replicates_by_themselves(ledger):
+    assert ledger.durations() == []
+    made = both("a", {"score": 1.0}, {"fid": "boom"})
+    ledger.record(made, BOTH)
+    ledger.record(replace(made, values={"fid": 2.0}, failures={}, seconds=0.25), BOTH)
+    ledger.record(replace(made, task=Task("a", 1, ("score",)), failures={}, seconds=5.0), BOTH)
+    ledger.record(replace(outcome("b", 0.5), seconds=3.0), SCORE)
+    ledger.record(both("c", {}, {"": "boom"}), BOTH)
+    assert sorted(ledger.durations()) == [("a", 2.0), ("a", 5.0), ("b", 3.0)]
+
+
+@pytest.mark.parametrize("count", [1, 499, 500, 501, 1200])
+def test_few_and_many_values_are_read_alike(ledger, count):
+    ledger._connection.execute("BEGIN")  # one transaction: each is a write to disk
+    for number in range(1200):
+        row = (GAME, f"key-{number}", number % 2, "score", SCORE["score"], float(number))
+        ledger._connection.execute(
+            f"INSERT INTO evaluations VALUES ({', '.join('?' * 11)})",
+            (*row, 0, 1.0, "cpu", "{}", "now"),
+        )
+    ledger._connection.execute("COMMIT")
+    asked = np.random.default_rng(count).permutation(1300)[:count]  # some are not there
+    there = np.where(asked < 1200, asked, np.nan)
+    values = ledger.values([f"key-{number}" for number in asked], 2, SCORE["score"])
+    np.testing.assert_array_equal(values[:, 0], np.where(asked % 2 == 0, there, np.nan))
+    np.testing.assert_array_equal(values[:, 1], np.where(asked % 2 == 1, there, np.nan))
+    first = ledger.values([f"key-{number}" for number in asked], 1, SCORE["score"])
+    np.testing.assert_array_equal(first[:, 0], values[:, 0])
 
 
 def test_seconds_are_those_of_the_coalitions_replicates_and_properties_in_question(ledger):

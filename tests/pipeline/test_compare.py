@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from hydra import compose, initialize_config_dir
 from miniature_study import MINIATURE
+from safetensors.torch import load_file
 from toy_executor import ToyExecutor
 
 from crediting import config
 from crediting.errors import ConfigError, DataError
 from crediting.game.coalition import coalition_key
+from crediting.ledger import Ledger
 from crediting.pipeline.compare import stage as compare_stage
 from crediting.pipeline.compare.agreements import agreements, paces
 from crediting.pipeline.compare.contest import OWN, Contest
@@ -42,11 +44,12 @@ CHOSEN = (
 def make(tmp_path):
     """Return a function that makes a study, its variants, and the executor that plays for all."""
 
-    def made(*overrides: str, **options):
+    def made(*overrides: str, published=None, **options):
         config.register()
         words = [*MINIATURE, f"paths.outputs={tmp_path / 'outputs'}", *CHOSEN, *overrides]
         with initialize_config_dir(version_base="1.3", config_dir=str(config.CONFIG_DIR)):
             plain = config.resolve(compose("config", words))
+        plain["compare"]["published"] = published or plain["compare"]["published"]
         executor = ToyExecutor(**{"noise": 0.0, **options})
         parts = {**config.build(plain), "executor": executor}
         variants = {
@@ -165,6 +168,29 @@ def test_agreement_is_drawn_against_steps_and_credits_held_against_retraining(co
     assert float(credits["own"]["mean absolute difference"]) < 1e-3
 
 
+def test_other_steps_are_evaluated_where_utilities_are_compared_and_nowhere_else(make):
+    study, variants, _ = make("compare.steps=[1,2,3]", "compare.coalitions=6")
+    contest = Contest.assemble(study, variants)
+    assert list(contest.games) == ["own"]
+    assert list(contest.distinct_games) == ["own", "steps_1", "steps_3"]  # the study takes 2
+    compare(study, variants)
+    assert still_lacking(contest) == []
+    compared = {coalition_key(row) for rows in contest.tests.values() for row in rows[:4]}
+    for study_of_steps in contest.paced.values():
+        game = study_of_steps.game.address
+        if study_of_steps.game.finetuning.recipe.steps != 2:
+            with Ledger.peek(study.stored_in(game), game.fingerprint) as ledger:
+                assert set(ledger.coalitions()) == compared
+    rows = table(contest, "agreement_fid")
+    assert {(row["method"], row["steps"]) for row in rows} == {
+        *(("own", "2"), ("steps_1", "1"), ("steps_3", "3"))
+    }
+    assert [row["method"] for row in table(contest, "lds_fid")] == ["own"]
+    drawn = {row["method"]: row["coalitions"] for row in table(contest, "runtime")}
+    assert drawn == {"retraining": "", "own": "60", "steps_1": "", "steps_3": ""}
+    assert (study.folder / "compare/steps_fid.png").stat().st_size > 0
+
+
 def test_hours_and_scores_grow_with_the_budget(compared):
     contest, _ = compared("method=[leave_one_out]", noise=3.0)
     curves = over_budget(contest, "inception_score")
@@ -247,6 +273,93 @@ def test_a_dry_run_tells_what_is_missing_and_evaluates_nothing(make, capsys):
     assert not (study.folder / "compare").exists()
 
 
+# ------------------------------------------------------------------------------ what is published
+
+PUBLISHED = {
+    "source": "Somebody, 2020",
+    "property": "fid",
+    "scores": {"0.5": {"own": [61.5, 2.0]}},
+    "removed": {"own": {"0.25": -23.2}, "size": {"0.25": -1.0}},
+    "removed_range": {"own": {"0.25": [-23.8, -22.0]}},
+    "kept": {"own": {"0.5": 4.0}},
+    "seconds": {"own": 100.0, "retraining": 1000.0},
+    "agreement": {
+        "1": {"pearson": 0.7, "mean_absolute_error": 0.2, "pearson_of_credits": 0.6, "minutes": 3},
+        "2": {"pearson": 0.8, "mean_absolute_error": 0.1, "mean_squared_error": 0.05,
+              "pearson_of_credits": 0.9, "minutes": 5},
+        "4": {"pearson": 0.95, "minutes": 9},
+    },
+    "parameters": {"full": 35.7, "pruned": 19.8, "removed": 0.44},
+    "top": ["ada", "bo"],
+    "others": {"clusters of the first": "1, 8"},
+    "differences": [],
+}  # fmt: skip
+
+
+def test_published_numbers_stand_beside_ours_where_these_are_the_same_quantity(compared):
+    words = ("method=[retrain_shapley]", "compare.steps=[1]", "compare.removals=[own,size]")
+    contest, _ = compared(*words, "baseline=[size]", published=PUBLISHED)
+    agreement = [
+        [row[key] for key in ("method", "alpha", "published pearson")]
+        for row in table(contest, "agreement_fid")
+    ]
+    alphas = ("0.25", "0.5", "0.75")
+    expected = [[name, alpha] for name in ("own", "steps_1") for alpha in alphas]
+    assert agreement == [[*row, "0.8" if row[0] == "own" else "0.7"] for row in expected]
+    changes = {
+        row["by"]: [row[f"published{end}"] for end in ("", "_low", "_high")]
+        for row in table(contest, "counterfactual_fid")
+        if row["contributors"] == "top 25 % removed"
+    }
+    assert changes == {
+        "own": ["-23.2", "-23.8", "-22.0"],
+        "size": ["-1.0", "", ""],
+        "random": ["", "", ""],
+    }
+    credits = {row["method"]: row["published Pearson"] for row in table(contest, "credits_fid")}
+    assert credits == {"own": "0.9", "size": ""}
+    paces = {row["method"]: row for row in table(contest, "runtime")}
+    assert float(paces["steps_1"]["published"]) == 180
+    assert float(paces["own"]["published times faster"]) == 10
+    assert "published pearson" not in table(contest, "agreement_inception_score")[0]
+
+
+def test_what_is_published_besides_has_a_table_of_its_own(compared):
+    words = ("method=[retrain_shapley]", "compare.steps=[1]")
+    contest, _ = compared(*words, published=PUBLISHED)
+    rows = {row["what"]: (row["ours"], row["published"]) for row in table(contest, "published")}
+    names = contest.own.partition.names
+    whole, pruned = (
+        sum(tensor.numel() for tensor in load_file(path / "denoiser.safetensors").values())
+        for path in (
+            contest.own.store.folder(start.stage, start.fingerprint)
+            for start in (contest.truth.game.start, contest.own.game.start)
+        )
+    )
+    assert rows == {
+        "parameters before pruning": (f"{whole / 1e6:.3g} million", "35.7 million"),
+        "after it": (f"{pruned / 1e6:.3g} million", "19.8 million"),
+        "share removed": (f"{100 - 100 * pruned / whole:.1f}%", "44%"),
+        "fine-tuning against retraining, 1 steps": ("", "Pearson correlation of credits 0.6"),
+        "fine-tuning against retraining, 2 steps": ("", "mean squared error 0.05"),
+        "fine-tuning against retraining, 4 steps": (
+            "",
+            "Pearson correlation 0.95, 9 minutes a coalition",
+        ),
+        "top contributors for fid": (f"{names[0]}, {names[1]}", "ada, bo"),
+        "clusters of the first": ("", "1, 8"),
+    }
+    folder = contest.own.folder / "compare"
+    page = (folder / "compare.md").read_text()
+    assert (folder / "published.md").read_text().strip() in page
+    assert "Somebody, 2020" in (folder / "published.tex").read_text()
+
+
+def test_where_nothing_is_published_there_is_no_table_of_it(compared):
+    contest, _ = compared()
+    assert not (contest.own.folder / "compare/published.csv").exists()
+
+
 # ------------------------------------------------------------------------------ from outside
 
 
@@ -261,7 +374,8 @@ def scores_file(tmp_path, names, column="fid", values=None):
 def test_somebody_elses_scores_are_judged_like_all_others(make, tmp_path):
     study, _, _ = make()
     path = scores_file(tmp_path, study.partition.names)
-    study, variants, _ = make(f"+compare.scores.theirs={path}")
+    node = f"{{file: {path}, note: They were told.}}"
+    study, variants, _ = make(f"+compare.scores.theirs={node}")
     compare(study, variants)
     contest = Contest.assemble(study, variants)
     judged = {one.contestant.name: one for one in judge(contest, contestants(contest), "fid")}
@@ -269,6 +383,9 @@ def test_somebody_elses_scores_are_judged_like_all_others(make, tmp_path):
     assert judged["theirs"].contestant.hours is None
     other = {o.contestant.name: o for o in judge(contest, contestants(contest), "inception_score")}
     assert other["theirs"].scores == {}
+    folder = study.folder / "compare"
+    assert "theirs: They were told." in (folder / "lds_fid.md").read_text()
+    assert "They were told." not in (folder / "lds_inception_score.md").read_text()
 
 
 @pytest.mark.parametrize(
@@ -307,6 +424,11 @@ def test_scores_that_are_no_numbers_or_not_there_are_refused(make, tmp_path):
     [
         (["+method.mine.generation.steps=3"], r"method\.mine: expected what it has otherwise"),
         (["+method.own.design.budget=8"], r"own: a method, baseline or table of scores has this"),
+        (["compare.steps=[0]"], r"compare\.steps: expected 1 or more, got 0"),
+        (["compare.steps=[1]", "finetuning=influence_unlearning"], r"compare\.steps: this fine"),
+        (["compare.steps=[1]", "compare.removals=[steps_1]"], r"there is no steps_1; .* own"),
+        (["compare.steps=[1]", "+method.steps_1.design.budget=8"], r"steps_1: a method, baseline"),
+        (["+compare.scores.mine={file: a.csv}"], r"compare\.scores\.mine: expected the path"),
         (["compare.removals=[owm]"], r"compare\.removals: there is no owm; did you mean own\?"),
         (["compare.alphas=[0.5,1.5]"], r"compare\.alphas: expected shares between 0 and 1"),
         (["+method.mine.design.budget=-3"], r"design\.budget"),

@@ -6,7 +6,13 @@ import pytest
 import torch
 
 from crediting.errors import ConfigError
-from crediting.pipeline.machine import capacity, open_machine, release_memory
+from crediting.pipeline.machine import (
+    capacity,
+    gpus,
+    open_machine,
+    release_memory,
+    training_processes,
+)
 
 CPU = {"device": "cpu", "precision": "fp32", "threads": 1}
 
@@ -23,9 +29,62 @@ def test_capacity_counts_the_cores_that_may_be_used():
         os.sched_setaffinity(0, allowed)
 
 
-def test_one_evaluator_on_a_gpu(monkeypatch):
-    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
-    assert capacity({**CPU, "device": "auto"}) == 1
+@pytest.fixture
+def with_gpus(monkeypatch):
+    """Return `with_gpus(count, visible)`: let torch find so many GPUs under a user's choice."""
+
+    def pretend(count, visible=None):
+        monkeypatch.setattr(torch.cuda, "is_available", lambda: count > 0)
+        monkeypatch.setattr(torch.cuda, "device_count", lambda: count)
+        monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+        if visible is not None:
+            monkeypatch.setenv("CUDA_VISIBLE_DEVICES", visible)
+
+    return pretend
+
+
+@pytest.mark.parametrize("count", [1, 3])
+def test_one_evaluator_per_gpu(with_gpus, count):
+    with_gpus(count)
+    assert capacity({**CPU, "device": "auto"}) == count
+    assert capacity({**CPU, "threads": 10_000}) == 1
+
+
+@pytest.mark.parametrize(
+    ("found", "visible", "named"),
+    [
+        (2, None, ("0", "1")),
+        (2, "5, 2", ("5", "2")),
+        (2, "GPU-8932f937,GPU-4a1c", ("GPU-8932f937", "GPU-4a1c")),
+        (1, "MIG-1c9a,MIG-77b0", ("MIG-1c9a", "MIG-77b0")),
+        (1, "3,-1,2", ("3",)),
+    ],
+)
+def test_gpus_are_named_as_the_user_named_them(with_gpus, found, visible, named):
+    with_gpus(found, visible)
+    assert gpus({**CPU, "device": "cuda"}) == named
+    assert gpus(CPU) == ()
+
+
+def test_no_gpus_to_deal_where_there_are_none(with_gpus):
+    with_gpus(0)
+    assert gpus({**CPU, "device": "auto"}) == ()
+
+
+@pytest.mark.parametrize(
+    ("device", "asked", "processes"),
+    [("cpu", 1, 1), ("cpu", 3, 3), ("cpu", "auto", 1), ("auto", "auto", 2), ("cuda", 1, 1)],
+)
+def test_processes_that_share_a_training(with_gpus, device, asked, processes):
+    with_gpus(2)
+    runtime = {**CPU, "device": device, "training_processes": asked}
+    assert training_processes(runtime) == processes
+
+
+def test_more_processes_than_gpus_cannot_share_a_training(with_gpus):
+    with_gpus(2)
+    with pytest.raises(ConfigError, match=r"runtime\.training_processes: .* 2 .* got 3"):
+        training_processes({**CPU, "device": "cuda", "training_processes": 3})
 
 
 def test_memory_on_the_gpu_is_released_where_there_is_any(monkeypatch):

@@ -34,7 +34,7 @@ class ToyExecutor:
             failures = {"": "boom"} if failed else {}
             yield Outcome(task, values, failures, seed=0, seconds=self.seconds, device="toy")
 
-    def sized(self, capacity):
+    def sized(self, capacity, devices=()):
         return self
 
     def width(self):

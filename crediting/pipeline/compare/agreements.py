@@ -81,12 +81,13 @@ def paces(contest: Contest) -> Iterator[Pace]:
             with ledger:
                 seconds = ledger.mean_seconds()
             if seconds is not None:
-                drawn = 0 if key == "retraining" else len(study.sample)
+                asked = contest.games.get(key)  # retraining and other steps draw none
+                drawn = len(asked.sample) if asked else 0
                 yield Pace(key, seconds, drawn)
 
 
 def _steps(contest: Contest, name: str) -> int | None:
-    study = contest.games.get(name)
+    study = contest.distinct_games.get(name)
     return study.game.finetuning.recipe.steps if study and study.game.finetuning.recipe else None
 
 

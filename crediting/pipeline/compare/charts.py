@@ -12,7 +12,7 @@ from crediting.pipeline.compare.contest import OWN, Contest
 from crediting.pipeline.compare.contestants import estimated
 from crediting.pipeline.compare.counterfactuals import Counterfactual, RandomChange
 from crediting.pipeline.compare.judged import BudgetPoint, Judged, parts_of
-from crediting.pipeline.compare.remarks import published_estimates, published_facts
+from crediting.pipeline.compare.published import published_estimates, published_facts
 from crediting.pipeline.compare.tables import RANDOM
 from crediting.reporting.bars import score_bars
 from crediting.reporting.curves import Series, convergence_chart, curve_chart
@@ -133,7 +133,7 @@ def steps(contest: Contest, name: str, found: Sequence[Agreement], path: Path) -
     kinds: dict[str, list[Agreement]] = {}
     for one in found:
         if one.alpha == contest.main_alpha and one.steps is not None:
-            game = contest.games[one.name].game
+            game = contest.distinct_games[one.name].game
             kinds.setdefault(f"{game.start.fingerprint}{type(game.finetuning)}", []).append(one)
     series = []
     for members in kinds.values():

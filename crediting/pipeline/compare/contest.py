@@ -20,10 +20,14 @@ OWN = "own"
 
 @dataclass(frozen=True)
 class Contest:
-    """The study, the methods by name, and the game of models trained from scratch."""
+    """The study, the methods by name, and the game of models trained from scratch.
+
+    `paced` are the study with other numbers of steps: of those the utilities alone are compared.
+    """
 
     own: Study
     methods: Mapping[str, Study]
+    paced: Mapping[str, Study]
     truth: Study
 
     @staticmethod
@@ -38,7 +42,9 @@ class Contest:
         """
         studies = {name: _variant(name, *made) for name, made in variants.items()}
         truth = studies.pop("truth")
-        contest = Contest(own, studies, truth)
+        asked = {f"steps_{count}" for count in own.config["compare"]["steps"]}  # as config.methods
+        paced = {name: studies.pop(name) for name in list(studies) if name in asked}
+        contest = Contest(own, studies, paced, truth)
         _ = contest.tests  # refused now rather than after hours of evaluating
         return contest
 
@@ -57,11 +63,20 @@ class Contest:
         """One study for every way of obtaining a coalition's model, but for retraining."""
         known = {self.truth.game.address.fingerprint}
         found = {}
-        for name, study in self.games.items():
+        for name, study in {**self.games, **self.paced}.items():
             if study.game.address.fingerprint not in known:
                 known.add(study.game.address.fingerprint)
                 found[name] = study
         return found
+
+    def steps_as_own(self, name: str) -> int | None:
+        """Return the steps of a method that is the study's own fine-tuning but for them."""
+        own, study = self.own.game, self.distinct_games.get(name)
+        if study is None or study.game.start.fingerprint != own.start.fingerprint:
+            return None
+        alike = type(study.game.finetuning) is type(own.finetuning)
+        recipe = study.game.finetuning.recipe
+        return recipe.steps if alike and recipe else None
 
     @property
     def reference(self) -> str:

@@ -117,8 +117,9 @@ def _baselines(study: Study) -> Iterator[Contestant]:
 
 
 def _files(study: Study) -> Iterator[Contestant]:
-    for name, path in study.config["compare"]["scores"].items():
-        scores = _read_file(name, Path(path), study.partition.names, list(study.properties))
+    for name, node in study.config["compare"]["scores"].items():
+        path = Path(node if isinstance(node, str) else node["file"])
+        scores = _read_file(name, path, study.partition.names, list(study.properties))
         yield Contestant(name, "scores", _scored(study, scores), None)
 
 
@@ -147,7 +148,8 @@ def _read_file(
     if set(by_name) != set(names) or len(rows) != len(names) or not columns:
         raise DataError(
             f"{where}: expected the column contributor with each of the {len(names)} contributors "
-            f"once ({', '.join(names[:3])} ...) and a column for one of {', '.join(properties)}"
+            f"once ({', '.join(names[:3])} ...) and a column for one of {', '.join(properties)}; "
+            f"or go without it: ~compare.scores.{key}"
         )
     try:
         return {c: np.array([float(by_name[name][c]) for name in names]) for c in columns}

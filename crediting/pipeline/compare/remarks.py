@@ -1,29 +1,12 @@
-"""What stands under the tables of a comparison, and what is published beside them."""
+"""What stands under the tables of a comparison."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
 from crediting.agreement import verdict
 from crediting.pipeline.compare.agreements import Agreement
 from crediting.pipeline.compare.contest import OWN, Contest
 from crediting.pipeline.compare.judged import Judged, Trained
-from crediting.reporting.grid import Estimate
-
-
-def published_facts(contest: Contest, name: str) -> Mapping[str, Any]:
-    """Return what is published of a property; nothing if it is of another one."""
-    published = contest.settings["published"]
-    return published if published.get("property") == name else {}
-
-
-def published_estimates(contest: Contest, name: str) -> dict[str, Estimate]:
-    """Return the published scores at the main size by method, with their intervals."""
-    by_alpha = published_facts(contest, name).get("scores", {})
-    found = {float(alpha): scores for alpha, scores in by_alpha.items()}
-    return {
-        key: Estimate(mean, mean - half_width, mean + half_width)
-        for key, (mean, half_width) in found.get(contest.main_alpha, {}).items()
-    }
+from crediting.pipeline.compare.published import published_facts
 
 
 def score_notes(
@@ -55,6 +38,10 @@ def score_notes(
     leaking = [key for key, found in dropped.items() if found and found.leaks]
     if leaking:
         yield f"Fitted to test coalitions too, as they need every one: {', '.join(leaking)}."
+    for one in judged:
+        node = contest.settings["scores"].get(one.contestant.name)
+        if isinstance(node, Mapping) and one.scores:
+            yield f"{one.contestant.name}: {node['note']}"
     published = published_facts(contest, name)
     if published:
         yield f"Published: {published['source']}; its intervals are over seeds only."

@@ -12,15 +12,17 @@ from crediting.agreement import (
     spearman,
 )
 from crediting.pipeline.compare.agreements import Agreement, Pace
-from crediting.pipeline.compare.contest import Contest
+from crediting.pipeline.compare.contest import OWN, Contest
 from crediting.pipeline.compare.counterfactuals import Counterfactual, RandomChange
 from crediting.pipeline.compare.judged import BudgetPoint, Judged, Trained
-from crediting.pipeline.compare.remarks import (
+from crediting.pipeline.compare.published import (
+    published_agreement,
+    published_change,
     published_estimates,
     published_facts,
-    score_notes,
-    warnings,
+    published_seconds,
 )
+from crediting.pipeline.compare.remarks import score_notes, warnings
 from crediting.reporting.grid import Column, Estimate, Grid
 
 RANDOM = "random"
@@ -70,8 +72,8 @@ def counterfactual_grid(
         for one in found:
             if (one.which, one.share) == (which, share):
                 cells = [label, one.name, one.left, _change(one.change), _change(one.beyond_random)]
-                known = published.get(which, {}).get(one.name, {})
-                rows.append([*cells, *([_nearest(known, share)] if published else [])])
+                known = published_change(contest, name, which, one.name, share)
+                rows.append([*cells, *([known] if published else [])])
         for chance in random:
             if (chance.which, chance.share) == (which, share):
                 cells = [label, RANDOM, left[which, share], _change(chance.change), None]
@@ -83,6 +85,8 @@ def counterfactual_grid(
         "ones over coalitions too.",
         f"The better the credits, the more {name} {better} without the top contributors.",
     ]
+    if published.get("removed_range"):
+        notes.append("Published intervals are the ends of the boxes of figure 3, read off by eye.")
     return Grid(f"Counterfactuals for {name}", columns, rows, notes)
 
 
@@ -98,6 +102,11 @@ def agreement_grid(contest: Contest, name: str, found: Sequence[Agreement]) -> G
         Column("R2", ""),
         Column("mean absolute error", contest.own.properties[name].unit),
     ]
+    published = {
+        one.name: known for one in found if (known := published_agreement(contest, name, one.name))
+    }
+    theirs = ["pearson", "mean_absolute_error"] if published else []
+    columns += [Column(f"published {key.replace('_', ' ')}", "") for key in theirs]
     rows: list[list[Any]] = [
         [
             one.name,
@@ -108,6 +117,7 @@ def agreement_grid(contest: Contest, name: str, found: Sequence[Agreement]) -> G
             one.fidelity.pearson,
             one.fidelity.r2,
             one.fidelity.mean_absolute_error,
+            *(published.get(one.name, {}).get(key) for key in theirs),
         ]
         for one in found
     ]
@@ -116,6 +126,8 @@ def agreement_grid(contest: Contest, name: str, found: Sequence[Agreement]) -> G
         "R2 is of the best linear prediction.",
         *warnings(contest, found),
     ]
+    if published:
+        notes.append("Published numbers are of coalitions of all sizes together.")
     return Grid(f"Agreement with retraining for {name}", columns, rows, notes)
 
 
@@ -137,7 +149,7 @@ def runtime_grid(contest: Contest, found: Sequence[Pace]) -> Grid:
         cells: list[Any] = [one.name, one.seconds, retraining / one.seconds]
         cells += [one.coalitions or None, one.seconds * one.coalitions / 3600 or None]
         if published:
-            known = published.get(one.name)
+            known = published_seconds(contest, one.name)
             cells += [known, theirs / known if known and theirs else None]
         rows.append(cells)
     notes = ["Training, generating and measuring, mean over what the ledgers hold."]
@@ -167,12 +179,19 @@ def credits_grid(contest: Contest, name: str, judged: Sequence[Judged]) -> Grid:
     }
     columns = [Column("method", ""), Column("Spearman", ""), Column("Pearson", "")]
     columns += [Column("mean absolute difference", contest.own.properties[name].unit)]
+    published = {
+        key: agreed["pearson_of_credits"]
+        for key in credits
+        if reference != OWN and (agreed := published_agreement(contest, name, key))
+    }
+    columns += [Column("published Pearson", "")] if published else []
     rows: list[list[Any]] = []
     for key, theirs in credits.items():
         if reference in credits and key != reference:
             pair = theirs, credits[reference]
             gap = mean_absolute_error(*pair) if key in contest.games else None
-            rows.append([key, spearman(*pair), pearson(*pair), gap])
+            cells = [key, spearman(*pair), pearson(*pair), gap]
+            rows.append([*cells, *([published.get(key)] if published else [])])
     return Grid(f"Credits for {name} against those of {reference}", columns, rows, [])
 
 
@@ -187,7 +206,3 @@ def _lead(one: Judged) -> Estimate | None:
 
 def _change(found: Change | None) -> Estimate | None:
     return None if found is None else Estimate(found.mean, found.low, found.high)
-
-
-def _nearest(known: Mapping[Any, float], share: float) -> float | None:
-    return {float(key): value for key, value in known.items()}.get(share)

@@ -11,6 +11,7 @@ from crediting.pipeline.compare.contestants import Contestant
 from crediting.pipeline.compare.counterfactuals import counterfactuals
 from crediting.pipeline.compare.judged import judge, over_budget, trained
 from crediting.pipeline.compare.needs import Lack
+from crediting.pipeline.compare.published import elsewhere_grid
 from crediting.reporting.forecast import humanise_seconds
 from crediting.reporting.formats import escape_markdown
 from crediting.reporting.grid import Grid, grid_csv, grid_latex, grid_markdown
@@ -37,6 +38,9 @@ def write_comparison(
     cost = tables.runtime_grid(contest, pace)
     parts.append(_table(cost, folder, "runtime"))
     print_grid(cost)
+    besides = elsewhere_grid(contest, everybody)
+    if besides is not None:
+        parts.append(_table(besides, folder, "published"))
     atomic_write_text(folder / "compare.md", "\n\n".join(part.strip() for part in parts) + "\n")
     print(f"\n{missing}\nEverything is in {folder}")
 

@@ -1,0 +1,39 @@
+"""Compiling denoisers: one compilation serves all coalitions, because their shapes are the same."""
+
+from collections.abc import Callable
+from typing import TypeVar
+
+import torch
+
+from crediting.errors import ConfigError
+
+MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+
+Compiler = Callable[[Callable], Callable]
+"""Returns what computes the same as a module or function, faster or as fast."""
+
+_T = TypeVar("_T", bound=Callable)
+
+
+def as_it_is(computation: _T) -> _T:
+    """Return a computation uncompiled."""
+    return computation
+
+
+def compiler(mode: str | None) -> Compiler:
+    """Return the compiler of a mode of torch.compile, or `as_it_is` for None.
+
+    Parameters are inputs of the compiled code, so another denoiser of the same shape needs no
+    compilation of its own; another batch size does. `reduce-overhead` and `max-autotune` record
+    CUDA graphs.
+
+    Raises:
+        ConfigError: there is no such mode.
+    """
+    if mode is None:
+        return as_it_is
+    if mode not in MODES:
+        raise ConfigError(
+            f"runtime.compile: expected null or one of {', '.join(MODES)}, got {mode!r}"
+        )
+    return lambda computation: torch.compile(computation, mode=mode, dynamic=False)

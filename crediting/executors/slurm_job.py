@@ -1,0 +1,81 @@
+"""What runs inside a job that `Slurm` submitted."""
+
+import os
+import pickle
+import traceback
+from collections.abc import Sequence
+from typing import Any
+
+from crediting.errors import as_user_error
+from crediting.executors.environment import ONE_THREAD
+from crediting.executors.spool import Spool
+from crediting.executors.worker import Raised
+from crediting.interfaces import Evaluator, Job
+
+
+class Submission:
+    """Evaluates jobs in order, with one evaluator, writing each outcome into the spool at once.
+
+    What is there already is left out; so it may be begun anew at any time, as submitit does after
+    pre-emption or when the time is up. `make_evaluator` is pickled here, because unpickling it
+    imports torch, before which the number of threads must be set, and may fail.
+    """
+
+    def __init__(
+        self, make_evaluator: bytes, jobs: Sequence[Job], spool: Spool, token: str, threads: int
+    ) -> None:
+        self._make_evaluator = make_evaluator
+        self._jobs = tuple(jobs)
+        self._spool = spool
+        self._token = token
+        self._threads = threads
+        self._told_to_stop = False
+
+    def __call__(self) -> None:
+        """Evaluate what has no outcome yet; an error is written into the spool, not raised."""
+        threads = os.environ.get("SLURM_CPUS_PER_TASK", str(self._threads))
+        os.environ.update(dict.fromkeys(ONE_THREAD, threads))
+        evaluator = self._built()
+        if evaluator is None:
+            return
+        self._spool.note_ready(self._token)
+        for job in self._jobs:
+            left = tuple(task for task in job if not self._spool.has(task))
+            if left and not self._evaluated(evaluator, left):
+                return
+
+    def checkpoint(self) -> Any:
+        """Return what is to be submitted in place of this; submitit asks in a signal handler."""
+        from submitit.helpers import DelayedSubmission
+
+        self._told_to_stop = True
+        left = [job for job in self._jobs if not all(map(self._spool.has, job))]
+        return DelayedSubmission(
+            Submission(self._make_evaluator, left, self._spool, self._token, self._threads)
+        )
+
+    def _built(self) -> Evaluator | None:
+        try:
+            made: Evaluator = pickle.loads(self._make_evaluator)()
+        except (Exception, SystemExit) as error:
+            self._tell("building the evaluator", error, ())
+            return None
+        return made
+
+    def _evaluated(self, evaluator: Evaluator, job: Job) -> bool:
+        try:
+            outcomes = evaluator(job)
+        except (Exception, SystemExit) as error:
+            self._tell("evaluating", error, job)
+            return False
+        if self._told_to_stop:  # its failures may be the stop, which it took for an error
+            return False
+        for outcome in outcomes:
+            self._spool.put(outcome)
+        return True
+
+    def _tell(self, doing: str, error: BaseException, job: Job) -> None:
+        if self._told_to_stop:
+            raise error
+        text = "".join(traceback.format_exception(error))
+        self._spool.put_raised(Raised(doing, text, as_user_error(error)), job)

@@ -1,0 +1,51 @@
+"""The optimizers of recipes, and the learning rates of their groups of parameters."""
+
+from collections.abc import Callable, Mapping
+
+import torch
+from torch import Tensor
+
+from crediting.errors import ConfigError
+from crediting.recipe import Recipe
+
+_FACTOR = "rate_factor"
+
+
+def make_optimizer(
+    parameters: Mapping[str, Tensor], recipe: Recipe, rate_factors: Mapping[str, float]
+) -> torch.optim.Optimizer:
+    """Return the optimizer of a recipe for parameters by name; see Trainer.train."""
+    groups: dict[float, list[Tensor]] = {}
+    for name, parameter in parameters.items():
+        factor = next((f for key, f in rate_factors.items() if key in name), 1.0)
+        groups.setdefault(factor, []).append(parameter)
+    return _optimizer(recipe)(
+        [{"params": members, _FACTOR: factor} for factor, members in groups.items()],
+        lr=recipe.learning_rate,
+        weight_decay=recipe.weight_decay,
+    )
+
+
+def check_optimizer(recipe: Recipe) -> None:
+    """Raise ConfigError if the optimizer of a recipe is not installed."""
+    _optimizer(recipe)
+
+
+def _optimizer(recipe: Recipe) -> Callable[..., torch.optim.Optimizer]:
+    if recipe.optimizer == "adamw8bit":
+        try:
+            from bitsandbytes.optim import AdamW8bit
+        except ImportError as error:
+            raise ConfigError(
+                "optimizer: adamw8bit needs the package bitsandbytes and a CUDA device "
+                f"({error}); install it, or choose adamw, which takes more memory"
+            ) from error
+        return AdamW8bit
+    kind = {"adam": torch.optim.Adam, "adamw": torch.optim.AdamW}[recipe.optimizer]
+    return lambda groups, **settings: kind(groups, fused=True, **settings)
+
+
+def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+    """Give every group of parameters its share of a step's learning rate."""
+    for group in optimizer.param_groups:
+        group["lr"] = rate * group[_FACTOR]

@@ -1,0 +1,118 @@
+"""Running a calibration: evaluate every setting, judge it, and say which would do as well."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from functools import cache
+
+from crediting.errors import EvaluationError, LedgerError
+from crediting.game.attribution import Attribution
+from crediting.pipeline.calibrate.costs import costs
+from crediting.pipeline.calibrate.found import Found
+from crediting.pipeline.calibrate.image_parts import ImagePart
+from crediting.pipeline.calibrate.judged import Judgements, judge, judge_repeat
+from crediting.pipeline.calibrate.proposal import Tried, combined_choices
+from crediting.pipeline.calibrate.settings import Alter, Setting, Settings, proper_coalitions
+from crediting.pipeline.calibrate.variance import components, halves
+from crediting.pipeline.calibrate.written import write_calibration
+from crediting.pipeline.dry_run import measure_pace, tell_evaluations
+from crediting.pipeline.encode import encode
+from crediting.pipeline.estimate import read_sample
+from crediting.pipeline.extract import extract
+from crediting.pipeline.prune import prune
+from crediting.pipeline.study import Study
+from crediting.pipeline.train import train
+from crediting.progress import say
+from crediting.reporting.forecast import humanise_seconds
+
+
+def calibrate(study: Study, alter: Alter) -> None:
+    """Evaluate a few coalitions by cheaper settings and propose the cheapest that agrees.
+
+    No setting of the study is changed. A dry run only tells what would be evaluated.
+
+    Raises:
+        ConfigError: a setting cannot work, or the coalitions are too few.
+        EvaluationError: coalitions failed by the study's own setting.
+    """
+    settings = Settings.assemble(study, alter)
+    if study.config["dry_run"]:
+        _tell(settings)
+        return
+    for stage in (encode, extract, train, prune):
+        stage(settings.own.study)
+    write_calibration(found_by(settings))
+
+
+def found_by(settings: Settings) -> Found:
+    """Evaluate what the ledgers lack of all settings, and return all there is to tell of them."""
+    own = settings.own
+    say(f"calibrate: {own.name}")
+    own.evaluate()
+    for half in halves(own):
+        _measure_half(half)
+    tried = _priced(settings, [(one, _judged(own, one)) for one in settings.tried])
+    chosen = combined_choices(tried, float(own.study.config["calibrate"]["agreement"]))
+    if chosen:
+        several = settings.setting(chosen)
+        judged = [(one.setting, one.judgements) for one in tried]
+        tried = _priced(settings, [*judged, (several, _judged(own, several))])
+    return Found(
+        settings,
+        tried,
+        judge_repeat(own),
+        costs(own, [one.setting for one in tried]),
+        _own_credits(own.study),
+        {name: components(own, name) for name in own.study.properties},
+    )
+
+
+def _judged(own: Setting, setting: Setting) -> Judgements | None:
+    """Evaluate a setting and return how it agrees, or None if coalitions failed."""
+    say(f"calibrate: {setting.name}")
+    try:
+        setting.evaluate()
+    except EvaluationError as error:
+        say(f"calibrate: {setting.name} is not judged: {error}")
+        return None
+    return judge(own, setting)
+
+
+def _measure_half(half: ImagePart) -> None:
+    """Measure a half of the images of proper coalitions; where it cannot be measured is no harm."""
+    whole = half.whole
+    lenient = replace(whole, config={**whole.config, "allow_missing": True})
+    replace(half, whole=lenient).evaluate_coalitions(lenient.game, proper_coalitions(lenient))
+
+
+def _priced(settings: Settings, judged: Sequence[tuple[Setting, Judgements | None]]) -> list[Tried]:
+    spent = costs(settings.own, [one for one, _ in judged]).by_setting
+    return [Tried(one, spent[one.name], found) for one, found in judged]
+
+
+def _own_credits(study: Study) -> dict[str, Attribution]:
+    found = {}
+    for name in study.properties:
+        try:
+            found[name] = study.estimator(read_sample(study, name))
+        except LedgerError:
+            if not study.config["allow_missing"]:
+                raise
+    return found
+
+
+def _tell(settings: Settings) -> None:
+    """Print what every setting would evaluate, and how long all of it would take."""
+    pace = cache(lambda: measure_pace(settings.own.study))
+    seconds = 0.0
+    for setting in [settings.own, *settings.tried]:
+        print(f"setting   {setting.name}")
+        if setting.part:
+            print("          measured on the first of the images as it is")
+        else:
+            seconds += tell_evaluations(setting.study, pace)
+    for said in settings.left_out:
+        print(said)
+    print(
+        f"Altogether {humanise_seconds(seconds)} of evaluating on this machine, and what one "
+        "combination of those that agree takes. Nothing was run."
+    )

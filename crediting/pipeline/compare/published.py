@@ -1,0 +1,147 @@
+"""What is published: beside our tables, or apart where it has no place in any."""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from crediting.errors import ArtifactError
+from crediting.pipeline.compare.contest import OWN, Contest
+from crediting.pipeline.compare.contestants import Contestant
+from crediting.reporting.grid import Column, Estimate, Grid
+
+_AGREEMENT = {
+    "pearson": "Pearson correlation {:g}",
+    "mean_absolute_error": "mean absolute error {:g}",
+    "mean_squared_error": "mean squared error {:g}",
+    "pearson_of_credits": "Pearson correlation of credits {:g}",
+    "minutes": "{:g} minutes a coalition",
+}
+"""What is published of fine-tuning against retraining, in words."""
+
+
+def published_facts(contest: Contest, name: str) -> Mapping[str, Any]:
+    """Return what is published of a property; nothing if it is of another one."""
+    published = contest.settings["published"]
+    return published if published.get("property") == name else {}
+
+
+def published_estimates(contest: Contest, name: str) -> dict[str, Estimate]:
+    """Return the published scores at the main size by method, with their intervals."""
+    by_alpha = published_facts(contest, name).get("scores", {})
+    found = {float(alpha): scores for alpha, scores in by_alpha.items()}
+    return {
+        key: Estimate(mean, mean - half_width, mean + half_width)
+        for key, (mean, half_width) in found.get(contest.main_alpha, {}).items()
+    }
+
+
+def published_change(
+    contest: Contest, name: str, which: str, method: str, share: float
+) -> Estimate | None:
+    """Return the published change without, or with only, a share, and the ends of its box."""
+    facts = published_facts(contest, name)
+    value = _at(facts.get(which, {}).get(method, {}), share)
+    low, high = _at(facts.get(f"{which}_range", {}).get(method, {}), share) or (math.nan, math.nan)
+    return None if value is None else Estimate(value, low, high)
+
+
+def published_agreement(contest: Contest, name: str, method: str) -> Mapping[str, float]:
+    """Return what is published of fine-tuning with the steps of a method against retraining.
+
+    Nothing unless the method is the study's own but for the steps.
+    """
+    known = published_facts(contest, name).get("agreement", {})
+    return known.get(str(contest.steps_as_own(method)), {})
+
+
+def published_seconds(contest: Contest, method: str) -> float | None:
+    """Return the published seconds of a coalition, of another number of steps from its minutes."""
+    published = contest.settings["published"]
+    known = published.get("seconds", {}).get(method)
+    minutes = published_agreement(contest, published.get("property", ""), method).get("minutes")
+    return known if known is not None or minutes is None else 60 * minutes
+
+
+def elsewhere_grid(contest: Contest, everybody: Sequence[Contestant]) -> Grid | None:
+    """Return what is published and stands beside no other table, or None if there is nothing."""
+    rows = [*_sizes(contest), *_agreement(contest), *_top(contest, everybody), *_others(contest)]
+    if not rows:
+        return None
+    columns = [Column("what", ""), Column("ours", ""), Column("published", "")]
+    source = contest.settings["published"]["source"]
+    return Grid("Published besides", columns, rows, [f"Published: {source}."])
+
+
+def _sizes(contest: Contest) -> Iterator[list[str | None]]:
+    """Yield the parameters of the model that fine-tuning starts from, ours in millions too."""
+    published = contest.settings["published"].get("parameters", {})
+    before, after = _parameters(contest)
+    ours = {
+        "full": _millions(before),
+        "pruned": _millions(after),
+        "removed": f"{1 - after / before:.1%}" if before else None,
+    }
+    said = {"full": "parameters before pruning", "pruned": "after it", "removed": "share removed"}
+    for key, value in published.items():
+        share = f"{value:.0%}" if key == "removed" else f"{value:g} million"
+        yield [said[key], ours[key], share]
+
+
+def _parameters(contest: Contest) -> tuple[float, float]:
+    """Return how many parameters pruning found and left, NaN where nothing was pruned yet."""
+    start = contest.own.game.start
+    try:
+        facts = contest.own.store.read(start.stage, start.fingerprint)["facts"]
+    except ArtifactError:
+        return math.nan, math.nan
+    return facts["parameters_before"], facts["parameters_after"]
+
+
+def _millions(count: float) -> str | None:
+    return None if math.isnan(count) else f"{count / 1e6:.3g} million"
+
+
+def _agreement(contest: Contest) -> Iterator[list[str | None]]:
+    """Yield the agreement over steps, but for what stands beside ours."""
+    published = contest.settings["published"]
+    measured = published.get("property") in contest.own.properties
+    ours = {
+        contest.steps_as_own(name): name in contest.games and contest.reference != OWN
+        for name in (contest.distinct_games if measured else ())
+    }
+    for steps, facts in published.get("agreement", {}).items():
+        beside = {"pearson", "mean_absolute_error", "minutes"} if int(steps) in ours else set()
+        beside |= {"pearson_of_credits"} if ours.get(int(steps)) else set()
+        left = [
+            text.format(facts[key])
+            for key, text in _AGREEMENT.items()
+            if key in facts.keys() - beside
+        ]
+        if left:
+            yield [f"fine-tuning against retraining, {steps} steps", None, ", ".join(left)]
+
+
+def _top(contest: Contest, everybody: Sequence[Contestant]) -> Iterator[list[str | None]]:
+    published = contest.settings["published"]
+    theirs, name = published.get("top", []), published.get("property")
+    if not theirs:
+        return
+    own = next(one for one in everybody if one.name == OWN)
+    found = own.fit(name, None) if name in contest.own.properties else None
+    ours = None
+    if found is not None:
+        sign = -1 if contest.own.properties[name].higher_is_better else 1
+        first = np.argsort(sign * found.credits, kind="stable")[: len(theirs)]
+        ours = ", ".join(contest.own.partition.names[i] for i in first)
+    yield [f"top contributors for {name}", ours, ", ".join(theirs)]
+
+
+def _others(contest: Contest) -> Iterator[list[str | None]]:
+    for what, value in contest.settings["published"].get("others", {}).items():
+        yield [what, None, str(value)]
+
+
+def _at(known: Mapping[Any, Any], share: float) -> Any:
+    return {float(key): value for key, value in known.items()}.get(share)

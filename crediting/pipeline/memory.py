@@ -1,0 +1,191 @@
+"""How much memory a study takes: foretold, held against what the device has, and in the end seen."""
+
+import resource
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from crediting.errors import ConfigError
+from crediting.memory import (
+    UNFORESEEABLE,
+    Arithmetic,
+    TrainingMemory,
+    of_sampling,
+    of_training,
+    told,
+)
+from crediting.pipeline.machine import open_machine, training_processes
+from crediting.pipeline.study import Study
+from crediting.progress import say
+from crediting.recipe import Recipe, Training
+
+_TIGHT = 0.9
+
+
+class Needs(NamedTuple):
+    """What the full model's training takes, a coalition's (None: no training) and drawing."""
+
+    training: TrainingMemory
+    coalition: TrainingMemory | None
+    drawing: int
+
+
+def tell_memory(study: Study) -> None:
+    """Print what training and drawing images would take, and what a GPU has."""
+    try:
+        needs = _needs(study)
+    except UNFORESEEABLE as error:
+        print(f"memory    cannot be foretold: {str(error).splitlines()[0]}")
+        return
+    print(f"memory    training {_parts(needs.training)}")
+    stack = study.runtime["stack"]
+    each = "" if stack == 1 else f", times {stack} in a stack"
+    coalition = needs.coalition
+    trained = "" if coalition is None else f"a coalition at most {told(coalition.total)}{each}; "
+    print(f"memory    {trained}drawing {_at_once(study)} images at once {told(needs.drawing)}")
+    if open_machine(study.runtime).device.type == "cuda":
+        free, total = torch.cuda.mem_get_info()
+        print(f"memory    the GPU has {told(total)}, of which {told(free)} are free")
+
+
+def check_memory(study: Study, denoiser: nn.Module, device: str) -> None:
+    """Say that base training is near what a GPU has free, or refuse what it cannot even hold.
+
+    Raises:
+        ConfigError: weights, moments and averaged weights alone are more than that.
+    """
+    if device != "cuda":
+        return
+    try:
+        needed = _of_base_training(study, denoiser, device)
+    except UNFORESEEABLE:
+        return
+    free, _ = torch.cuda.mem_get_info()
+    keys = (
+        f"lower model.training.batch_size ({study.model.training.batch_size}), or set "
+        "runtime.gradient_checkpointing=true, runtime.precision=bf16 or "
+        "model.training.optimizer=adamw8bit"
+    )
+    if needed.lasting > free:
+        raise ConfigError(
+            f"model.training: {told(needed.lasting)} of weights, moments and averaged weights alone "
+            f"do not fit into the {told(free)} that the GPU has free; with a step training takes "
+            f"{told(needed.total)}. Use a larger GPU or a smaller model, free this one, or, as far "
+            f"as it goes, {keys}"
+        )
+    if needed.total > _TIGHT * free:
+        say(
+            f"train: about {told(needed.total)} of memory are needed and {told(free)} are free on "
+            f"the GPU; should they not suffice, {keys}"
+        )
+
+
+def start_watching() -> None:
+    """Forget the peak so far of this process on the GPU."""
+    if torch.cuda.is_initialized():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak() -> dict[str, Any]:
+    """Return the most memory that was taken, as facts: bytes, and what was looked at.
+
+    On a GPU by the tensors of this process since `start_watching`; else by the largest of this
+    process and those it started, resident, since each began.
+    """
+    if torch.cuda.is_initialized():
+        seen, what = torch.cuda.max_memory_allocated(), "tensors on the GPU"
+    else:
+        kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
+        unit = 1 if sys.platform == "darwin" else 1024
+        seen = unit * max(resource.getrusage(kind).ru_maxrss for kind in kinds)
+        what = "resident in the largest process"
+    return {"peak_memory": seen, "peak_memory_of": what}
+
+
+def say_peak(stage: str) -> dict[str, Any]:
+    """Say the peak as `peak` returns it, and return it."""
+    facts = peak()
+    say(f"{stage}: at most {told(facts['peak_memory'])} of memory ({facts['peak_memory_of']})")
+    return facts
+
+
+class Watch:
+    """Says what a process that evaluates takes on a GPU, and again when it is a tenth more."""
+
+    def __init__(self) -> None:
+        self._said = 0
+
+    def look(self) -> None:
+        """Say it if there is a reason to."""
+        if torch.cuda.is_initialized() and torch.cuda.max_memory_allocated() > 1.1 * self._said:
+            self._said = say_peak("evaluate")["peak_memory"]
+
+
+def _needs(study: Study) -> Needs:
+    device = open_machine(study.runtime).device.type
+    how = _how(study, device)
+    denoiser = study.model.untrained(0)
+    inputs = study.model.example_inputs(denoiser)
+    training = _of_base_training(study, denoiser, device)
+    guided = 2 if study.model.conditional else 1
+    drawing = of_sampling(denoiser, inputs, guided * _at_once(study), how)
+    asked = _coalition(study)
+    coalition = None if asked is None else of_training(asked.denoiser, inputs, asked.recipe, how)
+    return Needs(training, coalition, drawing)
+
+
+def _of_base_training(study: Study, denoiser: nn.Module, device: str) -> TrainingMemory:
+    recipe: Recipe = study.model.training
+    share = -(-recipe.batch_size // training_processes(study.runtime))
+    inputs = study.model.example_inputs(denoiser)
+    return of_training(denoiser, inputs, replace(recipe, batch_size=share), _how(study, device))
+
+
+def _how(study: Study, device: str) -> Arithmetic:
+    runtime = study.runtime
+    return Arithmetic(device, runtime["precision"], runtime["gradient_checkpointing"])
+
+
+def _at_once(study: Study) -> int:
+    return min(study.generation.batch_size, study.generation.images)
+
+
+def _parts(memory: TrainingMemory) -> str:
+    return (
+        f"{told(memory.total)}: weights {told(memory.weights)}, moments {told(memory.moments)}, "
+        f"averaged weights {told(memory.average)}, a step {told(memory.step)} (activations "
+        f"{told(memory.activations)}, gradients {told(memory.gradients)})"
+    )
+
+
+def _coalition(study: Study) -> Training | None:
+    """Return a coalition's training on the model as it is before pruning: the largest it may be."""
+    finetuning = study.game.finetuning
+    if finetuning.recipe is None:
+        return None
+    start = _Untrained(lambda: study.model.untrained(0))
+    one, none = torch.zeros(1, dtype=torch.long), torch.zeros(0, dtype=torch.long)
+    asked = finetuning.coalition_model(start, one, none)
+    return asked if isinstance(asked, Training) else None
+
+
+@dataclass(frozen=True)
+class _Untrained:
+    """What a fine-tuning may start from where nothing is trained yet; interfaces.StartingPoint."""
+
+    untrained: Callable[[], nn.Module]
+
+    def trained(self) -> nn.Module:
+        return self.untrained()
+
+    def averaged(self) -> nn.Module:
+        return self.untrained()
+
+    def gradients(
+        self, denoiser: nn.Module, examples: torch.Tensor, batch_size: int, *, draw: int
+    ) -> Iterator[tuple[int, dict[str, torch.Tensor]]]:
+        return iter(())

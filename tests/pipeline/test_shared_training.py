@@ -1,0 +1,41 @@
+"""A study whose models several processes train is the study that one would have made."""
+
+import pytest
+import torch
+from miniature_study import make_study
+from safetensors.torch import load_file
+
+from crediting.pipeline import stages
+
+pytestmark = pytest.mark.slow
+
+
+def weights(outputs):
+    return {
+        path.relative_to(outputs).as_posix(): load_file(path)
+        for stage in ("model", "sparse")
+        for path in outputs.glob(f"store/{stage}-*/*.safetensors")
+    }
+
+
+def test_two_processes_make_the_models_of_one(tmp_path, capfd):
+    alone, shared = tmp_path / "alone", tmp_path / "shared"
+    for outputs, processes in ((alone, 1), (shared, 2)):
+        study = make_study(
+            outputs,
+            f"runtime.training_processes={processes}",
+            "runtime.device=cpu",
+            "model.unet.dropout=0",
+        )
+        for stage in ("encode", "train", "prune"):
+            stages.run(study, stage)
+    expected, found = weights(alone), weights(shared)
+    assert len(expected) == 4
+    assert found.keys() == expected.keys()  # fingerprints do not know who trained
+    for name, tensors in expected.items():
+        for key, tensor in tensors.items():
+            torch.testing.assert_close(found[name][key], tensor, atol=3e-5, rtol=0, msg=name)
+    assert not list(shared.rglob("checkpoint"))
+    told = capfd.readouterr().err
+    assert "OMP_NUM_THREADS" not in told
+    assert "Warning" not in told

@@ -1,0 +1,49 @@
+"""A whole study whose coalitions are evaluated in jobs: the same values as in this process."""
+
+import pickle
+from dataclasses import replace
+
+import pytest
+from miniature_study import make_study, read_ledgers
+
+from crediting.pipeline import stages
+from crediting.pipeline.game_factory import GameFactory
+
+ON_A_CLUSTER = (
+    *("executor=slurm", "executor.cluster=local", "executor.workers=1"),
+    *("executor.jobs_per_submission=99", "executor.poll_seconds=0.2"),
+)
+
+
+@pytest.mark.slow
+def test_jobs_record_what_this_process_would(tmp_path):
+    recorded = {}
+    for name, words in (("serial", ()), ("slurm", ON_A_CLUSTER)):
+        stages.run(make_study(tmp_path / name, *words), "all")
+        recorded[name] = read_ledgers(tmp_path / name)
+    assert recorded["slurm"] == recorded["serial"] != {}
+    tables = [
+        {path.name: path.read_bytes() for path in (tmp_path / name).glob("studies/*/shapley_*.csv")}
+        for name in recorded
+    ]
+    assert tables[0] == tables[1] != {}
+    assert len(list((tmp_path / "slurm/slurm/logs").glob("*_submitted.pkl"))) == 1
+
+
+def test_an_evaluator_is_known_again_by_whatever_changes_its_outcomes(tmp_path):
+    def identity(*words):
+        study = make_study(tmp_path, *words)
+        return GameFactory(study, study.game).identity
+
+    own = identity()
+    assert identity("estimator=kernel_shap", "plan.coalitions=7", *ON_A_CLUSTER) == own
+    others = ("plan.finetuning_steps=3", "seed=1", "property.fid.extractor=reference_classifier")
+    assert len({own, *map(identity, others)}) == 4
+    study = make_study(tmp_path)
+    dense = replace(study, endpoints=study.dense)
+    assert GameFactory(dense, dense.endpoints).identity != own
+
+
+def test_what_travels_to_a_job_is_small(tmp_path):
+    study = make_study(tmp_path, *ON_A_CLUSTER)
+    assert len(pickle.dumps(GameFactory(study, study.game))) < 100_000

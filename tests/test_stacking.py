@@ -1,0 +1,254 @@
+import copy
+import shutil
+from dataclasses import replace
+
+import pytest
+import torch
+from accelerate.state import AcceleratorState
+from diffusers import DDPMScheduler, UNet2DConditionModel, UNet2DModel
+from torch._dynamo.utils import counters
+
+from crediting import lora
+from crediting.compiling import as_it_is, compiler
+from crediting.errors import ConfigError
+from crediting.examples import Examples
+from crediting.randomness import Stream
+from crediting.recipe import Recipe, Training
+from crediting.stacking import can_stack, train_stacked
+from crediting.training import Trainer, make_accelerator
+
+RECIPE = Recipe(
+    steps=5,
+    batch_size=6,
+    optimizer="adamw",
+    learning_rate=3e-3,
+    weight_decay=0.1,
+    schedule="cosine",
+    warmup=0.2,
+    gradient_clip=0.5,
+    ema_decay=0.9,
+    timesteps="antithetic",
+    horizontal_flip=True,
+)
+POINTS = Stream("points").normal(torch.arange(30), (1, 8, 8))
+COALITIONS = (torch.arange(12), torch.arange(9, 30), torch.arange(3, 25, 2))
+
+
+def seeded(make):
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        return make()
+
+
+def attentive(dropout=0.0):
+    return seeded(
+        lambda: UNet2DModel(
+            sample_size=8,
+            in_channels=1,
+            out_channels=1,
+            block_out_channels=(8, 8),
+            layers_per_block=1,
+            down_block_types=("DownBlock2D", "AttnDownBlock2D"),
+            up_block_types=("AttnUpBlock2D", "UpBlock2D"),
+            attention_head_dim=4,
+            norm_num_groups=4,
+            dropout=dropout,
+        )
+    )
+
+
+def conditional_with_adapters():
+    def make():
+        unet = UNet2DConditionModel(
+            sample_size=8,
+            in_channels=1,
+            out_channels=1,
+            block_out_channels=(8, 8),
+            layers_per_block=1,
+            down_block_types=("DownBlock2D", "CrossAttnDownBlock2D"),
+            mid_block_type=None,
+            up_block_types=("CrossAttnUpBlock2D", "UpBlock2D"),
+            cross_attention_dim=4,
+            attention_head_dim=2,
+            norm_num_groups=4,
+        )
+        names = lora.target_names(unet, ["to_q", "to_v"])
+        lora.attach(unet.requires_grad_(False), dict.fromkeys(names, 2), 1.0, 0.0, seed=0)
+        return unet
+
+    return seeded(make)
+
+
+def make_trainer(precision="no", captions=False, compiled=as_it_is):
+    conditions = {}
+    if captions:
+        numbers = Stream("captions").normal(torch.arange(3), (5, 4))
+        conditions = {"captions": numbers, "caption_of": torch.arange(30) % 3}
+    examples = Examples(POINTS, in_pixels=True, **conditions)
+    AcceleratorState._reset_state(reset_partial_state=True)
+    accelerator = make_accelerator("cpu", precision)
+    return Trainer(examples, DDPMScheduler(), accelerator, compiled=compiled)
+
+
+def trainings(denoiser, recipe=RECIPE, **options):
+    """Return the trainings of three coalitions; frozen parameters are shared, as in a study."""
+    frozen = {id(p): p for p in denoiser.parameters() if not p.requires_grad}
+    return [
+        Training(copy.deepcopy(denoiser, dict(frozen)), recipe, ids, **options)
+        for ids in COALITIONS
+    ]
+
+
+def alone(trainer, training):
+    return trainer.train(
+        training.denoiser,
+        training.recipe,
+        training.examples,
+        Stream("stack"),
+        ascend=training.ascend,
+        rate_factors=training.rate_factors,
+    )
+
+
+def assert_as_alone(trainer, make, recipe=RECIPE, tolerance=1e-4, **options):
+    given = make()
+    stacked = train_stacked(trainer, trainings(given, recipe, **options), Stream("stack"))
+    assert len(stacked) == 3
+    moved = 0.0
+    for averages, training in zip(stacked, trainings(given, recipe, **options), strict=True):
+        expected = alone(trainer, training)
+        assert averages.keys() == expected.keys()
+        start = given.state_dict()
+        for name, weights in expected.items():
+            torch.testing.assert_close(averages[name], weights, rtol=0, atol=tolerance)
+            moved = max(moved, (weights - start[name]).abs().max().item())
+    assert moved > 50 * tolerance
+
+
+@pytest.mark.parametrize("optimizer", ["adam", "adamw"])
+@pytest.mark.parametrize("timesteps", ["antithetic", "uniform"])
+def test_stacked_trainings_are_those_done_alone(optimizer, timesteps):
+    recipe = replace(RECIPE, optimizer=optimizer, timesteps=timesteps)
+    assert_as_alone(make_trainer(), attentive, recipe)
+
+
+def test_dropout_does_not_depend_on_who_else_is_in_the_stack():
+    three = trainings(attentive(dropout=0.3))
+    found = train_stacked(make_trainer(), three, Stream("stack"))
+    again = train_stacked(make_trainer(), [three[2], three[0]], Stream("stack"))
+    without = train_stacked(make_trainer(), trainings(attentive())[::2], Stream("stack"))
+    for name, weights in found[0].items():
+        torch.testing.assert_close(again[1][name], weights, rtol=0, atol=1e-4)
+    apart = [(without[0][name] - weights).abs().max() for name, weights in found[0].items()]
+    assert max(apart) > 5e-3
+
+
+def test_adapters_are_stacked_on_one_frozen_network():
+    trainer = make_trainer(captions=True)
+    recipe = replace(RECIPE, horizontal_flip=False, learning_rate=3e-2)
+    options = {"rate_factors": {"lora_B": 4.0}}
+    assert_as_alone(trainer, conditional_with_adapters, recipe, **options)
+    given = trainings(conditional_with_adapters(), recipe, **options)
+    averages = train_stacked(trainer, given, Stream("stack"))
+    assert all("lora_" in name for name in averages[0])
+
+
+def test_ascents_can_be_stacked():
+    assert_as_alone(make_trainer(), attentive, ascend=True)
+
+
+def test_the_denoisers_keep_their_weights():
+    given = trainings(attentive())
+    train_stacked(make_trainer(), given, Stream("stack"))
+    for training in given:
+        for name, weights in attentive().state_dict().items():
+            assert torch.equal(training.denoiser.state_dict()[name], weights)
+
+
+def test_bf16_stacks_as_it_trains_alone_within_its_rounding():
+    exact = train_stacked(make_trainer(), trainings(attentive()), Stream("stack"))
+    trainer = make_trainer("bf16")
+    stacked = train_stacked(trainer, trainings(attentive()), Stream("stack"))
+    singles = [alone(trainer, training) for training in trainings(attentive())]
+    for here, single, true in zip(stacked, singles, exact, strict=True):
+        apart, rounding = (
+            torch.cat([(one[k] - true[k]).flatten() for k in true]).norm() for one in (here, single)
+        )
+        assert 0 < apart < 2 * rounding
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({}, True),
+        ({"examples": torch.arange(2)}, False),
+        ({"recipe": replace(RECIPE, steps=4)}, False),
+        ({"ascend": True}, False),
+        ({"rate_factors": {"conv": 2.0}}, False),
+        ({"denoiser": torch.nn.Linear(2, 2)}, False),
+    ],
+)
+def test_trainings_of_different_kinds_are_not_stacked(changes, expected):
+    first, second, _ = trainings(attentive())
+    assert can_stack(make_trainer(), [first, replace(second, **changes)]) is expected
+
+
+def test_eight_bit_optimizers_and_activation_checkpoints_are_not_stacked():
+    eight_bit = trainings(attentive(), replace(RECIPE, optimizer="adamw8bit"))
+    assert not can_stack(make_trainer(), eight_bit)
+    saving = Trainer(
+        make_trainer().loss.examples, DDPMScheduler(), make_accelerator("cpu", "no"), True
+    )
+    assert not can_stack(saving, trainings(attentive()))
+
+
+# ------------------------------------------------------------------------------ compiled
+
+
+def graphs(compiled):
+    """Return the same compiler without code generation, and a count of what was compiled."""
+    torch._dynamo.reset()
+    counters.clear()
+    return compiled, lambda: counters["stats"]["unique_graphs"]
+
+
+def eager_graphs(computation):
+    return torch.compile(computation, backend="aot_eager", dynamic=False)
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:Dynamo detected a call to a `functools.lru_cache`")
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+def test_one_compilation_serves_all_coalitions(precision):
+    compiled, count = graphs(eager_graphs)
+    trainer, plain = make_trainer(precision, compiled=compiled), make_trainer(precision)
+    for training, same in zip(trainings(attentive()), trainings(attentive()), strict=True):
+        torch.testing.assert_close(alone(trainer, training), alone(plain, same), rtol=0, atol=1e-4)
+    assert count() == 1
+
+
+@pytest.mark.slow
+def test_one_compilation_serves_all_stacks():
+    compiled, count = graphs(eager_graphs)
+    trainer, plain = make_trainer(compiled=compiled), make_trainer()
+    for _ in range(2):
+        found = train_stacked(trainer, trainings(attentive()), Stream("stack"))
+        expected = train_stacked(plain, trainings(attentive()), Stream("stack"))
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+    assert count() == 1
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(shutil.which("g++") is None, reason="generated code needs a C++ compiler")
+def test_generated_code_trains_as_the_plain_denoiser():
+    torch._dynamo.reset()
+    recipe = replace(RECIPE, steps=2)
+    first, same = trainings(attentive(), recipe)[0], trainings(attentive(), recipe)[0]
+    found = alone(make_trainer(compiled=compiler("default")), first)
+    torch.testing.assert_close(found, alone(make_trainer(), same), rtol=0, atol=1e-4)
+
+
+def test_an_unknown_mode_of_compiling_is_refused_by_key():
+    assert compiler(None) is as_it_is
+    with pytest.raises(ConfigError, match=r"runtime\.compile: expected null or one of default"):
+        compiler("fastest")
