@@ -29,7 +29,9 @@ def main() -> None:
     with torch.device("meta"):
         denoiser = model.untrained(0)
     inputs = model.example_inputs(denoiser)
-    print(f"{sum(p.numel() for p in denoiser.parameters()):,} parameters, {recipe.batch_size} images")
+    print(
+        f"{sum(p.numel() for p in denoiser.parameters()):,} parameters, {recipe.batch_size} images"
+    )
     print(f"| setting | {' | '.join(COLUMNS)} | {arguments.fits:g} GB |")
     print(f"| --- |{' ---: |' * len(COLUMNS)} --- |")
     reference = None

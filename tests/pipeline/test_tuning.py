@@ -1,0 +1,144 @@
+import json
+from types import SimpleNamespace
+
+import pytest
+import torch
+from miniature_study import make_study, read_ledgers
+
+from crediting.executors import Processes
+from crediting.game.coalition import coalition_key
+from crediting.interfaces import Task
+from crediting.pipeline import stages, tuning
+from crediting.pipeline.diffusion_game import DiffusionGame
+from crediting.pipeline.tuning import Tuning, choose, job_size, tuned
+
+
+@pytest.fixture(scope="module")
+def outputs(tmp_path_factory):
+    """Return the outputs of a miniature that is ready to be evaluated."""
+    folder = tmp_path_factory.mktemp("tuning")
+    study = make_study(folder)
+    for stage in ("encode", "extract", "train", "prune"):
+        stages.run(study, stage)
+    return folder
+
+
+@pytest.mark.parametrize(
+    ("stacks", "shared", "expected"),
+    [
+        ({1: 10.0}, {}, Tuning(1, 1)),
+        ({1: 10.0, 2: 15.0, 4: 22.0, 8: 21.0}, {}, Tuning(4, 1)),
+        ({1: 10.0, 2: 10.3, 4: 10.4}, {}, Tuning(1, 1)),
+        ({1: 10.0, 2: 15.0}, {2: 19.0, 4: 19.5}, Tuning(1, 2)),
+        ({1: 10.0, 2: 25.0}, {2: 19.0}, Tuning(2, 1)),
+        ({}, {}, Tuning(1, 1)),
+    ],
+)
+def test_the_fastest_is_chosen_and_the_smaller_of_equals(stacks, shared, expected):
+    assert choose(stacks, shared) == expected
+
+
+@pytest.mark.parametrize(
+    ("tasks", "width", "stack", "expected"),
+    [(102, 2, 8, 8), (20, 2, 8, 5), (10, 2, 8, 5), (3, 2, 8, 2), (1, 4, 8, 1), (100, 1, 1, 1)],
+)
+def test_jobs_are_no_larger_than_gives_every_worker_as_many(tasks, width, stack, expected):
+    assert job_size(tasks, width, stack) == expected
+
+
+def test_a_number_is_taken_as_it_is(outputs, monkeypatch):
+    monkeypatch.setattr(tuning, "steps_per_second", None)
+    study = make_study(outputs, "runtime.stack=3")
+    assert tuned(study, study.game) == (study.executor, 3)
+
+
+def test_auto_is_measured_once_and_told(outputs, monkeypatch, capsys):
+    asked = []
+
+    def measure(study, spec, size):
+        asked.append(size)
+        return {1: 50.0, 2: 80.0, 4: 60.0}[size]
+
+    monkeypatch.setattr(tuning, "steps_per_second", measure)
+    study = make_study(outputs, "runtime.stack=auto")
+    assert tuned(study, study.game)[1] == 2
+    assert asked == [1, 2, 4]  # larger ones than the first that is slower are not tried
+    assert "2 coalitions at once in 1 process per device" in capsys.readouterr().err
+    assert tuned(make_study(outputs, "runtime.stack=auto"), study.game)[1] == 2
+    assert asked == [1, 2, 4]
+    (path,) = outputs.glob("store/tuning-*.json")
+    assert json.loads(path.read_text())["stacks"] == {"1": 50.0, "2": 80.0, "4": 60.0}
+    path.unlink()
+
+
+def test_what_does_not_fit_into_memory_is_not_chosen(outputs, monkeypatch):
+    def measure(study, spec, size):
+        if size > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return 10.0 * size
+
+    monkeypatch.setattr(tuning, "steps_per_second", measure)
+    study = make_study(outputs, "runtime.stack=auto")
+    assert tuned(study, study.game)[1] == 2
+    next(outputs.glob("store/tuning-*.json")).unlink()
+
+
+def test_processes_that_share_a_gpu_are_measured_beside_stacks(outputs, monkeypatch):
+    monkeypatch.setattr(tuning, "steps_per_second", lambda study, spec, size: 10.0 + size)
+    monkeypatch.setattr(tuning, "_in_processes", lambda study, spec, count: 20.0 * count)
+    monkeypatch.setattr(tuning, "gpus", lambda runtime: ("0", "1"))
+    monkeypatch.setattr(tuning, "_setting", lambda study, spec: {"machine": "with two GPUs"})
+    study = make_study(outputs, "runtime.stack=auto", "executor=processes")
+    study = SimpleNamespace(**vars(study), runtime=study.runtime, store=study.store)
+    study.executor = Processes("auto", 2, 1).sized(2, ("0", "1"))
+    executor, stack = tuned(study, study.game)
+    assert stack == 1
+    assert executor.width() == 8
+
+
+@pytest.mark.slow
+def test_a_real_measurement_in_processes_counts_all_of_them(outputs):
+    study = make_study(outputs)
+    assert tuning._in_processes(study, study.game, 2) > 0
+    assert tuning.steps_per_second(study, study.game, 2) > 0
+    unchanged = make_study(outputs, "finetuning=influence_unlearning")
+    assert tuning.steps_per_second(unchanged, unchanged.game, 2) == 0
+
+
+def test_a_stacked_study_has_the_utilities_of_one_by_one(outputs, tmp_path):
+    alone = make_study(outputs, "executor=serial")
+    game = DiffusionGame(alone, alone.game)
+    keys = [coalition_key(row) for row in alone.coalitions(alone.game)[1:5]]
+    tasks = tuple(Task(key, 0, ("fid", "diversity")) for key in keys)
+    alone.config["runtime"]["keep_images"] = False
+    together = game(tasks)
+    singly = [game((task,))[0] for task in tasks]
+    for one, other in zip(together, singly, strict=True):
+        assert one.task == other.task
+        assert one.values == pytest.approx(other.values, rel=1e-3)
+
+
+def test_one_that_fails_does_not_take_its_stack_with_it(outputs, monkeypatch):
+    study = make_study(outputs, "executor=serial", "runtime.keep_images=false")
+    game = DiffusionGame(study, study.game)
+    rows = study.coalitions(study.game)[2:5]
+    culprit = study.partition.examples(rows[1])
+    ask = type(game.models).ask
+
+    def fails(self, row, replicate):
+        if (row == rows[1]).all():
+            raise FloatingPointError("diverged")
+        return ask(self, row, replicate)
+
+    monkeypatch.setattr(type(game.models), "ask", fails)
+    outcomes = game(tuple(Task(coalition_key(row), 0, ("fid",)) for row in rows))
+    assert [bool(outcome.failures) for outcome in outcomes] == [False, True, False]
+    assert "diverged" in outcomes[1].failures[""]
+    assert len(culprit) > 0
+
+
+@pytest.mark.slow
+def test_the_command_evaluates_in_stacks(outputs):
+    study = make_study(outputs, "runtime.stack=4", "seed=0")
+    stages.run(study, "evaluate")
+    assert len(read_ledgers(outputs)) >= 3 * len(study.coalitions(study.game))
