@@ -26,6 +26,9 @@ RANK_TOLERANCE = 1e-7
 INTERPOLATED = 1e-6
 """An observation that leaves less than this of itself to others cannot be predicted from them."""
 
+LARGE_FOLD = 1000
+"""Rows beyond which a fold is left out by way of the fewer directions that they span."""
+
 
 class Observations(NamedTuple):
     """Signs (u, n), what was observed less an equal split of the total (u,), which are lone (u,).
@@ -129,11 +132,25 @@ class Ridge(NamedTuple):
         weighted = self.roots * targets
         residuals = weighted - self.smooth(penalty, weighted)
         across = np.hstack([self.basis, self.left * np.sqrt(self.kept(penalty))])
-        scales, axes = np.linalg.eigh(np.eye(fold.sum()) - across[fold] @ across[fold].T)
-        # of what only the fold itself tells, nothing is left: such scales are 0 but for rounding
-        scales = np.maximum(scales, 0) + INTERPOLATED**2
-        lifted = axes @ (axes.T @ residuals[fold] / scales)
+        lifted = _lifted(across[fold], residuals[fold])
         return (residuals + across @ (across[fold].T @ lifted)) / self.roots
+
+
+def _lifted(across: Floats, residuals: Floats) -> Floats:
+    """Return (I - A A^T)^-1 r for rows A (f, k) of a smoother's root and residuals r (f,).
+
+    Of what only the fold itself tells, nothing is left: such scales are 0 but for rounding.
+    """
+    n_rows, n_columns = across.shape
+    if n_rows <= max(n_columns, LARGE_FOLD):
+        scales, axes = np.linalg.eigh(np.eye(n_rows) - across @ across.T)
+        return axes @ (axes.T @ residuals / (np.maximum(scales, 0) + INTERPOLATED**2))
+    # Off the span of A nothing changes, and that has but k dimensions.
+    squares, axes = np.linalg.eigh(across.T @ across)
+    seen = squares > RANK_TOLERANCE**2 * squares[-1]
+    span = across @ (axes[:, seen] / np.sqrt(squares[seen]))
+    free = np.maximum(1 - squares[seen], 0) + INTERPOLATED**2
+    return residuals + span @ ((1 / free - 1) * (span.T @ residuals))
 
 
 def decompose(data: Observations) -> Ridge:
