@@ -7,7 +7,7 @@ BIN := .venv/bin
 WORKERS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test check fast bench clean
+.PHONY: help install demo test check fast bench accuracy clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -35,9 +35,10 @@ check: install ## formatting and types only
 fast: install ## the tests that take seconds
 	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
 
-bench: install ## speed and accuracy of the parts, each against a stated reference
-	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/workers.py
+bench: install ## speed, memory and scaling, as one table of ratios against stated references
+	$(BIN)/python benchmarks/bench.py
+
+accuracy: install ## fine-tuning against retraining, estimators against exact values: hours
 	$(BIN)/python benchmarks/fidelity.py
 	$(BIN)/python benchmarks/estimators/compare.py
 

@@ -21,6 +21,7 @@ import plain_loop
 import torch
 from hydra import compose, initialize_config_dir
 from numpy.typing import NDArray
+from table import row
 
 from crediting import config
 from crediting.game.coalition import coalition_key
@@ -59,14 +60,15 @@ def compare(folder: Path, coalitions: int, overrides: list[str]) -> None:
     theirs, slow = ReferenceLoop(study, folder / "png").evaluate(rows)
     steps, images = study.game.finetuning.recipe.steps, study.generation.images
     print(f"{steps} training steps, {images} images in {study.generation.steps} steps, {overrides}")
-    print(f"reference loop: {3600 * len(rows) / slow:.0f} coalitions per hour")
-    for name, settings in WAYS.items():
+    for way, settings in WAYS.items():
         # another budget is another study, but the same game: what was evaluated would be reused
         ours = make_study(folder, [*overrides, *settings])
         seconds = timed(ours, rows)
-        print(
-            f"ours, {name}: {3600 * len(rows) / seconds:.0f} coalitions per hour by "
-            f"{ours.executor.width()} workers: {slow / seconds:.2f} times"
+        row(
+            f"digits, {overrides[1]}, {way}, {ours.executor.width()} workers",
+            f"{3600 * len(rows) / seconds:.0f} coalitions per hour",
+            f"{3600 * len(rows) / slow:.0f}: straightforward loop",
+            f"{slow / seconds:.2f}",
         )
         tell_differences(ours, rows, theirs)
         forget(ours)

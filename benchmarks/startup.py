@@ -10,6 +10,8 @@ import subprocess
 import sys
 import time
 
+from table import row
+
 REFERENCE = "import numpy, hydra, omegaconf"
 RUNS = 7
 
@@ -17,7 +19,12 @@ RUNS = 7
 def main() -> None:
     ours = seconds([sys.executable, "-m", "crediting", "--help"])
     reference = seconds([sys.executable, "-c", REFERENCE])
-    print(f"credit --help: median {ours:.2f} s, {ours / reference:.1f} x `{REFERENCE}`")
+    row(
+        "`credit --help`",
+        f"{ours:.2f} s",
+        f"{reference:.2f} s: `{REFERENCE}`",
+        f"{ours / reference:.1f}",
+    )
     sys.exit(ours > 1.5)
 
 

@@ -16,12 +16,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from crediting.batches import draw_batch
 from crediting.compiling import Compiler
 from crediting.optimizers import make_optimizer, set_rate
 from crediting.randomness import Stream
 from crediting.recipe import Training
 from crediting.resume import trainable
-from crediting.training import Trainer, draw_batch, seeded_dropout
+from crediting.training import Trainer, seeded_dropout
 
 
 def can_stack(trainer: Trainer, trainings: Sequence[Training]) -> bool:

@@ -15,6 +15,7 @@ from accelerate import Accelerator
 from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
+from crediting.batches import draw_batch
 from crediting.compiling import Compiler, as_it_is
 from crediting.distributed import share_of
 from crediting.errors import ConfigError
@@ -25,7 +26,7 @@ from crediting.randomness import Stream
 from crediting.recipe import Recipe
 from crediting.resume import TrainingCheckpoint, TrainingState, trainable
 
-__all__ = ["Recipe", "Trainer", "antithetic_timesteps", "make_accelerator", "partial_checkpoint"]
+__all__ = ["Recipe", "Trainer", "make_accelerator", "partial_checkpoint"]
 
 
 class Trainer:
@@ -159,32 +160,6 @@ class Trainer:
     def autocast(self) -> AbstractContextManager[None]:
         """Return a context in which a denoiser computes with this machine's precision."""
         return self._accelerator.autocast()
-
-
-def draw_batch(
-    recipe: Recipe, examples: Tensor, stream: Stream, n_timesteps: int
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return the ids (B,) of a step's examples, their timesteps, and which to mirror, or None.
-
-    `stream` is that of the step.
-    """
-    ids = stream.at("batch").choose(examples, recipe.batch_size)
-    flipped = stream.at("flip").integers(ids, 2).bool() if recipe.horizontal_flip else None
-    draw = antithetic_timesteps if recipe.timesteps == "antithetic" else _uniform_timesteps
-    return ids, draw(stream.at("time"), ids, n_timesteps), flipped
-
-
-def antithetic_timesteps(stream: Stream, ids: Tensor, n_timesteps: int) -> Tensor:
-    """Return timesteps, int64 (N,), the second half mirroring the first: t and T - 1 - t.
-
-    Source: the pairing of the authors' training loop (Song et al.'s DDIM code before them).
-    """
-    half = stream.integers(ids[: len(ids) // 2 + 1], n_timesteps)
-    return torch.cat([half, n_timesteps - 1 - half])[: len(ids)]
-
-
-def _uniform_timesteps(stream: Stream, ids: Tensor, n_timesteps: int) -> Tensor:
-    return stream.integers(ids, n_timesteps)
 
 
 def _initial_state(

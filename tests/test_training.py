@@ -15,10 +15,11 @@ from diffusers import DDPMScheduler
 from tiny_unet import unet
 from torch import nn
 
+from crediting.batches import antithetic_timesteps
 from crediting.errors import ConfigError
 from crediting.examples import Examples
 from crediting.randomness import Stream
-from crediting.training import Recipe, Trainer, antithetic_timesteps, make_accelerator
+from crediting.training import Recipe, Trainer, make_accelerator
 
 RECIPE = Recipe(
     steps=4,

@@ -1,0 +1,77 @@
+"""Speed, memory and scaling of everything, as one table of ratios against stated references.
+
+    python benchmarks/bench.py
+
+Runs the other benchmarks one after another (about half an hour on two cores; on a GPU the systems
+of the paper at full size, too) and prints the rows in which they say what they found. Timings need
+an otherwise idle machine.
+"""
+
+import os
+import platform
+import subprocess
+import sys
+from collections.abc import Iterator
+from importlib import metadata
+from pathlib import Path
+
+import torch
+from table import HEADER
+
+HERE = Path(__file__).parent
+EVERYWHERE = (
+    ("startup.py",),
+    ("workers.py",),
+    ("scaling.py",),
+    ("reference_loop.py",),
+    ("coalition.py", "--experiment", "digits"),
+    ("scale.py",),
+    ("memory.py",),
+)
+PRECISE = ("runtime.precision=bf16", "runtime.channels_last=true", "runtime.compile=max-autotune")
+ON_A_GPU = tuple(
+    ("coalition.py", "--experiment", experiment, *settings)
+    for experiment in ("cifar_ddpm", "celeba_ldm")
+    for settings in ((), PRECISE, (*PRECISE, "generation=dpm_solver"))
+)
+
+
+def main() -> None:
+    commands = EVERYWHERE + (ON_A_GPU if torch.cuda.is_available() else ())
+    rows, failed = [], []
+    for script, *arguments in commands:
+        print(f"\n$ python benchmarks/{script} {' '.join(arguments)}", flush=True)
+        code = run([sys.executable, str(HERE / script), *arguments], rows)
+        failed += [script] if code else []
+    print(f"\n{machine()}\n")
+    print("| " + " | ".join(HEADER) + " |\n" + "| --- " * len(HEADER) + "|")
+    print("\n".join(rows))
+    if failed:
+        sys.exit(f"not within its bound, or failed: {', '.join(failed)}")
+
+
+def run(command: list[str], rows: list[str]) -> int:
+    """Run a benchmark, show what it prints, keep its rows, and return its exit code."""
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(line, end="", flush=True)
+            if line.count("|") == len(HEADER) + 1 and "---" not in line:
+                rows.append(line.rstrip())
+        return process.wait()
+
+
+def machine() -> str:
+    """Return processor or GPU, cores, Python and the versions that shape speed."""
+    device = torch.cuda.get_device_name() if torch.cuda.is_available() else processor()
+    versions = ", ".join(f"{name} {metadata.version(name)}" for name in ("torch", "diffusers"))
+    return f"{device}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}"
+
+
+def processor() -> str:
+    lines: Iterator[str] = iter(Path("/proc/cpuinfo").read_text().splitlines())
+    return next(line.partition(":")[2].strip() for line in lines if "model name" in line)
+
+
+if __name__ == "__main__":
+    main()
