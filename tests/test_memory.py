@@ -184,7 +184,7 @@ def test_frozen_weights_have_no_gradients_and_no_moments():
     assert found.activations < whole.activations
 
 
-# ---------------------------------------------------------------------------------- by the allocator
+# ---------------------------------------------------------------------------------- by allocator
 
 
 def allocations(work) -> Iterable[int]:

@@ -1,4 +1,4 @@
-"""How much memory a study takes: foretold, held against what the device has, and in the end seen."""
+"""How much memory a study takes: foretold, held against what the device has, and then seen."""
 
 import resource
 import sys
@@ -72,8 +72,8 @@ def check_memory(study: Study, denoiser: nn.Module, device: str) -> None:
     )
     if needed.lasting > free:
         raise ConfigError(
-            f"model.training: {told(needed.lasting)} of weights, moments and averaged weights alone "
-            f"do not fit into the {told(free)} that the GPU has free; with a step training takes "
+            f"model.training: {told(needed.lasting)} of weights, moments and averaged weights "
+            f"alone do not fit into the {told(free)} that the GPU has free; with a step training takes "
             f"{told(needed.total)}. Use a larger GPU or a smaller model, free this one, or, as far "
             f"as it goes, {keys}"
         )

@@ -34,6 +34,8 @@ SHARING = (2, 4)
 _WARM_UP, _STEPS = 2, 6
 _WORTH_IT = 1.05
 """More at once must be so many times as fast: what is measured varies by less."""
+_HOPELESS = 1.2
+"""Where the best is so many times as fast, still more at once are not tried."""
 
 
 class Tuning(NamedTuple):
@@ -136,7 +138,7 @@ def _prepared(study: Study, spec: GameSpec, size: int) -> Callable[[int], float]
 
 
 def _rates(candidates: Sequence[int], measure: Callable[[int], float]) -> dict[int, float]:
-    """Return what was measured of ever larger candidates, until one is slower or does not fit."""
+    """Return what was measured of ever larger candidates, until one is hopeless or too large."""
     rates: dict[int, float] = {}
     for candidate in candidates:
         try:
@@ -147,7 +149,7 @@ def _rates(candidates: Sequence[int], measure: Callable[[int], float]) -> dict[i
         if not rate:
             break
         rates[candidate] = rate
-        if rate < max(rates.values()) / _WORTH_IT:
+        if rate < max(rates.values()) / _HOPELESS:
             break
     return rates
 

@@ -78,3 +78,27 @@ def test_the_rules_for_ending_early_are_told(study, told):
     assert "\nAltogether at most about" in text
     exactly = told(study(*few, "stop.budget=50"))
     assert " on 50 coalitions of " in exactly
+
+
+def test_memory_is_told_where_something_is_to_be_trained_or_drawn(study, told, prepared):
+    fresh = study("model.training.optimizer=adam", "endpoints=dense")
+    lines = [line for line in told(fresh).splitlines() if line.startswith("memory")]
+    weights = sum(p.numel() * 4 for p in fresh.model.untrained(0).parameters())
+    assert f"weights {weights / 1e6:.1f} MB, moments {2 * weights / 1e6:.1f} MB, " in lines[0]
+    assert "a coalition at most " in lines[1]
+    assert f"drawing {fresh.generation.images} images at once " in lines[1]
+    kept = study("finetuning=influence_unlearning", "pruning=none")
+    lines = [line for line in told(kept).splitlines() if line.startswith("memory")]
+    assert "a coalition" not in lines[1]
+    done = prepared("property=[fid]")
+    stages.run(done, "evaluate")
+    assert "memory" not in told(study("property=[fid]"))
+
+
+def test_adapters_take_less_memory_than_the_whole_model(study, told):
+    wide = "model.unet.add_attention=true"
+    totals = []
+    for finetuning in ("finetune", "lora"):
+        text = told(study(wide, f"finetuning={finetuning}"))
+        totals.append(float(text.split("a coalition at most ")[1].split(" MB")[0]))
+    assert totals[1] < totals[0]

@@ -1,0 +1,131 @@
+"""What a GPU cannot hold is refused before training, and what work took is said and remembered."""
+
+import json
+import os
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from crediting.errors import ConfigError
+from crediting.pipeline import memory, stages
+
+
+@pytest.fixture
+def gpu(monkeypatch):
+    """Return a function that tells how much memory a GPU, which need not exist, has free."""
+
+    def free(count):
+        monkeypatch.setattr(torch.cuda, "mem_get_info", lambda: (int(count), int(2 * count)))
+
+    return free
+
+
+def needed(study, denoiser):
+    return memory._of_base_training(study, denoiser, "cuda")
+
+
+def test_what_cannot_fit_is_refused_with_the_keys_that_help(study, gpu):
+    made = study()
+    denoiser = made.model.untrained(0)
+    gpu(needed(made, denoiser).lasting - 1)
+    with pytest.raises(ConfigError) as refused:
+        memory.check_memory(made, denoiser, "cuda")
+    message = str(refused.value)
+    assert message.startswith("model.training: ")
+    for key in (
+        f"model.training.batch_size ({made.model.training.batch_size})",
+        "runtime.gradient_checkpointing=true",
+        "runtime.precision=bf16",
+        "model.training.optimizer=adamw8bit",
+    ):
+        assert key in message
+
+
+def test_what_may_not_fit_is_said_and_what_fits_is_not(study, gpu, capsys):
+    made = study()
+    denoiser = made.model.untrained(0)
+    estimate = needed(made, denoiser)
+    for free, said in (
+        (estimate.lasting + 1, True),
+        (estimate.total / 0.9 - 1e3, True),
+        (estimate.total / 0.9 + 1e3, False),
+    ):
+        gpu(free)
+        capsys.readouterr()
+        memory.check_memory(made, denoiser, "cuda")
+        assert ("runtime.gradient_checkpointing=true" in capsys.readouterr().err) is said
+
+
+def test_nothing_is_refused_on_the_cpu(study, gpu):
+    gpu(0)
+    memory.check_memory(study(), study().model.untrained(0), "cpu")
+
+
+def test_it_is_refused_before_anything_is_trained(study, trainings, gpu, monkeypatch):
+    made = study()
+    stages.run(made, "encode")
+    gpu(0)
+    original = memory.check_memory
+    monkeypatch.setattr(
+        "crediting.pipeline.train.check_memory",
+        lambda study, denoiser, device: original(study, denoiser, "cuda"),
+    )
+    with pytest.raises(ConfigError, match=r"^model\.training: "):
+        stages.run(made, "train")
+    assert trainings == []
+
+
+def test_what_a_gpu_has_is_told(study, gpu, capsys, monkeypatch):
+    made = study()
+    gpu(12e9)
+    monkeypatch.setattr(
+        memory, "open_machine", lambda runtime: SimpleNamespace(device=torch.device("cuda"))
+    )
+    memory.tell_memory(made)
+    assert "memory    the GPU has 24.0 GB, of which 12.0 GB are free\n" in capsys.readouterr().out
+
+
+def test_several_processes_share_a_batch(study):
+    alone, shared = study(), study("runtime.training_processes=2")
+    denoiser = alone.model.untrained(0)
+    assert needed(shared, denoiser).activations < 0.6 * needed(alone, denoiser).activations
+    assert needed(shared, denoiser).lasting == needed(alone, denoiser).lasting
+
+
+def test_peaks_are_said_and_remembered(prepared, capsys):
+    made = prepared("property=[fid]")
+    stages.run(made, "evaluate")
+    said = capsys.readouterr().err
+    for stage, address in (("train", made.trained), ("prune", made.game.start)):
+        assert f"{stage}: at most " in said
+        facts = json.dumps(made.store.read(address.stage, address.fingerprint))
+        assert '"peak_memory": ' in facts
+    assert "evaluate: at most " in said
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no such file on this system")
+@pytest.mark.skipif(torch.cuda.is_initialized(), reason="then the GPU is looked at")
+def test_the_peak_of_the_process_is_above_what_it_holds_now():
+    before = memory.peak()["peak_memory"]
+    held = torch.ones(30_000_000)
+    resident = int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+    assert memory.peak()["peak_memory"] >= max(before, 0.95 * resident)
+    assert resident > held.nbytes
+
+
+def test_gradient_checkpointing_reaches_every_training(prepared, monkeypatch):
+    used = []
+    original = torch.utils.checkpoint.checkpoint
+
+    def counted(*args, **kwargs):
+        used.append(True)
+        return original(*args, **kwargs)
+
+    monkeypatch.setattr(torch.utils.checkpoint, "checkpoint", counted)
+    made = prepared("property=[fid]", "runtime.gradient_checkpointing=true")
+    assert used
+    used.clear()
+    stages.run(made, "evaluate")
+    assert used
