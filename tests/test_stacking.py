@@ -5,7 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 from accelerate.state import AcceleratorState
-from diffusers import DDPMScheduler, UNet2DConditionModel, UNet2DModel
+from diffusers import DDPMScheduler, UNet2DConditionModel
+from tiny_unet import unet
 from torch._dynamo.utils import counters
 
 from crediting import lora
@@ -34,32 +35,14 @@ POINTS = Stream("points").normal(torch.arange(30), (1, 8, 8))
 COALITIONS = (torch.arange(12), torch.arange(9, 30), torch.arange(3, 25, 2))
 
 
-def seeded(make):
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
-        return make()
-
-
 def attentive(dropout=0.0):
-    return seeded(
-        lambda: UNet2DModel(
-            sample_size=8,
-            in_channels=1,
-            out_channels=1,
-            block_out_channels=(8, 8),
-            layers_per_block=1,
-            down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-            up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-            attention_head_dim=4,
-            norm_num_groups=4,
-            dropout=dropout,
-        )
-    )
+    return unet(attention=True, size=8, dropout=dropout)
 
 
 def conditional_with_adapters():
-    def make():
-        unet = UNet2DConditionModel(
+    with torch.random.fork_rng(devices=[]):
+        torch.default_generator.manual_seed(0)
+        denoiser = UNet2DConditionModel(
             sample_size=8,
             in_channels=1,
             out_channels=1,
@@ -72,11 +55,9 @@ def conditional_with_adapters():
             attention_head_dim=2,
             norm_num_groups=4,
         )
-        names = lora.target_names(unet, ["to_q", "to_v"])
-        lora.attach(unet.requires_grad_(False), dict.fromkeys(names, 2), 1.0, 0.0, seed=0)
-        return unet
-
-    return seeded(make)
+        names = lora.target_names(denoiser, ["to_q", "to_v"])
+        lora.attach(denoiser.requires_grad_(False), dict.fromkeys(names, 2), 1.0, 0.0, seed=0)
+    return denoiser
 
 
 def make_trainer(precision="no", captions=False, compiled=as_it_is):

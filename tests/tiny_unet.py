@@ -4,17 +4,20 @@ import torch
 from diffusers import UNet2DModel
 
 
-def unet():
+def unet(attention=False, size=4, dropout=0.0, seed=0):
+    down, up = ("AttnDownBlock2D", "AttnUpBlock2D") if attention else ("DownBlock2D", "UpBlock2D")
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(0)
+        torch.default_generator.manual_seed(seed)
         return UNet2DModel(
-            sample_size=4,
+            sample_size=size,
             in_channels=1,
             out_channels=1,
             block_out_channels=(8, 8),
             layers_per_block=1,
-            down_block_types=("DownBlock2D", "DownBlock2D"),
-            up_block_types=("UpBlock2D", "UpBlock2D"),
-            add_attention=False,
+            down_block_types=("DownBlock2D", down),
+            up_block_types=(up, "UpBlock2D"),
+            add_attention=attention,
+            attention_head_dim=4,
             norm_num_groups=4,
+            dropout=dropout,
         )

@@ -2,7 +2,7 @@
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 GPU = "CUDA_VISIBLE_DEVICES"
@@ -24,9 +24,19 @@ def environment_of_workers() -> Iterator[None]:
 
     Within, `os.environ[GPU]` may be set for each of them: it is put back with the rest.
     """
-    before = {name: os.environ.get(name) for name in (*ONE_THREAD, GPU)}
     signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    os.environ.update(ONE_THREAD)
+    try:
+        with environment(ONE_THREAD, GPU):
+            yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)  # last: a waiting Ctrl-C raises here
+
+
+@contextmanager
+def environment(variables: Mapping[str, str], *others: str) -> Iterator[None]:
+    """Set variables of the environment, and put them and the others back afterwards."""
+    before = {name: os.environ.get(name) for name in (*variables, *others)}
+    os.environ.update(variables)
     try:
         yield
     finally:
@@ -35,4 +45,3 @@ def environment_of_workers() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-        signal.pthread_sigmask(signal.SIG_SETMASK, signals)  # last: a waiting Ctrl-C raises here

@@ -1,7 +1,6 @@
 """A connection to a Ray cluster: to one that is there, or to one of this machine for a while."""
 
 import logging
-import os
 import shutil
 import socket
 import tempfile
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from crediting.errors import ConfigError
+from crediting.executors.environment import environment
 
 _OF_AN_OWN_CLUSTER = {
     "RAY_AUTH_MODE": "disabled",  # else a token is written to the user's home
@@ -51,7 +51,7 @@ def own_cluster(cpus: int, gpus: int) -> Iterator[Any]:
     Raises:
         ConfigError: ray is not installed, or this process belongs to another cluster.
     """
-    with _environment(_OF_AN_OWN_CLUSTER):  # ray reads it on import, and its processes inherit it
+    with environment(_OF_AN_OWN_CLUSTER):  # ray reads it on import, and its processes inherit it
         ray = _import_ray()
         if ray.is_initialized():
             raise ConfigError(
@@ -119,17 +119,3 @@ def _end(ray: Any, folder: str) -> None:
 def _short_folder() -> str | None:
     """Return a folder for sockets, whose paths may not be longer than some hundred characters."""
     return "/tmp" if Path("/tmp").is_dir() else None
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = {name: os.environ.get(name) for name in variables}
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value

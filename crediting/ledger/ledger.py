@@ -177,14 +177,15 @@ class Ledger:
         """
         place = {key: index for index, key in enumerate(dict.fromkeys(coalitions))}
         few = tuple(place) if len(place) <= _FEW else ()
+        # by way of the index every row is looked up elsewhere, thrice the time of a plain scan
+        how = f"WHERE coalition IN ({', '.join('?' * len(few))})" if few else "NOT INDEXED WHERE 1"
         rows = self._query(
-            "SELECT coalition, replicate, value FROM evaluations"
-            " WHERE game = ? AND property_fingerprint = ? AND replicate < ?"
-            + (f" AND coalition IN ({', '.join('?' * len(few))})" if few else ""),
+            f"SELECT coalition, replicate, value FROM evaluations {how}"
+            " AND game = ? AND property_fingerprint = ? AND replicate < ?",
+            *few,
             self.game,
             property_fingerprint,
             replicates,
-            *few,
         )
         table = np.full((len(place) + 1, replicates), np.nan)  # the last row is nobody's
         if rows:

@@ -43,7 +43,7 @@ def tell_memory(study: Study) -> None:
         return
     print(f"memory    training {_parts(needs.training)}")
     stack = study.runtime["stack"]
-    each = "" if stack == 1 else f", times {stack} in a stack"
+    each = "" if stack in (1, "auto") else f", times {stack} in a stack"
     coalition = needs.coalition
     trained = "" if coalition is None else f"a coalition at most {told(coalition.total)}{each}; "
     print(f"memory    {trained}drawing {_at_once(study)} images at once {told(needs.drawing)}")
@@ -73,8 +73,8 @@ def check_memory(study: Study, denoiser: nn.Module, device: str) -> None:
     if needed.lasting > free:
         raise ConfigError(
             f"model.training: {told(needed.lasting)} of weights, moments and averaged weights "
-            f"alone do not fit into the {told(free)} that the GPU has free; with a step training takes "
-            f"{told(needed.total)}. Use a larger GPU or a smaller model, free this one, or, as far "
+            f"alone do not fit into the {told(free)} that the GPU has free; with a step training "
+            f"takes {told(needed.total)}. Use a larger GPU or a smaller model, free this one, or, as far "
             f"as it goes, {keys}"
         )
     if needed.total > _TIGHT * free:

@@ -131,10 +131,14 @@ def test_values_are_checked_against_hints(key, fitting, unfitting):
         (["replicates=0"], "replicates: expected 1 or more, got 0"),
         (["runtime.threads=0"], "runtime.threads: expected 1 or more, got 0"),
         (
+            ["runtime.stack=0"],
+            "runtime.stack: expected a positive integer or auto, got 0",
+        ),
+        (
             ["runtime.gradient_checkpointing=true", "runtime.stack=4"],
             "runtime.gradient_checkpointing: expected false where coalitions are trained in stacks "
-            "(runtime.stack=4), which cannot be done with it; set runtime.stack=1, which takes less "
-            "memory, too",
+            "(runtime.stack=4), which cannot be done with it; set runtime.stack=1, which "
+            "takes less memory, too",
         ),
         (
             ["runtime.training_processes=0"],

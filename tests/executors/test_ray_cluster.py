@@ -228,7 +228,7 @@ class TestOnAClusterOfItsOwn:
         assert (stdout.split(), stderr) == (["0", "interrupted"], "")
         assert wait_until(lambda: not any(map(is_alive, workers)), 10)
         assert list(home.iterdir()) == []
-        assert set(Path("/tmp").glob("crediting-ray-*")) == before
+        assert set(Path("/tmp").glob("crediting-ray-*")) <= before
 
 
 @pytest.mark.parametrize(

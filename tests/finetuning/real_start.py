@@ -1,7 +1,8 @@
 """A starting point that trains as a study does, on six images of 4x4 pixels."""
 
+import tiny_unet
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
+from diffusers import DDPMScheduler
 
 from crediting.examples import Examples
 from crediting.randomness import Stream
@@ -12,19 +13,7 @@ TIMESTEPS = torch.arange(6) * 100
 
 
 def unet(seed=0):
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        return UNet2DModel(
-            sample_size=4,
-            in_channels=1,
-            out_channels=1,
-            block_out_channels=(8, 8),
-            layers_per_block=1,
-            down_block_types=("DownBlock2D", "AttnDownBlock2D"),
-            up_block_types=("AttnUpBlock2D", "UpBlock2D"),
-            attention_head_dim=4,
-            norm_num_groups=4,
-        )
+    return tiny_unet.unet(attention=True, seed=seed)
 
 
 def predicted(denoiser):
