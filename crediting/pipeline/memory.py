@@ -74,8 +74,8 @@ def check_memory(study: Study, denoiser: nn.Module, device: str) -> None:
         raise ConfigError(
             f"model.training: {told(needed.lasting)} of weights, moments and averaged weights "
             f"alone do not fit into the {told(free)} that the GPU has free; with a step training "
-            f"takes {told(needed.total)}. Use a larger GPU or a smaller model, free this one, or, as far "
-            f"as it goes, {keys}"
+            f"takes {told(needed.total)}. Use a larger GPU or a smaller model, free this one, or, "
+            f"as far as it goes, {keys}"
         )
     if needed.total > _TIGHT * free:
         say(

@@ -23,11 +23,13 @@ def test_a_dry_run_tells_and_leaves_no_trace(study, told, tmp_path):
     assert not (tmp_path / "outputs").exists()
     distinct = len(fresh.coalitions(fresh.game))
     assert text.count("to do") == 4
+    assert "\nmemory    training " in text
     assert f"{distinct} distinct coalitions, 0 in the ledger, {distinct} missing: " in text
     stages.run(fresh, "all")
     before = sorted((tmp_path / "outputs").rglob("*"))
     text = told(study())
     assert text.count("in the store") == 4
+    assert "\nmemory " not in text  # there is nothing left to train or draw
     assert f"{distinct} distinct coalitions, {distinct} in the ledger\n" in text
     assert "Altogether less than a second" in text
     assert sorted((tmp_path / "outputs").rglob("*")) == before
@@ -78,27 +80,3 @@ def test_the_rules_for_ending_early_are_told(study, told):
     assert "\nAltogether at most about" in text
     exactly = told(study(*few, "stop.budget=50"))
     assert " on 50 coalitions of " in exactly
-
-
-def test_memory_is_told_where_something_is_to_be_trained_or_drawn(study, told, prepared):
-    fresh = study("model.training.optimizer=adam", "endpoints=dense")
-    lines = [line for line in told(fresh).splitlines() if line.startswith("memory")]
-    weights = sum(p.numel() * 4 for p in fresh.model.untrained(0).parameters())
-    assert f"weights {weights / 1e6:.1f} MB, moments {2 * weights / 1e6:.1f} MB, " in lines[0]
-    assert "a coalition at most " in lines[1]
-    assert f"drawing {fresh.generation.images} images at once " in lines[1]
-    kept = study("finetuning=influence_unlearning", "pruning=none")
-    lines = [line for line in told(kept).splitlines() if line.startswith("memory")]
-    assert "a coalition" not in lines[1]
-    done = prepared("property=[fid]")
-    stages.run(done, "evaluate")
-    assert "memory" not in told(study("property=[fid]"))
-
-
-def test_adapters_take_less_memory_than_the_whole_model(study, told):
-    wide = "model.unet.add_attention=true"
-    totals = []
-    for finetuning in ("finetune", "lora"):
-        text = told(study(wide, f"finetuning={finetuning}"))
-        totals.append(float(text.split("a coalition at most ")[1].split(" MB")[0]))
-    assert totals[1] < totals[0]

@@ -77,6 +77,27 @@ def test_it_is_refused_before_anything_is_trained(study, trainings, gpu, monkeyp
     assert trainings == []
 
 
+def test_what_training_and_drawing_take_is_told(study, capsys):
+    made = study("model.training.optimizer=adam")
+    memory.tell_memory(made)
+    first, second = capsys.readouterr().out.splitlines()[:2]
+    weights = sum(p.numel() * 4 for p in made.model.untrained(0).parameters())
+    assert f"weights {weights / 1e6:.1f} MB, moments {2 * weights / 1e6:.1f} MB, " in first
+    assert "a coalition at most " in second
+    assert f"drawing {made.generation.images} images at once " in second
+    memory.tell_memory(study("finetuning=influence_unlearning", "pruning=none"))
+    assert "a coalition" not in capsys.readouterr().out
+
+
+def test_adapters_take_less_memory_than_the_whole_model(study):
+    wide = "model.unet.add_attention=true"
+    whole, adapters = (
+        memory._needs(study(wide, f"finetuning={name}")).coalition for name in ("finetune", "lora")
+    )
+    assert adapters.total < whole.total
+    assert adapters.moments < 0.1 * whole.moments
+
+
 def test_what_a_gpu_has_is_told(study, gpu, capsys, monkeypatch):
     made = study()
     gpu(12e9)
