@@ -6,7 +6,7 @@ Ledgers are temporary and filled directly with sums of weights plus noise. Every
 that of a reference in the same run; behind the time is that of the processor, which a busy machine
 does not stretch as much. Reading 100,000 recorded rows must take under 2 seconds, and running
 `credit` again on a finished study of 10,000 coalitions under 5 seconds more than importing what it
-is made of. 1,000 contributors and 100,000 coalitions, the largest study there is meant to be, take
+is made of, both of the processor. 1,000 contributors and 100,000 coalitions, the largest study there is meant to be, take
 6 GB and a few minutes.
 """
 
@@ -25,6 +25,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from hydra import compose, initialize_config_dir
+from table import row
 
 from crediting import config
 from crediting.game.coalition import CoalitionMatrix, coalition_keys
@@ -74,7 +75,7 @@ def main() -> None:
 
 
 def time_stages(study: Study) -> float:
-    """Print what the parts of one study take; return the seconds of reading what it recorded."""
+    """Print what the parts of one study take; return the processor's seconds of reading it."""
     n_players, budget = len(study.partition), study.design.budget
     print(f"{n_players:,} contributors, {budget:,} coalitions")
     generator = np.random.default_rng(0)
@@ -104,11 +105,11 @@ def time_stages(study: Study) -> float:
     tell(f"estimate, {study.estimator.name}", estimating, "least squares in numpy", algebra)
     _, nothing = timed(lambda: evaluate(study))
     tell("evaluate: nothing to do", nothing, "SELECT of the rows", plain)
-    return reading.wall
+    return reading.processor
 
 
 def time_resume(outputs: Path, coalitions: int) -> float:
-    """Print what `credit` takes on a finished study; return the seconds beyond importing it."""
+    """Print what `credit` takes on a finished study; return the processor's beyond importing."""
     study = make_study(outputs, 20, coalitions)
     for stage in PREPARED:
         stages.run(study, stage)
@@ -121,7 +122,7 @@ def time_resume(outputs: Path, coalitions: int) -> float:
     label = f"credit again, {coalitions:,} coalitions"
     tell(label, again, "importing torch", torch)
     tell(label, again, "importing all of its parts", importing)
-    return again.wall - importing.wall
+    return again.processor - importing.processor
 
 
 def least_squares(coalitions: CoalitionMatrix, utilities: np.ndarray) -> np.ndarray:
@@ -200,11 +201,11 @@ def processor() -> float:
 
 def tell(what: str, spent: Spent, reference: str, of_reference: Spent) -> None:
     """Print what something took beside what the reference took."""
-    ratio = spent.wall / of_reference.wall
-    print(
-        f"{what:34} {spent.wall:7.2f} s ({spent.processor:.2f})  {ratio:6.1f} x {reference}: "
-        f"{of_reference.wall:.2f} s ({of_reference.processor:.2f})",
-        flush=True,
+    row(
+        what,
+        f"{spent.wall:.2f} s ({spent.processor:.2f})",
+        f"{of_reference.wall:.2f} s ({of_reference.processor:.2f}): {reference}",
+        f"{spent.wall / of_reference.wall:.1f}",
     )
 
 

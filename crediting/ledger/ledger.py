@@ -187,10 +187,10 @@ class Ledger:
             property_fingerprint,
             replicates,
         )
-        table = np.full((len(place) + 1, replicates), np.nan)  # the last row is nobody's
-        if rows:
-            keys, numbers, values = zip(*rows, strict=True)
-            table[[place.get(key, -1) for key in keys], numbers] = values
+        table = np.full((len(place), replicates), np.nan)
+        for coalition, replicate, value in rows:
+            if coalition in place:
+                table[place[coalition], replicate] = value
         return table[[place[key] for key in coalitions]]
 
     def coalitions(self) -> list[str]:

@@ -14,6 +14,7 @@ from crediting.design import (
 )
 from crediting.errors import ConfigError, LedgerError
 from crediting.estimators import RegressionAdjusted
+from crediting.estimators import odd_regression
 from crediting.estimators.odd_regression import best_penalty, decompose, observe
 from crediting.game.game import Sample, play
 from crediting.game.recorded import read_recorded
@@ -217,3 +218,14 @@ def test_a_fold_without_which_nothing_decides_can_be_left_out(name, seed):
     )
     assert np.isfinite(found.credits).all()
     assert abs(found.efficiency_gap) < 1e-9 * abs(found.v_full - found.v_empty)
+
+
+def test_a_large_fold_is_left_out_as_a_small_one_is(monkeypatch):
+    generator = np.random.default_rng(0)
+    rows = np.linalg.qr(generator.normal(size=(300, 12)))[0] * np.sqrt(generator.random(12))
+    residuals = generator.normal(size=120)
+    fold = rows[:120]
+    expected = np.linalg.solve(np.eye(120) - fold @ fold.T, residuals)
+    for limit in (0, 1000):
+        monkeypatch.setattr(odd_regression, "LARGE_FOLD", limit)
+        np.testing.assert_allclose(odd_regression._lifted(fold, residuals), expected, rtol=1e-8)
