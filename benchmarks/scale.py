@@ -6,8 +6,8 @@ Ledgers are temporary and filled directly with sums of weights plus noise. Every
 that of a reference in the same run; behind the time is that of the processor, which a busy machine
 does not stretch as much. Reading 100,000 recorded rows must take under 2 seconds, and running
 `credit` again on a finished study of 10,000 coalitions under 5 seconds more than importing what it
-is made of, both of the processor. 1,000 contributors and 100,000 coalitions, the largest study there is meant to be, take
-6 GB and a few minutes.
+is made of, both of the processor. 1,000 contributors and 100,000 coalitions, the largest study
+there is meant to be, take 7 GB and a few minutes.
 """
 
 import argparse
@@ -47,6 +47,7 @@ QUICK = (
     "property=[fid]",
     "executor=serial",
     "partition=by_shards",
+    "partition.shards_per_contributor=1",
     "report.grid=4",
 )
 IMPORTS = (

@@ -13,8 +13,7 @@ from crediting.design import (
     Stratified,
 )
 from crediting.errors import ConfigError, LedgerError
-from crediting.estimators import RegressionAdjusted
-from crediting.estimators import odd_regression
+from crediting.estimators import RegressionAdjusted, odd_regression
 from crediting.estimators.odd_regression import best_penalty, decompose, observe
 from crediting.game.game import Sample, play
 from crediting.game.recorded import read_recorded
