@@ -110,11 +110,14 @@ class CoalitionModels:
         try:
             asked = [self.ask(row, replicate) for row in rows]
             trainings = [one for one in asked if isinstance(one, Training)]
-            if len(trainings) < len(asked) or not can_stack(self._trainer, trainings):
+            if len(trainings) < 2 or not can_stack(self._trainer, trainings):
                 return None
             stream = self._start(replicate).stream
-            averages = train_stacked(self._trainer, trainings, stream)
-            denoisers = [*map(_finished, trainings, averages)]
+            averages = iter(train_stacked(self._trainer, trainings, stream))
+            denoisers = [
+                _finished(one, next(averages)) if isinstance(one, Training) else one
+                for one in asked
+            ]
         except (OSError, ArtifactError, ConfigError):
             raise
         except Exception:

@@ -3,7 +3,7 @@ import pytest
 from crediting import config
 from crediting.errors import ConfigError
 
-EXPERIMENTS = {path.stem for path in (config.CONFIG_DIR / "experiment").iterdir()}
+EXPERIMENTS = {path.stem for path in (config.CONFIG_DIR / "experiment").glob("*.yaml")}
 EVALUATED = sorted(EXPERIMENTS - {"recorded"})
 """A recorded game has the size it has."""
 
