@@ -129,8 +129,13 @@ def test_own_images_as_the_readme_shows_them(tmp_path, miniature):
     assert {line.split(",")[0] for line in table.splitlines()[1:]} == {"ada", "bo", "cy"}
 
 
+FEW_SETTINGS = ("finetuning_steps=[0.5]", "generation_steps=[0.5]", "sampler_steps=[]")
+
+
 def shrunk(arguments, miniature):
     """Return a command line that does the same in little."""
+    if "stage=calibrate" in arguments:
+        miniature = [*miniature, *(f"calibrate.{setting}" for setting in FEW_SETTINGS)]
     if arguments[:1] == ["--help"]:
         return arguments
     outputs = "paths.outputs=outputs"
@@ -140,6 +145,7 @@ def shrunk(arguments, miniature):
     if not any(f"+experiment={name}" in arguments for name in MADE_SMALL):
         return [*stand_ins, outputs, *(word for word in miniature if fits(word, arguments))]
     small = [word for word in stand_ins if word != "+size=miniature"]
+    small += [word for word in miniature if word.startswith("calibrate")]
     return [*small, "+size=miniature", "executor=serial", outputs]
 
 
