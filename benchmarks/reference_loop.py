@@ -5,8 +5,8 @@
 Both have the study's model, data, coalitions, training steps, sampling steps and numbers of images,
 and begin with model and data prepared. The loop (plain_loop.py) evaluates one coalition after
 another with as many threads as there are cores; ours is the executor of the study, the start of
-its workers included, as it comes, with stacked training, and with bf16, too. Utilities are compared:
-they differ by luck, as two replicates of ours do.
+its workers included, as it comes, with stacked training, and with bf16, too. Utilities are
+compared: they differ by luck, as two replicates of ours do.
 """
 
 import argparse
