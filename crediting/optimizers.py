@@ -1,12 +1,18 @@
-"""The optimizers of recipes, and the learning rates of their groups of parameters."""
+"""What recipes step with: optimizers, the rates of their groups of parameters, averages."""
 
-from collections.abc import Callable, Mapping
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
 
 from crediting.errors import ConfigError
 from crediting.recipe import Recipe
+
+if TYPE_CHECKING:
+    from diffusers.training_utils import EMAModel
 
 _FACTOR = "rate_factor"
 
@@ -49,3 +55,10 @@ def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Give every group of parameters its share of a step's learning rate."""
     for group in optimizer.param_groups:
         group["lr"] = rate * group[_FACTOR]
+
+
+def make_average(parameters: Iterable[Tensor], recipe: Recipe) -> EMAModel:
+    """Return the running average of parameters that a recipe asks for, which starts as they are."""
+    from diffusers.training_utils import EMAModel
+
+    return EMAModel(parameters, decay=recipe.ema_decay, foreach=True)

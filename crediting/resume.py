@@ -1,18 +1,22 @@
 """Saving an unfinished training so that it continues, bit for bit, after any kill."""
 
+from __future__ import annotations
+
 import json
 import time
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from diffusers.training_utils import EMAModel
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
 from crediting.errors import ArtifactError
+
+if TYPE_CHECKING:
+    from diffusers.training_utils import EMAModel
 
 
 def trainable(denoiser: nn.Module) -> dict[str, nn.Parameter]:

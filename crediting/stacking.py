@@ -11,14 +11,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import torch
-from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from crediting.batches import draw_batch
 from crediting.compiling import Compiler
-from crediting.optimizers import make_optimizer, set_rate
+from crediting.optimizers import make_average, make_optimizer, set_rate
 from crediting.randomness import Stream
 from crediting.recipe import Training
 from crediting.resume import trainable
@@ -52,7 +51,7 @@ def train_stacked(
     stack = _Stack([training.denoiser for training in trainings], trainer.compiled)
     optimizer = make_optimizer(stack.leaves, recipe, first.rate_factors)
     leaves = list(stack.leaves.values())
-    average = EMAModel(leaves, decay=recipe.ema_decay, foreach=True)
+    average = make_average(leaves, recipe)
     with seeded_dropout(trainer.device) as seed_dropout:
         for step in range(recipe.steps):
             seed_dropout(stream.at(step, "dropout").seed)

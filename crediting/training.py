@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from diffusers.training_utils import EMAModel
 from torch import Tensor, nn
 
 from crediting.batches import draw_batch
@@ -21,7 +20,7 @@ from crediting.distributed import share_of
 from crediting.errors import ConfigError
 from crediting.examples import Examples
 from crediting.loss import DenoisingLoss
-from crediting.optimizers import check_optimizer, make_optimizer, set_rate
+from crediting.optimizers import check_optimizer, make_average, make_optimizer, set_rate
 from crediting.randomness import Stream
 from crediting.recipe import Recipe
 from crediting.resume import TrainingCheckpoint, TrainingState, trainable
@@ -167,7 +166,7 @@ def _initial_state(
 ) -> TrainingState:
     parameters = trainable(denoiser)
     optimizer = make_optimizer(parameters, recipe, rate_factors)
-    average = EMAModel(parameters.values(), decay=recipe.ema_decay, foreach=True)
+    average = make_average(parameters.values(), recipe)
     return TrainingState(denoiser, optimizer, average, scaler)
 
 

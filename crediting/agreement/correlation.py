@@ -8,7 +8,6 @@ from collections.abc import Callable
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import rankdata
 
 Utilities = NDArray[np.float64]
 Correlation = Callable[[Utilities, Utilities], float]
@@ -30,6 +29,8 @@ def spearman(first: Utilities, second: Utilities) -> float:
     Over coalitions this is the linear datamodeling score, if one vector is predicted.
     Source: Park et al., "TRAK: Attributing Model Behavior at Scale", 2023, definition 2.3.
     """
+    from scipy.stats import rankdata
+
     return pearson(rankdata(first), rankdata(second))
 
 

@@ -4,7 +4,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t
+from scipy.special import stdtr, stdtrit
 
 CONFIDENCE = 0.95
 
@@ -36,13 +36,13 @@ class Spread(NamedTuple):
     @property
     def half_width(self) -> float:
         """Half the width of the 95 % interval around the mean, by Student's t."""
-        return float(t.ppf((1 + CONFIDENCE) / 2, self.degrees)) * self.std_error
+        return float(stdtrit(self.degrees, (1 + CONFIDENCE) / 2)) * self.std_error
 
     def probability_above_zero(self, mean: float) -> float:
         """Return how probable it is that the true mean is positive; 1/2 if it is surely zero."""
         if self.std_error == 0:
             return float(np.sign(mean) + 1) / 2
-        return float(t.cdf(mean / self.std_error, self.degrees))
+        return float(stdtr(self.degrees, mean / self.std_error))
 
 
 def spread_of_mean(values: NDArray[np.float64]) -> Spread:

@@ -2,9 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import torch
-from diffusers import DDIMScheduler
 from torch import Tensor, nn
 
 from crediting.baselines.kernel_scores import Trak
@@ -118,7 +118,9 @@ class JourneyTrak(Trak):
 
         return guided
 
-    def _scheduler(self, material: Material) -> DDIMScheduler:
+    def _scheduler(self, material: Material) -> Any:
+        from diffusers import DDIMScheduler
+
         config = material.model.noise_scheduler().config
         timesteps = config.num_train_timesteps
         if self.steps > timesteps:

@@ -2,7 +2,7 @@
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
+from scipy.special import stdtrit
 
 from crediting.errors import ConfigError
 from crediting.game.attribution import Attribution
@@ -49,7 +49,7 @@ def by_covariance(
         explanation: see `Attribution`.
     """
     errors = np.sqrt(np.clip(np.diag(covariance), 0, None))
-    reach = student.ppf((1 + confidence) / 2, degrees) * errors
+    reach = stdtrit(degrees, (1 + confidence) / 2) * errors
     return Attribution(
         credits=credits,
         std_errors=errors,

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from diffusers import DDIMScheduler
-
 from crediting.generation.sampling import SchedulerSampling
 
 
@@ -11,8 +9,10 @@ class Ddim(SchedulerSampling):
     """DDIM with eta = 0 and leading timestep spacing."""
 
     @staticmethod
-    def make_scheduler(noise_scheduler: Any) -> DDIMScheduler:
+    def make_scheduler(noise_scheduler: Any) -> Any:
         """Return the sampling scheduler for a model's own noise scheduler."""
+        from diffusers import DDIMScheduler
+
         return DDIMScheduler.from_config(
             noise_scheduler.config, timestep_spacing="leading", set_alpha_to_one=True
         )

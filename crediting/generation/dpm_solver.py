@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from diffusers import DPMSolverMultistepScheduler
-
 from crediting.generation.sampling import SchedulerSampling
 
 
@@ -11,8 +9,10 @@ class DpmSolver(SchedulerSampling):
     """Second-order multistep DPM-Solver++, deterministic, its steps even in log-SNR."""
 
     @staticmethod
-    def make_scheduler(noise_scheduler: Any) -> DPMSolverMultistepScheduler:
+    def make_scheduler(noise_scheduler: Any) -> Any:
         """Return the sampling scheduler for a model's own noise scheduler."""
+        from diffusers import DPMSolverMultistepScheduler
+
         return DPMSolverMultistepScheduler.from_config(
             noise_scheduler.config,
             timestep_spacing="linspace",

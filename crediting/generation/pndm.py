@@ -2,8 +2,6 @@
 
 from typing import Any
 
-from diffusers import PNDMScheduler
-
 from crediting.generation.sampling import SchedulerSampling
 
 
@@ -14,8 +12,10 @@ class Pndm(SchedulerSampling):
     """
 
     @staticmethod
-    def make_scheduler(noise_scheduler: Any) -> PNDMScheduler:
+    def make_scheduler(noise_scheduler: Any) -> Any:
         """Return the sampling scheduler for a model's own noise scheduler."""
+        from diffusers import PNDMScheduler
+
         return PNDMScheduler.from_config(
             noise_scheduler.config,
             timestep_spacing="leading",

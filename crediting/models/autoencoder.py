@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
-from diffusers import AutoencoderKL, VQModel
 from torch import Tensor, nn
 
 from crediting.errors import ConfigError
@@ -16,12 +15,16 @@ from crediting.models.pretrained import read_network
 
 def read_vq_or_kl(folder: Path) -> nn.Module:
     """Return the autoencoder that `model.autoencoder` names; raises as `read_network`."""
+    from diffusers import AutoencoderKL, VQModel
+
     kinds = {"VQModel": VQModel, "AutoencoderKL": AutoencoderKL}
     return read_network(folder, kinds, "model.autoencoder")
 
 
 def read_kl(folder: Path) -> nn.Module:
     """Return the autoencoder of `model.pretrained`; raises as `read_network`."""
+    from diffusers import AutoencoderKL
+
     return read_network(folder, {"AutoencoderKL": AutoencoderKL}, "model.pretrained")
 
 
@@ -79,6 +82,8 @@ class Codec(NamedTuple):
 
     def _latents(self, pixels: Tensor) -> tuple[Tensor, Tensor | None]:
         """Return scaled latents, and their standard deviations if the encoder gives any."""
+        from diffusers import VQModel
+
         encoded = self.network.encode(pixels)
         if isinstance(self.network, VQModel):
             return encoded.latents * self.scaling, None

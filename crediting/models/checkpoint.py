@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import diffusers
 import safetensors
 import torch
 from accelerate import init_empty_weights
@@ -117,6 +116,8 @@ def _dense_config(denoiser: nn.Module) -> dict[str, Any]:
 
 def _empty(kind: str, config: Mapping[str, Any]) -> nn.Module:
     """Return a dense denoiser with parameters on the meta device and buffers as initialised."""
+    import diffusers
+
     factory = getattr(diffusers, kind)
     if not (isinstance(factory, type) and issubclass(factory, diffusers.ModelMixin)):
         raise ValueError(f"diffusers.{kind} is not a model")

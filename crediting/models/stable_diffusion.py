@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from diffusers import DDPMScheduler, UNet2DConditionModel
 from numpy.typing import NDArray
 from torch import nn
 
@@ -129,7 +128,7 @@ class StableDiffusion:
         side = self.size // 2 ** (len(config["block_out_channels"]) - 1)
         return (config["latent_channels"], side, side)
 
-    def noise_scheduler(self) -> DDPMScheduler:
+    def noise_scheduler(self) -> Any:
         """Return the forward process for which the U-Net was published."""
         # latents have no bounds; schedulers without this setting would get the one for pixels
         return published_noise(self._folder(), clip_sample=False)
@@ -173,6 +172,8 @@ class StableDiffusion:
 
 
 def _read_base(folder: Path, adapters: Path | None = None) -> nn.Module:
+    from diffusers import UNet2DConditionModel
+
     kinds = {"UNet2DConditionModel": UNet2DConditionModel}
     unet: Any = read_network(folder, kinds, "model.pretrained")
     if unet.config.addition_embed_type is not None:

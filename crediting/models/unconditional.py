@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
 from torch import nn
 
 from crediting.assets import HubFolder
@@ -99,6 +98,8 @@ class Unconditional:
                 agree with the published one.
             DataError: the published one cannot be read.
         """
+        from diffusers import UNet2DModel
+
         if self.pretrained is None:
             with random_stream(seed):
                 return build(UNet2DModel, self.unet or {}, "model.unet")
@@ -161,13 +162,15 @@ class Unconditional:
         height, width = (size, size) if isinstance(size, int) else size
         return (unet["in_channels"], height, width)
 
-    def noise_scheduler(self) -> DDPMScheduler:
-        """Return the forward process.
+    def noise_scheduler(self) -> Any:
+        """Return the forward process, a `diffusers.DDPMScheduler`.
 
         Raises:
             ConfigError: `model.noise` is not a process that diffusers can build, or does not
                 agree with the published one, or there is none.
         """
+        from diffusers import DDPMScheduler
+
         if self.pretrained is None or not self._has_scheduler():
             if self.noise is None:
                 raise ConfigError(

@@ -6,8 +6,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from diffusers import DDPMScheduler
-from diffusers.models.attention_processor import Attention
 from torch import nn
 
 from crediting.errors import ConfigError
@@ -29,6 +27,8 @@ def example_inputs(denoiser: nn.Module, shape: tuple[int, ...]) -> dict[str, Any
 
 def prunable(denoiser: nn.Module) -> Prunable:
     """Return what the pruning of channels must know of any U-Net of diffusers."""
+    from diffusers.models.attention_processor import Attention
+
     heads = {
         projection: attention.heads
         for attention in denoiser.modules()
@@ -56,8 +56,10 @@ def as_published(published: nn.Module, denoiser: nn.Module) -> nn.Module:
     return published.to(device_of(denoiser))
 
 
-def published_noise(root: Path, **changes: Any) -> DDPMScheduler:
-    """Return the forward process that a pipeline's scheduler, of whatever class, stands for."""
+def published_noise(root: Path, **changes: Any) -> Any:
+    """Return the DDPMScheduler that a pipeline's scheduler, of whatever class, stands for."""
+    from diffusers import DDPMScheduler
+
     folder = find_part(root, SCHEDULER, "model.pretrained", SCHEDULER_FILE)
     config = read_config(folder / SCHEDULER_FILE, "model.pretrained")
     with told(folder / SCHEDULER_FILE, "model.pretrained"):

@@ -11,10 +11,6 @@ from typing import Any, NamedTuple
 
 import torch
 import torch_pruning as tp
-from diffusers.models.attention_processor import Attention
-from diffusers.models.downsampling import Downsample2D
-from diffusers.models.resnet import ResnetBlock2D
-from diffusers.models.upsampling import Upsample2D
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -213,6 +209,11 @@ def _least_ratio(group: Channels) -> float:
 
 def _update_stated_widths(denoiser: nn.Module) -> None:
     """Correct the widths that the blocks of diffusers state of themselves, and check in forward."""
+    from diffusers.models.attention_processor import Attention
+    from diffusers.models.downsampling import Downsample2D
+    from diffusers.models.resnet import ResnetBlock2D
+    from diffusers.models.upsampling import Upsample2D
+
     for module in denoiser.modules():
         if isinstance(module, Upsample2D | Downsample2D):
             if isinstance(module.conv, nn.Conv2d):

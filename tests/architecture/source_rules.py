@@ -22,10 +22,12 @@ class Import:
     line: int
 
 
-def imports(source: str, module: str, is_package: bool = False) -> list[Import]:
-    """Return what a module imports at run time, inside functions too."""
+def imports(
+    source: str, module: str, is_package: bool = False, inside_functions: bool = True
+) -> list[Import]:
+    """Return what a module imports at run time, inside functions too or at once."""
     found = []
-    for node in _at_run_time(ast.parse(source)):
+    for node in _at_run_time(ast.parse(source), inside_functions):
         if isinstance(node, ast.Import):
             found += [Import(alias.name, node.lineno) for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -37,16 +39,18 @@ def imports(source: str, module: str, is_package: bool = False) -> list[Import]:
     return found
 
 
-def _at_run_time(node: ast.AST) -> Iterator[ast.AST]:
-    """Yield every node but those under `if TYPE_CHECKING:`."""
+def _at_run_time(node: ast.AST, inside_functions: bool) -> Iterator[ast.AST]:
+    """Yield every node but those under `if TYPE_CHECKING:`, and maybe those in functions."""
     for child in ast.iter_child_nodes(node):
+        if isinstance(child, Function) and not inside_functions:
+            continue
         if isinstance(child, ast.If) and "TYPE_CHECKING" in ast.unparse(child.test):
             for other in child.orelse:
                 yield other
-                yield from _at_run_time(other)
+                yield from _at_run_time(other, inside_functions)
         else:
             yield child
-            yield from _at_run_time(child)
+            yield from _at_run_time(child, inside_functions)
 
 
 def covers(allowed: str, name: str) -> bool:

@@ -3,10 +3,13 @@
 import csv
 import json
 import pickle
+import subprocess
+import sys
 
 import numpy as np
 import pytest
 import torch
+from miniature_study import MINIATURE
 
 from crediting.game.coalition import coalition_key, grand_coalition
 from crediting.interfaces import Task
@@ -59,6 +62,26 @@ def test_everything_comes_out_and_a_second_run_trains_nothing(study, trainings):
     stages.run(study(), "all")
     assert trainings == []
     assert before == {path: path.read_bytes() for path in first.folder.glob("shapley_*")}
+
+
+TOLD_AGAIN = """
+import json, sys
+from crediting.cli import main
+sys.argv = ["credit", *json.loads(sys.argv[1])]
+main()
+print(json.dumps(sorted({name.split(".")[0] for name in sys.modules})))
+"""
+
+
+def test_a_finished_study_needs_nothing_that_trains(study, tmp_path):
+    stages.run(study(), "all")
+    words = json.dumps([*MINIATURE, f"paths.outputs={tmp_path / 'outputs'}"])
+    again = subprocess.run(
+        [sys.executable, "-c", TOLD_AGAIN, words], capture_output=True, text=True, check=True
+    )
+    assert " 0 to evaluate" in again.stderr
+    slow = {"diffusers", "transformers", "peft", "torchmetrics", "torch._dynamo"}
+    assert slow & set(json.loads(again.stdout.splitlines()[-1])) == set()
 
 
 def test_another_estimator_evaluates_only_what_it_lacks(study, trainings):
