@@ -43,7 +43,7 @@ def main() -> None:
         reference = reference or found.total
         setting = f"{precision}, {optimizer}" + (", gradient checkpointing" if saving else "")
         print(row(setting, found, reference, arguments.fits))
-    batch = parts["generation"].batch_size
+    batch = parts["generation"].at_once("cuda")
     for precision in ("fp32", "bf16"):
         taken = of_sampling(denoiser, inputs, batch, Arithmetic("cuda", precision, False))
         print(f"drawing {batch} images at once in {precision}: {taken / 1e9:.1f} GB")

@@ -51,7 +51,9 @@ def train(
     average = EMAModel(denoiser.parameters(), decay=recipe.ema_decay)
     denoiser.train()
     batches = forever(Subset(data, examples), recipe.batch_size)
-    for _, batch in zip(range(recipe.steps), batches, strict=False):
+    for step, batch in zip(range(recipe.steps), batches, strict=False):
+        for group in optimizer.param_groups:
+            group["lr"] = recipe.rate(step)
         clean = batch.to(device)
         noise = torch.randn_like(clean)
         half = torch.randint(len(alpha_bar), (len(clean) // 2 + 1,), device=device)
@@ -74,8 +76,11 @@ def sample(
     """Yield batches of images, uint8 (B, C, H, W), on the CPU."""
     denoiser.eval()
     scheduler = generation.make_scheduler(model.noise_scheduler())
-    for first in range(0, generation.images, generation.batch_size):
-        count = min(generation.batch_size, generation.images - first)
+    batch_size = generation.at_once(device.type)
+    if device.type == "cpu":
+        batch_size *= torch.get_num_threads()  # they divide every batch among them
+    for first in range(0, generation.images, batch_size):
+        count = min(batch_size, generation.images - first)
         points = torch.randn(count, *model.latent_shape(), device=device)
         scheduler.set_timesteps(generation.steps)
         for timestep in scheduler.timesteps:

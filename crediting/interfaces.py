@@ -266,9 +266,11 @@ class Generation(Protocol):
 
     images: int
     steps: int
-    batch_size: int
     prompts: Sequence[str] | str | None
     """What a conditional model draws, in turn; "captions" are those of the dataset."""
+
+    def at_once(self, device: str) -> int:
+        """Return how many images are drawn at once on a kind of device (cpu, cuda)."""
 
     def generate(
         self,

@@ -72,7 +72,7 @@ class JourneyTrak(Trak):
         denoiser = material.denoiser()
         everything = torch.arange(images, device=material.device)
         points, shown = [], []
-        for ids in everything.split(material.generation.batch_size):
+        for ids in everything.split(material.generation.at_once(material.device.type)):
             own = None if prompts is None else 1 + ids % (len(prompts) - 1)
             way = self._way(material, denoiser, ids, prompts, own)
             points.append(torch.cat(way))

@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -14,6 +14,10 @@ from crediting.randomness import Stream
 
 CAPTIONS = "captions"
 """Instead of a list of prompts: the distinct captions of the dataset, in order."""
+
+MOST_AT_ONCE = {"cpu": 128, "cuda": 1024}
+"""Images that `auto` draws at once: more leave a processor's caches, and do not make a GPU faster.
+"""
 
 Predict = Callable[[Tensor, Tensor], Tensor]
 
@@ -27,8 +31,8 @@ class SchedulerSampling(ABC):
     Args:
         images: how many images are drawn from each model.
         steps: how many denoiser calls each image takes.
-        batch_size: how many images are drawn at once; it does not change them. Where a GPU has not
-            the memory, it is halved for good.
+        batch_size: how many images are drawn at once, or auto: 128 on a processor, 1,024 on a GPU.
+            It does not change them. Where a GPU has not the memory, it is halved for good.
         prompts: what a conditional model draws in turn, a list or "captions"; else null.
         guidance: weight w of classifier-free guidance, e + w (c - e) of the predictions with the
             prompt (c) and with the empty one (e), or null for the plain prediction c (Ho and
@@ -44,12 +48,12 @@ class SchedulerSampling(ABC):
         self,
         images: int,
         steps: int,
-        batch_size: int,
+        batch_size: int | Literal["auto"],
         prompts: Sequence[str] | str | None,
         guidance: float | None,
     ) -> None:
         for key, value in (("images", images), ("steps", steps), ("batch_size", batch_size)):
-            if value < 1:
+            if value != "auto" and value < 1:
                 raise ConfigError(f"generation.{key}: expected 1 or more, got {value}")
         if isinstance(prompts, str) and prompts != CAPTIONS:
             raise ConfigError(
@@ -65,10 +69,15 @@ class SchedulerSampling(ABC):
             raise ConfigError("generation.prompts: expected at least one prompt, got none")
         self.images = images
         self.steps = steps
-        self.batch_size = batch_size
+        self._batch_size = batch_size
         self.prompts = prompts
         self._guidance = guidance
         self._halved = False
+
+    def at_once(self, device: str) -> int:
+        """Return how many images are drawn at once on a kind of device (cpu, cuda)."""
+        most = MOST_AT_ONCE[device] if self._batch_size == "auto" else self._batch_size
+        return min(most, self.images)
 
     @torch.inference_mode()
     def generate(
@@ -92,7 +101,7 @@ class SchedulerSampling(ABC):
         noise = Stream("generation", seed)
         left, drawn = torch.arange(self.images, device=device), []
         while len(left):
-            ids = left[: self.batch_size]
+            ids = left[: self.at_once(device.type)]
             images = self._drawn(denoiser, model, noise, ids, prompts)
             if images is None:
                 self._halve(len(ids))
@@ -124,7 +133,7 @@ class SchedulerSampling(ABC):
                 "fit (halves, quarters ...). generation.batch_size sets how many, and changes none"
             )
         self._halved = True
-        self.batch_size = size // 2
+        self._batch_size = size // 2
         if torch.cuda.is_initialized():
             torch.cuda.empty_cache()
 

@@ -148,7 +148,8 @@ def _work(study: Study, spec: GameSpec, coalitions: CoalitionMatrix) -> Work:
 def _seconds_per_coalition(study: Study, spec: GameSpec, pace: Pace) -> float:
     """Estimate one evaluation from the dense model's pace: pruning makes it faster than that."""
     recipe = spec.finetuning.recipe
-    batches = -(-study.generation.images // study.generation.batch_size)
+    at_once = study.generation.at_once(open_machine(study.runtime).device.type)
+    batches = -(-study.generation.images // at_once)
     steps = recipe.steps if recipe else 0
     return steps * pace.training_step + batches * study.generation.steps * pace.sampling_step
 
@@ -165,7 +166,7 @@ def measure_pace(study: Study) -> Pace:
     short_recipe = replace(recipe, steps=_CALIBRATION_STEPS)
     trainer.train(denoiser, replace(recipe, steps=1), ids, Stream("calibration"))
     training = _timed(lambda: trainer.train(denoiser, short_recipe, ids, Stream("calibration")))
-    batch = _noise(inputs, min(study.generation.batch_size, study.generation.images))
+    batch = _noise(inputs, study.generation.at_once(accelerator.device.type))
     first = torch.arange(len(batch), device=accelerator.device)
     timesteps = torch.zeros_like(first)
     with torch.inference_mode(), accelerator.autocast():

@@ -46,8 +46,10 @@ def tell_memory(study: Study) -> None:
     each = "" if stack in (1, "auto") else f", times {stack} in a stack"
     coalition = needs.coalition
     trained = "" if coalition is None else f"a coalition at most {told(coalition.total)}{each}; "
-    print(f"memory    {trained}drawing {_at_once(study)} images at once {told(needs.drawing)}")
-    if open_machine(study.runtime).device.type == "cuda":
+    device = open_machine(study.runtime).device.type
+    at_once = study.generation.at_once(device)
+    print(f"memory    {trained}drawing {at_once} images at once {told(needs.drawing)}")
+    if device == "cuda":
         free, total = torch.cuda.mem_get_info()
         print(f"memory    the GPU has {told(total)}, of which {told(free)} are free")
 
@@ -132,7 +134,7 @@ def _needs(study: Study) -> Needs:
     inputs = study.model.example_inputs(denoiser)
     training = _of_base_training(study, denoiser, device)
     guided = 2 if study.model.conditional else 1
-    drawing = of_sampling(denoiser, inputs, guided * _at_once(study), how)
+    drawing = of_sampling(denoiser, inputs, guided * study.generation.at_once(device), how)
     asked = _coalition(study)
     coalition = None if asked is None else of_training(asked.denoiser, inputs, asked.recipe, how)
     return Needs(training, coalition, drawing)
@@ -148,10 +150,6 @@ def _of_base_training(study: Study, denoiser: nn.Module, device: str) -> Trainin
 def _how(study: Study, device: str) -> Arithmetic:
     runtime = study.runtime
     return Arithmetic(device, runtime["precision"], runtime["gradient_checkpointing"])
-
-
-def _at_once(study: Study) -> int:
-    return min(study.generation.batch_size, study.generation.images)
 
 
 def _parts(memory: TrainingMemory) -> str:

@@ -54,7 +54,7 @@ class GradientMaterial:
 
     @property
     def generation(self) -> Any:
-        return SimpleNamespace(images=len(self.generated), batch_size=self.batch_size)
+        return SimpleNamespace(images=len(self.generated), at_once=lambda device: self.batch_size)
 
     def examples(self, which: str) -> Examples:
         return {"training": self.training, "generated": self.generated}[which]

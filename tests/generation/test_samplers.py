@@ -324,6 +324,15 @@ class Narrow(nn.Module):
 
 
 @pytest.mark.parametrize("sampler", SAMPLERS)
+def test_auto_is_a_batch_for_the_device(sampler):
+    seen, sampling = Narrow(1000), sampler(300, 1, "auto", **PLAIN)
+    sampling.generate(seen, Pixels(), 0, None)
+    assert list(dict.fromkeys(seen.batches)) == [128, 44]
+    assert (sampling.at_once("cpu"), sampling.at_once("cuda")) == (128, 300)
+    assert sampler(3000, 1, "auto", **PLAIN).at_once("cuda") == 1024
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
 def test_a_batch_that_does_not_fit_is_halved(sampler, capsys):
     plain = sampler(11, 3, 3, **PLAIN).generate(unet(), Pixels(), 0, None)
     narrow, sampling = Narrow(3), sampler(11, 3, 100, **PLAIN)
