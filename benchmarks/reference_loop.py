@@ -83,7 +83,10 @@ def timed(study: Study, rows: NDArray[np.bool_]) -> float:
 
 
 def tell_differences(study: Study, rows: NDArray[np.bool_], theirs: Utilities) -> None:
-    """Print how far utilities are apart, beside what another replicate changes."""
+    """Print how far utilities are apart, beside what another replicate changes.
+
+    All coalitions of a replicate start from the same noise, and share its luck; the loop's do not.
+    """
     evaluate_coalitions(study.repeated(2), study.game, rows)
     keys = [coalition_key(row) for row in rows]
     folder, game = study.stored_in(study.game.address), study.game.address.fingerprint
@@ -91,8 +94,9 @@ def tell_differences(study: Study, rows: NDArray[np.bool_], theirs: Utilities) -
         for name, fingerprint in study.property_fingerprints.items():
             ours, again = ledger.values(keys, 2, fingerprint).T
             print(
-                f"  {name:16} mean {theirs[name].mean():9.4f} against {ours.mean():9.4f}; apart "
-                f"(rms) {rms(theirs[name] - ours):.4f}, two replicates {rms(again - ours):.4f}"
+                f"  {name:16} mean {theirs[name].mean():9.4f} against {ours.mean():9.4f} and "
+                f"{again.mean():9.4f}; apart (rms) {rms(theirs[name] - ours):.4f}, two replicates "
+                f"{rms(again - ours):.4f}"
             )
 
 
