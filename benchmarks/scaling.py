@@ -6,7 +6,7 @@ The default study is prepared once. Then a cluster of two nodes of one CPU each 
 machine, and the same coalitions are evaluated from an empty ledger by one worker and by two; the
 two ledgers are compared value by value. The ratio is told with the start-up of the command and its
 workers, and without: from when every worker has made its first coalition until the last is made.
-Needs two idle cores and `pip install "crediting[ray]"`; must be at least 1.6 without start-up.
+Needs two idle cores and `pip install "crediting[ray]"`; must be at least 1.7 without start-up.
 """
 
 import argparse
@@ -24,7 +24,7 @@ from pathlib import Path
 from table import row
 from workers import credit, read_values
 
-LEAST = 1.6
+LEAST = 1.7
 
 
 def main() -> None:
