@@ -53,6 +53,8 @@ STAND_INS = {
     "hydra/launcher=submitit_slurm": "hydra/launcher=submitit_local",
     "hydra.launcher.partition=gpu": "hydra.launcher.name=credit",
     "seed=0,1": "seed=0",
+    "plan.coalitions=200": "plan.coalitions=20",
+    "plan.finetuning_steps=200": "plan.finetuning_steps=4",
 }
 
 

