@@ -7,7 +7,10 @@ import torch
 
 from crediting.errors import ConfigError
 
-MODES = ("default", "reduce-overhead", "max-autotune", "max-autotune-no-cudagraphs")
+MODES = {"default": "default", "max-autotune": "max-autotune-no-cudagraphs"}
+"""By what `runtime.compile` says: torch's own recordings would be made anew for every coalition,
+whose weights lie elsewhere; crediting.replay records what is compiled, too.
+"""
 
 Compiler = Callable[[Callable], Callable]
 """Returns what computes the same as a module or function, faster or as fast."""
@@ -24,8 +27,7 @@ def compiler(mode: str | None) -> Compiler:
     """Return the compiler of a mode of torch.compile, or `as_it_is` for None.
 
     Parameters are inputs of the compiled code, so another denoiser of the same shape needs no
-    compilation of its own; another batch size does. `reduce-overhead` and `max-autotune` record
-    CUDA graphs.
+    compilation of its own; another batch size does.
 
     Raises:
         ConfigError: there is no such mode.
@@ -36,4 +38,4 @@ def compiler(mode: str | None) -> Compiler:
         raise ConfigError(
             f"runtime.compile: expected null or one of {', '.join(MODES)}, got {mode!r}"
         )
-    return lambda computation: torch.compile(computation, mode=mode, dynamic=False)
+    return lambda computation: torch.compile(computation, mode=MODES[mode], dynamic=False)

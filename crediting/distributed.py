@@ -16,15 +16,13 @@ from threading import Thread
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, distributed
+from torch import distributed
 from torch.multiprocessing import get_context
 
+from crediting.batches import Batch
 from crediting.errors import CreditingError, as_user_error
 
 _SECONDS_TO_EXIT = 10
-
-Batch = tuple[Tensor, Tensor, Tensor | None]
-"""The ids of examples, their timesteps, and which of them to mirror: all (B,), or None."""
 
 
 def share_of(batch: Batch, rank: int, processes: int) -> tuple[Batch, float]:

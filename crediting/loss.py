@@ -1,7 +1,7 @@
 """The training loss of a diffusion model: how well a denoiser tells the noise from the image."""
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -10,6 +10,16 @@ from torch.nn import functional as F
 from crediting.errors import ConfigError
 from crediting.examples import Examples
 from crediting.randomness import Stream
+
+
+class Posed(NamedTuple):
+    """What a denoiser is asked, and what it should answer: noisy points, (B, *shape), and so on."""
+
+    noisy: Tensor
+    timesteps: Tensor
+    conditions: Mapping[str, Tensor]
+    """Whatever else it is called with, by name."""
+    target: Tensor
 
 
 class DenoisingLoss:
@@ -50,10 +60,18 @@ class DenoisingLoss:
         flipped: Tensor | None,
         stream: Stream,
     ) -> Tensor:
-        """Return the mean loss, a scalar.
+        """Return the mean loss of a model, a scalar; it is called as denoisers of diffusers are.
+
+        The other arguments are those of `pose`.
+        """
+        posed = self.pose(ids, timesteps, flipped, stream)
+        prediction = model(posed.noisy, posed.timesteps, **posed.conditions).sample
+        return self.judge(prediction, posed.target)
+
+    def pose(self, ids: Tensor, timesteps: Tensor, flipped: Tensor | None, stream: Stream) -> Posed:
+        """Return what is asked of a model.
 
         Args:
-            model: called with noisy points, timesteps and, if there are captions, those.
             ids: of the examples, int64 (B,).
             timesteps: int64 (B,).
             flipped: which examples to mirror, bool (B,), or None.
@@ -65,8 +83,12 @@ class DenoisingLoss:
             c[timesteps].view(-1, *[1] * (clean.dim() - 1)) for c in (self._signal, self._noise)
         )
         noisy = signal * clean + scale * noise
-        prediction = model(noisy, timesteps, **self.examples.conditions(ids)).sample
         target = noise if self._prediction == "epsilon" else signal * noise - scale * clean
+        return Posed(noisy, timesteps, self.examples.conditions(ids), target)
+
+    @staticmethod
+    def judge(prediction: Tensor, target: Tensor) -> Tensor:
+        """Return the mean loss of predictions, a scalar, in full precision."""
         return F.mse_loss(prediction.float(), target)
 
 

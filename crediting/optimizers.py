@@ -18,18 +18,30 @@ _FACTOR = "rate_factor"
 
 
 def make_optimizer(
-    parameters: Mapping[str, Tensor], recipe: Recipe, rate_factors: Mapping[str, float]
+    parameters: Mapping[str, Tensor],
+    recipe: Recipe,
+    rate_factors: Mapping[str, float],
+    recorded: bool = False,
 ) -> torch.optim.Optimizer:
-    """Return the optimizer of a recipe for parameters by name; see Trainer.train."""
+    """Return the optimizer of a recipe for parameters by name; see Trainer.train.
+
+    One that is recorded reads its rates from memory, where `set_rate` writes them.
+    """
     groups: dict[float, list[Tensor]] = {}
     for name, parameter in parameters.items():
         factor = next((f for key, f in rate_factors.items() if key in name), 1.0)
         groups.setdefault(factor, []).append(parameter)
-    return _optimizer(recipe)(
+    optimizer = _optimizer(recipe)(
         [{"params": members, _FACTOR: factor} for factor, members in groups.items()],
         lr=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
     )
+    if recorded:
+        device = next(iter(parameters.values())).device
+        for group in optimizer.param_groups:
+            group["lr"] = torch.tensor(recipe.learning_rate, device=device)
+            group["capturable"] = device.type == "cuda"
+    return optimizer
 
 
 def check_optimizer(recipe: Recipe) -> None:
@@ -54,7 +66,10 @@ def _optimizer(recipe: Recipe) -> Callable[..., torch.optim.Optimizer]:
 def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
     """Give every group of parameters its share of a step's learning rate."""
     for group in optimizer.param_groups:
-        group["lr"] = rate * group[_FACTOR]
+        if isinstance(group["lr"], Tensor):
+            group["lr"].fill_(rate * group[_FACTOR])
+        else:
+            group["lr"] = rate * group[_FACTOR]
 
 
 def make_average(parameters: Iterable[Tensor], recipe: Recipe) -> EMAModel:

@@ -58,6 +58,7 @@ class Runtime:
     checkpoint_seconds: float = MISSING
     stack: int | str = MISSING
     compile: str | None = MISSING
+    cuda_graphs: bool = MISSING
     channels_last: bool = MISSING
     gradient_checkpointing: bool = MISSING
     keep_images: bool = MISSING

@@ -5,8 +5,9 @@ does the same operations on larger tensors. What is frozen, such as the network 
 is shared and computed for all of a stack as one batch.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -15,12 +16,12 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from crediting.batches import draw_batch
-from crediting.compiling import Compiler
+from crediting.batches import draw_batches, membership
 from crediting.optimizers import make_average, make_optimizer, set_rate
 from crediting.randomness import Stream
 from crediting.recipe import Training
 from crediting.resume import trainable
+from crediting.stepping import Step
 from crediting.training import Trainer, seeded_dropout
 
 
@@ -38,35 +39,38 @@ def can_stack(trainer: Trainer, trainings: Sequence[Training]) -> bool:
 
 
 def train_stacked(
-    trainer: Trainer, trainings: Sequence[Training], stream: Stream
+    trainer: Trainer,
+    trainings: Sequence[Training],
+    stream: Stream,
+    on_step: Callable[[int], None] = lambda step: None,
 ) -> list[dict[str, Tensor]]:
     """Do trainings that `can_stack` together and return the averaged parameters of each by name.
 
     Batches, timesteps and noise are those that each would have met alone, so the results differ by
     rounding only; dropout is the same for all of a stack, whoever they are, but other than alone.
-    The denoisers themselves keep their weights.
+    The denoisers themselves keep their weights. `on_step` is told the number of finished steps.
     """
     first, recipe = trainings[0], trainings[0].recipe
     trainer.check(recipe)
-    stack = _Stack([training.denoiser for training in trainings], trainer.compiled)
-    optimizer = make_optimizer(stack.leaves, recipe, first.rate_factors)
+    stack = _Stack([training.denoiser for training in trainings], trainer)
+    tape = trainer.tape(first.denoiser, recipe)
+    optimizer = make_optimizer(stack.leaves, recipe, first.rate_factors, bool(tape))
     leaves = list(stack.leaves.values())
     average = make_average(leaves, recipe)
+    members = membership([t.examples for t in trainings], len(trainer.loss.examples))
+    size, weight = _batch_size(first), -len(trainings) if first.ascend else len(trainings)
+    clip = partial(_clip, leaves, recipe.gradient_clip)
+    do = Step(stack, Tensor.backward, clip, optimizer, tape)
     with seeded_dropout(trainer.device) as seed_dropout:
         for step in range(recipe.steps):
+            on_step(step)
             seed_dropout(stream.at(step, "dropout").seed)
             set_rate(optimizer, recipe.rate(step))
-            batches = [
-                draw_batch(recipe, t.examples, stream.at(step), trainer.loss.n_timesteps)
-                for t in trainings
-            ]
-            with trainer.autocast():
-                loss = trainer.loss(stack, *_joined(batches), stream.at(step)) * len(trainings)
-            (-loss if first.ascend else loss).backward()
-            _clip(leaves, recipe.gradient_clip)
-            optimizer.step()
-            optimizer.zero_grad()
+            timesteps = trainer.loss.n_timesteps
+            batches = draw_batches(recipe, members, size, stream.at(step), timesteps)
+            do(trainer.loss.pose(*batches, stream.at(step)), weight)
             average.step(leaves)
+    on_step(recipe.steps)
     averages = zip(*(shadow.unbind() for shadow in average.shadow_params), strict=True)
     return [dict(zip(stack.leaves, own, strict=True)) for own in averages]
 
@@ -74,10 +78,11 @@ def train_stacked(
 class _Stack:
     """Denoisers of one shape as a single one, which is given all their batches in a row."""
 
-    def __init__(self, denoisers: Sequence[nn.Module], compiled: Compiler) -> None:
+    def __init__(self, denoisers: Sequence[nn.Module], trainer: Trainer) -> None:
         self._template = denoisers[0].train()
         self._size = len(denoisers)
-        self._predict = compiled(_predict)
+        self._predict = trainer.compiled(_predict)
+        self._autocast = trainer.autocast
         each = [trainable(denoiser) for denoiser in denoisers]
         self.leaves = {
             name: torch.stack([own[name].detach() for own in each]).requires_grad_()
@@ -90,7 +95,7 @@ class _Stack:
             one.view(self._size, -1, *one.shape[1:])
             for one in (noisy, timesteps, *conditions.values())
         ]
-        with _batchable_attention(noisy.device):
+        with self._autocast(), _batchable_attention(noisy.device):
             predictions = self._predict(self._template, self.leaves, tuple(conditions), inputs)
         return SimpleNamespace(sample=predictions.flatten(0, 1))
 
@@ -121,15 +126,6 @@ def _predict(
 def _batchable_attention(device: torch.device) -> AbstractContextManager[None]:
     """Return a context without the CPU's fused attention, which torch would do one by one."""
     return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
-
-
-def _joined(
-    batches: Sequence[tuple[Tensor, Tensor, Tensor | None]],
-) -> tuple[Tensor, Tensor, Tensor | None]:
-    """Return the ids, timesteps and flips of several batches in a row."""
-    ids, timesteps, flipped = zip(*batches, strict=True)
-    mirrored = [one for one in flipped if one is not None]
-    return torch.cat(ids), torch.cat(timesteps), torch.cat(mirrored) if mirrored else None
 
 
 def _clip(leaves: Sequence[Tensor], largest: float) -> None:

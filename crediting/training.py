@@ -7,6 +7,7 @@ killed and resumed, or ran on another worker, takes the same steps.
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,9 @@ from crediting.loss import DenoisingLoss
 from crediting.optimizers import check_optimizer, make_average, make_optimizer, set_rate
 from crediting.randomness import Stream
 from crediting.recipe import Recipe
+from crediting.replay import ReplayedDenoiser, Tape
 from crediting.resume import TrainingCheckpoint, TrainingState, trainable
+from crediting.stepping import Step, draws_at_random
 
 __all__ = ["Recipe", "Trainer", "make_accelerator", "partial_checkpoint"]
 
@@ -41,6 +44,9 @@ class Trainer:
         gradient_checkpointing: whether activations are computed again where gradients need them,
             instead of kept: less memory, more time, the same results up to rounding.
         compiled: how the calls of denoisers are compiled; not where processes share a training.
+        make_tape: makes what records steps on the device and replays them, or None. Steps are not
+            recorded where processes share a training, in fp16, with gradient checkpointing or an
+            optimizer of eight bits, or where the denoiser has dropout.
     """
 
     def __init__(
@@ -50,11 +56,13 @@ class Trainer:
         accelerator: Accelerator,
         gradient_checkpointing: bool = False,
         compiled: Compiler = as_it_is,
+        make_tape: Callable[[], Tape] | None = None,
     ) -> None:
         self.loss = DenoisingLoss(examples, noise_scheduler)
         self._accelerator = accelerator
         self._checkpointing = gradient_checkpointing
         self.compiled = compiled
+        self._make_tape = make_tape
         self._device = examples.device
 
     @property
@@ -104,31 +112,33 @@ class Trainer:
         # one accelerator per training: it remembers all that it ever prepared, and its scale of
         # the loss in fp16; forgetting (`free_memory`) collects garbage for up to a second
         accelerator = make_accelerator(self._device.type, self._accelerator.mixed_precision)
-        state = _initial_state(denoiser, recipe, rate_factors or {}, accelerator.scaler)
+        tape = self.tape(denoiser, recipe) if accelerator.num_processes == 1 else None
+        optimizer = make_optimizer(trainable(denoiser), recipe, rate_factors or {}, bool(tape))
+        average = make_average(trainable(denoiser).values(), recipe)
+        state = TrainingState(denoiser, optimizer, average, accelerator.scaler)
         parameters = list(trainable(denoiser).values())
         first = checkpoint.restore(state) if checkpoint else 0
         denoiser.train()
         with (
             gradient_checkpointing(denoiser, self._checkpointing),
-            _prepared(accelerator, state, self.compiled) as (model, optimizer),
+            _prepared(accelerator, state, self.compiled) as (model, stepped),
             seeded_dropout(self._device) as seed_dropout,
         ):
+            clip = partial(accelerator.clip_grad_norm_, parameters, recipe.gradient_clip)
+            do = Step(model, accelerator.backward, clip, stepped, tape)
             for step in range(first, recipe.steps):
                 on_step(step)
                 seed_dropout(stream.at(step, "dropout").seed + accelerator.process_index)
-                set_rate(optimizer, recipe.rate(step))
+                set_rate(stepped, recipe.rate(step))
                 batch = draw_batch(recipe, examples, stream.at(step), self.loss.n_timesteps)
                 part, weight = share_of(batch, accelerator.process_index, accelerator.num_processes)
-                loss = weight * self.loss(model, *part, stream.at(step))
-                accelerator.backward(-loss if ascend else loss)
-                accelerator.clip_grad_norm_(parameters, recipe.gradient_clip)
-                optimizer.step()
-                optimizer.zero_grad()
-                state.average.step(parameters)
+                do(self.loss.pose(*part, stream.at(step)), -weight if ascend else weight)
+                average.step(parameters)
                 if checkpoint and accelerator.is_main_process:
                     checkpoint.offer(step + 1, state)
+            stepped.zero_grad()
         on_step(recipe.steps)
-        return dict(zip(trainable(denoiser), state.average.shadow_params, strict=True))
+        return dict(zip(trainable(denoiser), average.shadow_params, strict=True))
 
     def gradients(
         self, denoiser: nn.Module, examples: Tensor, batch_size: int, stream: Stream
@@ -156,18 +166,21 @@ class Trainer:
         """
         return self._accelerator.mixed_precision != "fp16" and not self._checkpointing
 
+    def tape(self, denoiser: nn.Module, recipe: Recipe) -> Tape | None:
+        """Return what records the steps of a training of this process, if they can be."""
+        if self._make_tape is None or not self.can_stack or draws_at_random(denoiser):
+            return None
+        return None if recipe.optimizer == "adamw8bit" else self._make_tape()
+
+    def replayed(self, denoiser: nn.Module) -> ReplayedDenoiser | None:
+        """Return what replays the calls of denoisers of one shape, if this machine records."""
+        if self._make_tape is None:
+            return None
+        return ReplayedDenoiser(denoiser, self.compiled, self._make_tape())
+
     def autocast(self) -> AbstractContextManager[None]:
         """Return a context in which a denoiser computes with this machine's precision."""
         return self._accelerator.autocast()
-
-
-def _initial_state(
-    denoiser: nn.Module, recipe: Recipe, rate_factors: Mapping[str, float], scaler: Any
-) -> TrainingState:
-    parameters = trainable(denoiser)
-    optimizer = make_optimizer(parameters, recipe, rate_factors)
-    average = make_average(parameters.values(), recipe)
-    return TrainingState(denoiser, optimizer, average, scaler)
 
 
 @contextmanager

@@ -135,7 +135,8 @@ def test_adapters_are_stacked_on_one_frozen_network():
 
 
 def test_ascents_can_be_stacked():
-    assert_as_alone(make_trainer(), attentive, ascend=True)
+    # Adam takes whole steps along gradients near zero, whose signs rounding decides: small ones
+    assert_as_alone(make_trainer(), attentive, replace(RECIPE, learning_rate=2e-3), ascend=True)
 
 
 def test_the_denoisers_keep_their_weights():

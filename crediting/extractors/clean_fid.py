@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
 from crediting.assets import UrlFile
 from crediting.errors import DataError
 from crediting.extractors.published import Published, check_batch_size, in_batches, no_weights
+from crediting.extractors.resizing import resized
 from crediting.interfaces import Asset, Features
 
 _KEY = "extractor.clean_fid.weights"
@@ -26,8 +26,8 @@ _URL = (
 class CleanFidInception(Published):
     """Pool features (N, 2048) of the TensorFlow Inception: FID and KID compare across papers.
 
-    Images are enlarged one by one to 299 pixels by clean-fid's own bicubic resizing, without
-    rounding, as in its mode "clean".
+    Images are brought to 299 pixels by PIL's bicubic resizing, without rounding, as in clean-fid's
+    mode "clean", but on the device.
 
     Args:
         weights: a local `inception-2015-12-05.pt`, such as clean-fid keeps, or null.
@@ -103,17 +103,8 @@ class _Inception(nn.Module):
         self.published = published
 
     def forward(self, images: Tensor) -> Tensor:
-        pixels = torch.from_numpy(_resized(images)).to(images.device)
+        pixels = resized(images.expand(-1, 3, -1, -1), 299, 299)
         # the executor would else fuse kernels once it has seen some batches, and the last bits
         # of an image's features would depend on what came before it
         with torch.jit.optimized_execution(False):
             return self.published.layers((pixels - 128) / 128).flatten(1)
-
-
-def _resized(images: Tensor) -> np.ndarray:
-    """Return images, uint8 (N, 1 or 3, H, W), as float32 (N, 3, 299, 299) in 0..255."""
-    from cleanfid.resize import build_resizer
-
-    resize = build_resizer("clean")
-    colour = images.expand(-1, 3, -1, -1).permute(0, 2, 3, 1).cpu().numpy()
-    return np.stack([resize(image) for image in colour]).transpose(0, 3, 1, 2)

@@ -3,7 +3,7 @@
 import copy
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -170,13 +170,19 @@ class CoalitionStart:
         return Stream("coalition", self._study.seed, self._replicate)
 
 
-def train(trainer: Trainer, training: Training, stream: Stream) -> dict[str, torch.Tensor]:
-    """Do a training and return the averaged parameters by name."""
+def train(
+    trainer: Trainer,
+    training: Training,
+    stream: Stream,
+    on_step: Callable[[int], None] = lambda step: None,
+) -> dict[str, torch.Tensor]:
+    """Do a training and return the averaged parameters by name; see Trainer.train."""
     return trainer.train(
         training.denoiser,
         training.recipe,
         training.examples,
         stream,
+        on_step=on_step,
         ascend=training.ascend,
         rate_factors=training.rate_factors,
     )

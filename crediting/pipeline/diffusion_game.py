@@ -25,6 +25,7 @@ from crediting.pipeline.machine import make_trainer, open_machine
 from crediting.pipeline.memory import Watch
 from crediting.pipeline.study import Study
 from crediting.randomness import derive_seed
+from crediting.replay import ReplayedDenoiser
 
 
 class Drawn(NamedTuple):
@@ -54,6 +55,7 @@ class DiffusionGame:
         self.models = CoalitionModels(study, spec, start, self.trainer)
         self._gauges = Gauges(study, self._device)
         self._watch = Watch()
+        self._calls: ReplayedDenoiser | None = None
 
     def __call__(self, job: Job) -> list[Outcome]:
         """Evaluate coalitions; what fails is reported in the outcome, not raised.
@@ -131,13 +133,21 @@ class DiffusionGame:
         seed = self._generation_seed(replicate)
         with self._accelerator.autocast():
             images = self.study.generation.generate(
-                self.trainer.compiled(denoiser), self.study.model, seed, self._prompts
+                self._called(denoiser), self.study.model, seed, self._prompts
             )
         if keep:
             path = images_path(self.study, self._spec, coalition, replicate)
             path.parent.mkdir(parents=True, exist_ok=True)
             save_weights(path, {"images": images})
         return images
+
+    def _called(self, denoiser: nn.Module) -> nn.Module:
+        """Return what a denoiser's predictions come from: its compiled or its recorded calls."""
+        if self._calls is not None and self._calls.fits(denoiser):
+            self._calls.take(denoiser)
+        else:
+            self._calls = self.trainer.replayed(denoiser)
+        return self.trainer.compiled(denoiser) if self._calls is None else self._calls
 
     def _generation_seed(self, replicate: int) -> int:
         return derive_seed("generation", self.study.seed, replicate)

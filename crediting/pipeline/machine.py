@@ -14,6 +14,7 @@ from crediting.compiling import compiler
 from crediting.errors import ConfigError
 from crediting.examples import Examples
 from crediting.interfaces import DiffusionModel
+from crediting.replay import CudaTape
 from crediting.training import Trainer, make_accelerator
 
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
@@ -53,6 +54,7 @@ def make_trainer(
         accelerator,
         runtime["gradient_checkpointing"],
         compiler(runtime["compile"]),
+        CudaTape if runtime["cuda_graphs"] and accelerator.device.type == "cuda" else None,
     )
 
 

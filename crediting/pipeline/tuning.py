@@ -26,12 +26,14 @@ from crediting.pipeline.study import Study
 from crediting.progress import say
 from crediting.randomness import Stream
 from crediting.recipe import Training
+from crediting.replay import WARM_UP
 from crediting.stacking import can_stack, train_stacked
 
-STACKS = (1, 2, 4, 8, 16)
+STACKS = {"cpu": (1, 2, 4, 8, 16), "cuda": (1, 2, 4, 8, 16, 32, 64, 128, 256)}
 SHARING = (2, 4)
 """Processes on one GPU; on a CPU the executor has one per core, whatever is measured here."""
-_WARM_UP, _STEPS = 2, 6
+_WARM_UP, _STEPS = WARM_UP + 2, 6
+"""Steps before the clock starts, when all is compiled and recorded, and steps that are timed."""
 _WORTH_IT = 1.05
 """More at once must be so many times as fast: what is measured varies by less."""
 _HOPELESS = 2.0
@@ -73,7 +75,8 @@ def _remembered(study: Study, spec: GameSpec) -> Tuning:
     if path.exists():
         found = json.loads(path.read_text())
         return Tuning(found["stack"], found["processes"])
-    stacks = _rates(STACKS, lambda size: steps_per_second(study, spec, size))
+    kind = open_machine(study.runtime).device.type
+    stacks = _rates(STACKS[kind], lambda size: steps_per_second(study, spec, size))
     shared: dict[int, float] = {}
     if gpus(study.runtime) and study.config["executor"].get("workers") == "auto":
         shared = _rates(SHARING, lambda processes: _in_processes(study, spec, processes))
@@ -104,15 +107,14 @@ def steps_per_second(study: Study, spec: GameSpec, size: int) -> float:
     run = _prepared(study, spec, size)
     if run is None:
         return 0.0
-    for _ in range(2):  # a second training may compile once more
-        run(_WARM_UP)
-    seconds = min(run(_STEPS) for _ in range(2))
+    run()  # a second training may compile once more
+    seconds = min(run() for _ in range(2))
     release_memory()
     return size * _STEPS / seconds
 
 
-def _prepared(study: Study, spec: GameSpec, size: int) -> Callable[[int], float] | None:
-    """Return what takes so many steps and tells the seconds, or None if there is nothing to."""
+def _prepared(study: Study, spec: GameSpec, size: int) -> Callable[[], float] | None:
+    """Return what trains and tells the seconds of `_STEPS` steps, or None if nothing is trained."""
     accelerator = open_machine(study.runtime)
     examples = load_examples(study, accelerator.device)
     trainer = make_trainer(examples, study.model, accelerator, study.runtime)
@@ -124,18 +126,36 @@ def _prepared(study: Study, spec: GameSpec, size: int) -> Callable[[int], float]
     if len(trainings) < size or (size > 1 and not can_stack(trainer, trainings)):
         return None
 
-    def run(steps: int) -> float:
-        short_ones = [replace(one, recipe=replace(one.recipe, steps=steps)) for one in trainings]
-        _wait(accelerator.device)
-        started = time.perf_counter()
+    steps = _WARM_UP + _STEPS
+    brief = [replace(one, recipe=replace(one.recipe, steps=steps)) for one in trainings]
+
+    def run() -> float:
+        clock = _Clock(accelerator.device)
         if size > 1:
-            train_stacked(trainer, short_ones, Stream("tuning"))
+            train_stacked(trainer, brief, Stream("tuning"), clock)
         else:
-            train(trainer, short_ones[0], Stream("tuning"))
-        _wait(accelerator.device)
-        return time.perf_counter() - started
+            train(trainer, brief[0], Stream("tuning"), clock)
+        return clock.seconds()
 
     return run
+
+
+class _Clock:
+    """Times the steps of a training after the warm-up; it is told of every step."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._started = 0.0
+
+    def __call__(self, step: int) -> None:
+        if step == _WARM_UP:
+            _wait(self._device)
+            self._started = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Return the seconds since then."""
+        _wait(self._device)
+        return time.perf_counter() - self._started
 
 
 def _rates(candidates: Sequence[int], measure: Callable[[int], float]) -> dict[int, float]:
@@ -174,9 +194,9 @@ def _member(study: Study, spec: GameSpec, barrier: Any, rates: Any) -> None:
     try:
         run = _prepared(study, spec, 1)
         assert run is not None, "single trainings were measured before"
-        run(_WARM_UP)
+        run()
         barrier.wait()
-        rates.put(_STEPS / run(_STEPS))
+        rates.put(_STEPS / run())
     except BaseException:
         barrier.abort()
         raise
@@ -190,7 +210,14 @@ def _wait(device: torch.device) -> None:
 def _setting(study: Study, spec: GameSpec) -> dict[str, Any]:
     """Return all that speed depends on: the machine, how it is used, and what is trained."""
     on_gpu = bool(gpus(study.runtime))
-    used = ("precision", "threads", "compile", "channels_last", "gradient_checkpointing")
+    used = (
+        "precision",
+        "threads",
+        "compile",
+        "cuda_graphs",
+        "channels_last",
+        "gradient_checkpointing",
+    )
     return {
         "machine": platform.machine(),
         "processor": torch.cuda.get_device_name() if on_gpu else _processor(),

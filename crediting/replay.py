@@ -1,0 +1,132 @@
+"""Work on a GPU that is always the same, recorded as a CUDA graph and replayed.
+
+A small operation takes a GPU less time than a CPU needs to launch it. A recording holds all
+operations of some work and is launched as one. It repeats what was done to the same memory, so it
+serves work whose tensors keep their shapes and places, and which never looks at a number on the
+CPU.
+"""
+
+import copy
+from collections.abc import Callable
+from typing import Any, Protocol, TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from crediting.compiling import Compiler
+from crediting.progress import say
+
+WARM_UP = 3
+"""Calls before the recording: what happens but once, such as compiling, must be over."""
+
+Result = TypeVar("Result")
+
+
+class Tape(Protocol):
+    """What records work."""
+
+    def run(self, work: Callable[[], Result]) -> Result:
+        """Do work that is going to be recorded."""
+
+    def record(self, work: Callable[[], Result]) -> Callable[[], Result]:
+        """Return what does the work again, on the same memory, and returns the same tensors."""
+
+
+class CudaTape:
+    """Records on the GPU in use; what runs and what is recorded share a stream of their own."""
+
+    def __init__(self) -> None:
+        self._stream = torch.cuda.Stream()
+
+    def run(self, work: Callable[[], Result]) -> Result:
+        """Do work on the stream, after all that was asked for before, and before what will be."""
+        self._stream.wait_stream(torch.cuda.current_stream())
+        with torch.cuda.stream(self._stream):
+            result = work()
+        torch.cuda.current_stream().wait_stream(self._stream)
+        return result
+
+    def record(self, work: Callable[[], Result]) -> Callable[[], Result]:
+        """Record work; what cannot be recorded is done operation by operation, which is said."""
+        graph = torch.cuda.CUDAGraph()
+        try:
+            with torch.cuda.graph(graph, stream=self._stream):
+                result = work()
+        except torch.OutOfMemoryError:
+            raise
+        except RuntimeError as error:
+            reason = str(error).strip().splitlines()[0]
+            say(f"a CUDA graph cannot be recorded, so this goes on without ({reason})")
+            return work
+
+        def play() -> Result:
+            graph.replay()
+            return result
+
+        return play
+
+
+class Replayed:
+    """Calls a function of tensors; from the fourth call on, a recording of it is replayed.
+
+    The tensors must have the same shapes in every call. Those that are returned are overwritten by
+    the next call.
+    """
+
+    def __init__(self, work: Callable[..., Any], tape: Tape) -> None:
+        self._work = work
+        self._tape = tape
+        self._calls = 0
+        self._inputs: list[Tensor] = []
+        self._play: Callable[[], Any] | None = None
+
+    def __call__(self, *given: Tensor) -> Any:
+        """Return what the function returns."""
+        if self._calls < WARM_UP:
+            self._calls += 1
+            return self._tape.run(lambda: self._work(*given))
+        if self._play is None:
+            self._inputs = [tensor.clone() for tensor in given]
+            self._play = self._tape.record(lambda: self._work(*self._inputs))
+        for own, other in zip(self._inputs, given, strict=True):
+            own.copy_(other)
+        return self._play()
+
+
+class ReplayedDenoiser(nn.Module):
+    """Predicts as any denoiser of one shape does, whose weights it takes over.
+
+    Recordings hold places in memory, not numbers, so one per shape of the inputs serves all
+    coalitions.
+    """
+
+    def __init__(self, denoiser: nn.Module, compiled: Compiler, tape: Tape) -> None:
+        super().__init__()
+        # parameters that require gradients would be cast once for all by autocast, and a recording
+        # would go on with numbers of long ago
+        self._own = copy.deepcopy(denoiser).requires_grad_(False).eval()
+        self._predict = compiled(self._own)
+        self._tape = tape
+        self._recordings: dict[tuple[torch.Size, ...], Replayed] = {}
+
+    def fits(self, denoiser: nn.Module) -> bool:
+        """Return whether a denoiser has the same tensors, but for their numbers."""
+        return _tensors(self._own) == _tensors(denoiser)
+
+    @torch.no_grad()
+    def take(self, denoiser: nn.Module) -> None:
+        """Go on with the weights of a denoiser that fits."""
+        given = denoiser.state_dict()
+        for name, own in self._own.state_dict().items():
+            own.copy_(given[name])
+
+    def forward(self, *inputs: Tensor) -> Any:
+        """Return what the denoiser returns; it is overwritten by the next call."""
+        shapes = tuple(tensor.shape for tensor in inputs)
+        if shapes not in self._recordings:
+            self._recordings[shapes] = Replayed(self._predict, self._tape)
+        return self._recordings[shapes](*inputs)
+
+
+def _tensors(denoiser: nn.Module) -> dict[str, tuple[torch.Size, torch.dtype]]:
+    return {name: (t.shape, t.dtype) for name, t in denoiser.state_dict().items()}

@@ -1,0 +1,184 @@
+import copy
+from dataclasses import replace
+
+import pytest
+import torch
+from diffusers import DDPMScheduler
+from test_stacking import POINTS, RECIPE, attentive, conditional_with_adapters, trainings
+
+from crediting.compiling import as_it_is
+from crediting.examples import Examples
+from crediting.randomness import Stream
+from crediting.replay import WARM_UP, CudaTape, Replayed, ReplayedDenoiser
+from crediting.stacking import train_stacked
+from crediting.training import Trainer, make_accelerator
+
+ON_A_GPU = pytest.param(
+    "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+)
+DEVICES = ("cpu", ON_A_GPU)
+
+
+class RepeatingTape:
+    """Records as a GPU does: the work is repeated on the memory that it was recorded with.
+
+    As there, recording does nothing by itself, and results have one place.
+    """
+
+    recordings = 0
+
+    def run(self, work):
+        return work()
+
+    def record(self, work):
+        type(self).recordings += 1
+        place = []
+
+        def play():
+            result = work()
+            if isinstance(result, torch.Tensor):
+                place[:] = place or [result]
+                place[0].copy_(result)
+                return place[0]
+            return result
+
+        return play
+
+
+@pytest.fixture(autouse=True)
+def _nothing_recorded_yet():
+    RepeatingTape.recordings = 0
+
+
+def tape_of(device):
+    return CudaTape if device == "cuda" else RepeatingTape
+
+
+def make_trainer(device="cpu", precision="no", captions=False, **options):
+    conditions = {}
+    if captions:
+        numbers = Stream("captions").normal(torch.arange(3), (5, 4))
+        conditions = {"captions": numbers, "caption_of": torch.arange(30) % 3}
+    examples = Examples(POINTS, in_pixels=True, **conditions).to(torch.device(device))
+    return Trainer(examples, DDPMScheduler(), make_accelerator(device, precision), **options)
+
+
+def on(device, training):
+    examples = training.examples.to(device)
+    return replace(training, denoiser=training.denoiser.to(device), examples=examples)
+
+
+def alone(trainer, training):
+    return trainer.train(
+        training.denoiser,
+        training.recipe,
+        training.examples,
+        Stream("replay"),
+        ascend=training.ascend,
+        rate_factors=training.rate_factors,
+    )
+
+
+LONGER = replace(RECIPE, steps=WARM_UP + 5)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("ascend", [False, True])
+def test_recorded_steps_train_as_those_that_are_not(device, ascend):
+    plain = make_trainer(device)
+    recorded = make_trainer(device, make_tape=tape_of(device))
+    for training, same in zip(
+        trainings(attentive(), LONGER, ascend=ascend),
+        trainings(attentive(), LONGER, ascend=ascend),
+        strict=True,
+    ):
+        found = alone(recorded, on(device, training))
+        expected = alone(plain, on(device, same))
+        torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
+        assert all(p.grad is None for p in training.denoiser.parameters())
+    if device == "cpu":
+        assert RepeatingTape.recordings == 3
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_rates_of_adapters_follow_the_schedule_in_a_recording(device):
+    recipe = replace(LONGER, horizontal_flip=False, learning_rate=3e-2)
+    options = {"rate_factors": {"lora_B": 4.0}}
+    plain = make_trainer(device, captions=True)
+    recorded = make_trainer(device, captions=True, make_tape=tape_of(device))
+    first, same = (trainings(conditional_with_adapters(), recipe, **options)[0] for _ in range(2))
+    found, expected = alone(recorded, on(device, first)), alone(plain, on(device, same))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_stacks_are_recorded(device):
+    plain = make_trainer(device)
+    recorded = make_trainer(device, make_tape=tape_of(device))
+    found, expected = (
+        train_stacked(
+            trainer, [on(device, one) for one in trainings(attentive(), LONGER)], Stream("stack")
+        )
+        for trainer in (recorded, plain)
+    )
+    torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
+    if device == "cpu":
+        assert RepeatingTape.recordings == 1
+
+
+@pytest.mark.parametrize(
+    ("recipe", "dropout", "options"),
+    [
+        (replace(LONGER, optimizer="adamw8bit"), 0.0, {}),
+        (LONGER, 0.1, {}),
+        (LONGER, 0.0, {"gradient_checkpointing": True}),
+    ],
+)
+def test_what_a_recording_could_not_repeat_is_not_recorded(recipe, dropout, options):
+    trainer = make_trainer(make_tape=RepeatingTape, **options)
+    assert trainer.tape(attentive(dropout), recipe) is None
+    assert make_trainer(make_tape=RepeatingTape).tape(attentive(), LONGER) is not None
+    assert make_trainer().tape(attentive(), LONGER) is None
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_a_function_is_called_until_it_is_recorded_and_then_repeated(device):
+    calls = []
+
+    def work(a, b):
+        calls.append(a.shape)
+        return 2 * a + b
+
+    replayed = Replayed(work, tape_of(device)())
+    for number in range(WARM_UP + 4):
+        a, b = (torch.full((3,), value, device=device) for value in (1.0 * number, 0.5))
+        assert torch.equal(replayed(a, b), 2 * a + b)
+    assert len(calls) == (WARM_UP + 1 if device == "cuda" else WARM_UP + 4)
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_one_recording_serves_the_denoisers_of_all_coalitions(device):
+    original = attentive().eval().to(device)
+    replayed = ReplayedDenoiser(original, as_it_is, tape_of(device)())
+    for number in range(WARM_UP + 3):
+        other = copy.deepcopy(original)
+        with torch.no_grad():
+            for parameter in other.parameters():
+                parameter.add_(0.1 * number)
+        assert replayed.fits(other)
+        replayed.take(other)
+        for size in (2, 5):
+            noisy = Stream("points").normal(torch.arange(size), (1, 8, 8)).to(device)
+            timestep = torch.tensor(100 * number, device=device)
+            with torch.inference_mode():
+                found, expected = (f(noisy, timestep).sample for f in (replayed, other))
+            torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+    if device == "cpu":
+        assert RepeatingTape.recordings == 2
+    torch.testing.assert_close(original.state_dict(), attentive().to(device).state_dict())
+
+
+def test_a_denoiser_of_another_shape_does_not_fit():
+    replayed = ReplayedDenoiser(attentive(), as_it_is, RepeatingTape())
+    assert not replayed.fits(conditional_with_adapters())
+    assert not replayed.fits(attentive().half())
