@@ -76,7 +76,7 @@ def test_resizing_is_that_of_pil_without_rounding(shape):
             (299, 299), Image.Resampling.BICUBIC
         )
         # where the height shrinks, newer versions of PIL begin with it, and round in between
-        steps = 1 if shape[0] > 299 else 0
+        steps = 2 if shape[0] > 299 else 0
         np.testing.assert_array_max_ulp(plane[0].numpy(), np.asarray(expected).clip(0, 255), steps)
 
 
