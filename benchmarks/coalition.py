@@ -1,16 +1,19 @@
 """What one coalition of an experiment costs, against the straightforward loop and the device.
 
-    python benchmarks/coalition.py [--experiment cifar_ddpm] [--steps 50] [--images 1024] ...
+    python benchmarks/coalition.py [--experiment cifar_ddpm] [--steps 50] [--images 2048] ...
 
-Builds the experiment's U-Net at full size with random weights, prunes it, then times fine-tuning
-steps on random images and the drawing of images: cost depends neither on pixels nor on weights. One
-coalition is put together from the experiment's own numbers of steps and images. The reference is
-the straightforward loop (plain_loop.py) with the pruned model, in single precision. Arithmetic is
-counted and told as a share of the rate of matrix products that the device reaches in the same run.
-Overrides follow as for `credit`, such as runtime.precision=bf16 runtime.compile=default.
+Builds the experiment's networks at full size with random weights, prunes the denoiser, then times
+fine-tuning steps on random images, the drawing of images, and for cifar_ddpm the features of its
+inception score: cost depends neither on pixels nor on weights. One coalition is put together from
+the experiment's own numbers of steps and images; compiling and recording, which a study does once,
+are told apart. The reference is the straightforward loop (plain_loop.py) with the pruned model, in
+single precision, its sampler that of the experiment. Arithmetic is counted and told as a share of
+the rate of matrix products that the device reaches in the same run. Overrides follow as for
+`credit`, such as runtime.precision=bf16 runtime.compile=default.
 """
 
 import argparse
+import copy
 import tempfile
 import time
 from collections.abc import Callable
@@ -21,6 +24,7 @@ from typing import Any, NamedTuple
 import plain_loop
 import torch
 from accelerate import Accelerator
+from full_size import settings_of
 from hydra import compose, initialize_config_dir
 from table import row
 from torch import nn
@@ -31,70 +35,103 @@ from crediting.examples import Examples
 from crediting.loss import DenoisingLoss, FixedTimestepLoss
 from crediting.pipeline.machine import make_trainer, open_machine, placed
 from crediting.randomness import Stream
+from crediting.replay import WARM_UP
 from crediting.training import Trainer
 
-WARM_UP = 2
+TOKENS, WIDTH = 77, 768
+RUN_IN = WARM_UP + 2
 
 
 class Cost(NamedTuple):
-    """Seconds per training step and per generated image; peak bytes on a GPU, else 0."""
+    """Seconds per training step, generated image, image's features; peak bytes on a GPU, else 0.
+
+    `once` are the seconds of compiling, recording and whatever else is done but once.
+    """
 
     step: float
     image: float
+    features: float
     memory: int
+    once: float = 0.0
+
+
+class Work(NamedTuple):
+    """What is timed: the parts of an experiment, and where they are."""
+
+    parts: dict[str, Any]
+    runtime: dict[str, Any]
+    machine: Accelerator
+    trainer: Trainer
+    steps: int
+    prompts: torch.Tensor | None
+
+    @property
+    def device(self) -> torch.device:
+        return self.machine.device
 
 
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--experiment", default="cifar_ddpm")
     parser.add_argument("--steps", type=int, default=50)
-    parser.add_argument("--images", type=int, default=1024)
+    parser.add_argument("--images", type=int, default=2048)
     parser.add_argument("--without-reference", action="store_true")
     arguments, overrides = parser.parse_known_args()
-    chosen = [] if arguments.experiment == "digits" else [f"+experiment={arguments.experiment}"]
-    plain, parts = build([*chosen, *overrides])
+    with tempfile.TemporaryDirectory() as folder:
+        run(arguments, overrides, Path(folder))
+
+
+def run(arguments: argparse.Namespace, overrides: list[str], folder: Path) -> None:
+    experiment, device = arguments.experiment, "cuda" if torch.cuda.is_available() else "cpu"
+    chosen = [] if experiment == "digits" else [f"+experiment={experiment}"]
+    sizes = settings_of(experiment, folder, torch.device(device))
+    plain, parts = build([*chosen, *sizes, *overrides])
+    _, published = build([*chosen, *sizes])
     machine = open_machine(plain["runtime"])
-    device, model, recipe = machine.device, parts["model"], parts["finetuning"].recipe
-    examples = synthetic(model, recipe.batch_size, device)
+    model, recipe = parts["model"], parts["finetuning"].recipe
+    examples = synthetic(model, recipe.batch_size, machine.device)
     trainer = make_trainer(examples, model, machine, plain["runtime"])
-    dense = placed(model.untrained(0), device, plain["runtime"])
+    dense = placed(model.untrained(0), machine.device, plain["runtime"])
     loss = FixedTimestepLoss(DenoisingLoss(examples, model.noise_scheduler()), Stream(0))
     pruned, _ = parts["pruning"].prune(dense, model, loss)
-    print(f"{name_of(device)}, {plain['runtime']['precision']}, batch {recipe.batch_size}")
+    work = Work(parts, plain["runtime"], machine, trainer, arguments.steps, examples.captions)
+    print(f"{name_of(machine.device)}, {plain['runtime']['precision']}, batch {recipe.batch_size}")
     whole = (recipe.steps, parts["generation"].images)
-    parts["generation"].images = arguments.images
-    costs = {
-        "dense": measure(dense, parts, trainer, machine, arguments.steps),
-        "pruned": measure(pruned, parts, trainer, machine, arguments.steps),
-    }
-    rates = Rates(device, plain["runtime"]["precision"])
-    for name, denoiser in (("dense", dense), ("pruned", pruned)):
-        tell(name, denoiser, costs[name], whole)
-        rates.tell(denoiser, model, recipe.batch_size, parts["generation"].steps, costs[name])
-    if not arguments.without_reference:
-        costs["reference"] = measure_reference(pruned, parts, device, arguments)
-        tell("reference", pruned, costs["reference"], whole)
-        theirs, ours = (seconds_of(costs[name], whole) for name in ("reference", "pruned"))
-        row(
-            f"{arguments.experiment}, {' '.join(overrides) or 'as it comes'}",
-            f"{3600 / ours:.1f} coalitions per hour",
-            f"{3600 / theirs:.1f}: straightforward loop, same threads",
-            f"{theirs / ours:.2f}",
-        )
+    for generation in (parts["generation"], published["generation"]):
+        generation.images = min(arguments.images, generation.images)
+    ours = measure(copy.deepcopy(pruned), work, folder)
+    tell("ours", pruned, ours, whole)
+    rates = Rates(machine.device, plain["runtime"]["precision"])
+    rates.tell(pruned, model, recipe.batch_size, parts["generation"], ours)
+    if arguments.without_reference:
+        return
+    work = work._replace(parts={**parts, "generation": published["generation"]})
+    theirs = measure_reference(pruned, work, folder)
+    tell("loop", pruned, theirs, whole)
+    hourly, slow = 3600 / seconds_of(ours, whole), 3600 / seconds_of(theirs, whole)
+    row(
+        f"{experiment}, {' '.join(overrides) or 'as it comes'}",
+        f"{hourly:.1f} coalitions per hour on one {'GPU' if device == 'cuda' else 'core'}",
+        f"{slow:.1f}: straightforward loop, same threads",
+        f"{hourly / slow:.2f}",
+    )
 
 
 def tell(name: str, denoiser: nn.Module, cost: Cost, whole: tuple[int, int]) -> None:
     parameters = sum(p.numel() for p in denoiser.parameters())
+    steps, images = whole
     print(
-        f"{name:9} {parameters:12,} parameters  {cost.step:.4f} s per step  "
-        f"{1 / cost.image:8.1f} images per s  peak {cost.memory / 1e9:.1f} GB  "
-        f"{3600 / seconds_of(cost, whole):.1f} coalitions per hour"
+        f"{name:5} {parameters:12,} parameters  {cost.step * 1e3:.1f} ms per step  "
+        f"{1 / cost.image:.1f} images per s  features {cost.features * 1e3:.2f} ms per image  "
+        f"peak {cost.memory / 1e9:.1f} GB\n"
+        f"      a coalition: {steps * cost.step:.1f} s of training, {images * cost.image:.1f} s of "
+        f"drawing, {images * cost.features:.1f} s of features; once per process {cost.once:.0f} s"
     )
 
 
 def seconds_of(cost: Cost, whole: tuple[int, int]) -> float:
     """Return the seconds of one coalition with so many steps and images."""
-    return whole[0] * cost.step + whole[1] * cost.image
+    return whole[0] * cost.step + whole[1] * (cost.image + cost.features)
 
 
 class Rates:
@@ -105,25 +142,32 @@ class Rates:
         size = 8192 if device.type == "cuda" else 1024
         a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
         repeats = 20
-        work = seconds(lambda: [a @ b for _ in range(repeats)], device)
+        timed(lambda: a @ b, device)
+        _, work = timed(lambda: [a @ b for _ in range(repeats)], device)
         self.operations = 2 * size**3 * repeats / work
         large = torch.empty(2**28 if device.type == "cuda" else 2**25, device=device)
-        moved = seconds(lambda: [large.clone() for _ in range(repeats)], device)
+        _, moved = timed(lambda: [large.clone() for _ in range(repeats)], device)
         self.bytes = 2 * large.nbytes * repeats / moved
         print(
             f"matrix products {self.operations / 1e12:.2f} TFLOP/s, memory "
             f"{self.bytes / 1e9:.0f} GB/s"
         )
 
-    def tell(self, denoiser: nn.Module, model: Any, batch: int, steps: int, cost: Cost) -> None:
+    def tell(
+        self, denoiser: nn.Module, model: Any, batch: int, generation: Any, cost: Cost
+    ) -> None:
         """Print the share of the rate of matrix products that training and drawing reach."""
         inputs = model.example_inputs(denoiser)
         with FlopCounterMode(display=False) as counter, torch.no_grad():
             denoiser(**inputs)
         forward = counter.get_total_flops()
+        calls = generation.steps * (1 if generation.prompts is None else 2)
         training = 3 * forward * batch / cost.step / self.operations
-        drawing = forward * steps / cost.image / self.operations
-        print(f"          of matrix products: training {training:.0%}, drawing {drawing:.0%}")
+        drawing = forward * calls / cost.image / self.operations
+        print(
+            f"      {forward / 1e9:.1f} GFLOP per prediction; of matrix products: training "
+            f"{training:.0%}, drawing {drawing:.0%}"
+        )
 
 
 def build(overrides: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -136,74 +180,126 @@ def build(overrides: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
 def synthetic(model: Any, count: int, device: torch.device) -> Examples:
     ids = torch.arange(max(count, 512), device=device)
     points = Stream("synthetic").normal(ids, model.latent_shape()).clamp(-1, 1)
-    return Examples(points, in_pixels=True)
+    if not model.conditional:
+        return Examples(points, mirrored=Examples(points), in_pixels=True)
+    captions = Stream("captions").normal(torch.arange(2, device=device), (TOKENS, WIDTH))
+    shown = torch.ones_like(ids)
+    return Examples(points, mirrored=Examples(points), captions=captions, caption_of=shown)
 
 
-def measure(
-    denoiser: nn.Module, parts: dict[str, Any], trainer: Trainer, machine: Accelerator, steps: int
-) -> Cost:
-    model, recipe, generation = parts["model"], parts["finetuning"].recipe, parts["generation"]
-    ids = torch.arange(len(trainer.loss.examples), device=machine.device)
+def measure(denoiser: nn.Module, work: Work, folder: Path) -> Cost:
+    model, generation = work.parts["model"], work.parts["generation"]
+    recipe = replace(work.parts["finetuning"].recipe, steps=RUN_IN + work.steps)
+    ids = torch.arange(len(work.trainer.loss.examples), device=work.device)
+    clock = Clock(work.device)
+    forget_peak(work.device)
+    started = time.perf_counter()
+    work.trainer.train(denoiser, recipe, ids, Stream("benchmark"), on_step=clock)
+    trained = clock.seconds()
+    called = work.trainer.replayed(denoiser) or work.trainer.compiled(denoiser)
 
-    def train(steps: int) -> None:
-        trainer.train(denoiser, replace(recipe, steps=steps), ids, Stream("benchmark"))
+    def generate() -> torch.Tensor:
+        with work.machine.autocast():
+            return generation.generate(called, model, 0, work.prompts)
 
-    def generate() -> None:
-        with machine.autocast():
-            generation.generate(trainer.compiled(denoiser), model, 0, None)
-
-    if machine.device.type == "cuda":
-        torch.cuda.reset_peak_memory_stats()
-    train(WARM_UP)
-    step = seconds(lambda: train(steps), machine.device) / steps
-    if trainer.compiled(generate) is not generate:
-        generate()  # compiles
-    image = seconds(generate, machine.device) / generation.images
-    memory = torch.cuda.max_memory_allocated() if machine.device.type == "cuda" else 0
-    return Cost(step, image, memory)
+    generate()
+    images, drawn = timed(generate, work.device)
+    once = time.perf_counter() - started - trained - 2 * drawn
+    memory = torch.cuda.max_memory_allocated() if work.device.type == "cuda" else 0
+    features = seconds_of_features(images, work, folder)
+    count = generation.images
+    return Cost(trained / work.steps, drawn / count, features / count, memory, once)
 
 
-def measure_reference(
-    denoiser: nn.Module, parts: dict[str, Any], device: torch.device, arguments: argparse.Namespace
-) -> Cost:
+def measure_reference(denoiser: nn.Module, work: Work, folder: Path) -> Cost:
     """Time the straightforward loop; latents pass for images where a model has any."""
-    model, recipe, generation = parts["model"], parts["finetuning"].recipe, parts["generation"]
-    channels, *size = model.latent_shape()
-    data = plain_loop.Pictures(torch.randint(256, (512, channels, *size), dtype=torch.uint8))
-    alpha_bar = model.noise_scheduler().alphas_cumprod.to(device)
+    model, generation = work.parts["model"], work.parts["generation"]
+    alpha_bar = model.noise_scheduler().alphas_cumprod.to(work.device)
+    shape = (3, model.size, model.size) if model.conditional else model.latent_shape()
+    data = plain_loop.Pictures(torch.randint(256, (512, *shape), dtype=torch.uint8))
+    known: dict[str, Any] = {}
+    if model.conditional:
+        known["encode"] = encoder(model, work.device)
+        known["conditions"] = {"encoder_hidden_states": work.trainer.loss.examples.captions[1:]}
 
     def train(steps: int) -> None:
-        short = replace(recipe, steps=steps)
-        plain_loop.train(denoiser, data, range(len(data)), short, alpha_bar)
+        short = replace(work.parts["finetuning"].recipe, steps=steps)
+        plain_loop.train(denoiser, data, range(len(data)), short, alpha_bar, **known)
 
-    def generate() -> None:
-        with tempfile.TemporaryDirectory() as folder:
-            plain_loop.write(Path(folder), plain_loop.sample(denoiser, model, generation, device))
-            plain_loop.read(Path(folder))
+    def generate() -> torch.Tensor:
+        sampled = plain_loop.sample(denoiser, model, generation, work.device, work.prompts)
+        plain_loop.write(folder / "png", sampled)
+        return plain_loop.read(folder / "png").to(work.device)
 
+    forget_peak(work.device)
+    train(RUN_IN)
+    _, trained = timed(lambda: train(work.steps), work.device)
+    images, drawn = timed(generate, work.device)
+    memory = torch.cuda.max_memory_allocated() if work.device.type == "cuda" else 0
+    features = seconds_of_features(images, work, folder)
+    count = generation.images
+    return Cost(trained / work.steps, drawn / count, features / count, memory)
+
+
+def encoder(model: Any, device: torch.device) -> Callable[[torch.Tensor], torch.Tensor]:
+    network = model._codec(device).network
+
+    @torch.no_grad()
+    def encode(pixels: torch.Tensor) -> torch.Tensor:
+        return network.encode(pixels).latent_dist.sample() * network.config.scaling_factor
+
+    return encode
+
+
+def seconds_of_features(images: torch.Tensor, work: Work, folder: Path) -> float:
+    """Return what the features of images take; 0 where no extractor is at full size."""
+    extractor = work.parts["extractor"].get("inception_v3")
+    if extractor is None:
+        return 0.0
+    network = extractor.load(folder).to(work.device)
+    extractor.features(network, images[:64])
+    return timed(lambda: extractor.features(network, images), work.device)[1]
+
+
+class Clock:
+    """Times the steps of a training once it has run in."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._device = device
+        self._started = 0.0
+
+    def __call__(self, step: int) -> None:
+        if step == RUN_IN:
+            wait(self._device)
+            self._started = time.perf_counter()
+
+    def seconds(self) -> float:
+        wait(self._device)
+        return time.perf_counter() - self._started
+
+
+def forget_peak(device: torch.device) -> None:
     if device.type == "cuda":
+        torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-    train(WARM_UP)
-    step = seconds(lambda: train(arguments.steps), device) / arguments.steps
-    image = seconds(generate, device) / arguments.images
-    memory = torch.cuda.max_memory_allocated() if device.type == "cuda" else 0
-    return Cost(step, image, memory)
 
 
 def name_of(device: torch.device) -> str:
     return torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
 
 
-def seconds(work: Callable[[], object], device: torch.device) -> float:
-    def wait() -> None:
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-
-    wait()
+def timed(work: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
+    """Return what some work returns, and the seconds it took."""
+    wait(device)
     started = time.perf_counter()
-    work()
-    wait()
-    return time.perf_counter() - started
+    result = work()
+    wait(device)
+    return result, time.perf_counter() - started
+
+
+def wait(device: torch.device) -> None:
+    if device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

@@ -1,12 +1,13 @@
 """The straightforward loop that speed is held against; written for comparison only.
 
 It is what most code for such studies amounts to (paper, sections 2 and 4): one process, single
-precision; a DataLoader turns images into tensors again for every batch; noise is drawn on the
-device as it comes; the average of the weights is kept tensor by tensor; generated images are
-written as PNG files, read back, and their features computed together with those of the reference.
+precision; a DataLoader turns images into tensors again for every batch, and where there is an
+encoder of Stable Diffusion, it encodes them again; noise is drawn on the device as it comes; the
+average of the weights is kept tensor by tensor; generated images are written as PNG files and read
+back, and their features computed together with those of the reference.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -44,36 +45,52 @@ def train(
     examples: Sequence[int],
     recipe: Recipe,
     alpha_bar: torch.Tensor,
+    encode: Callable[[torch.Tensor], torch.Tensor] = lambda pixels: pixels,
+    conditions: Mapping[str, torch.Tensor] = {},
 ) -> None:
-    """Train a denoiser on examples with Adam; it ends with its averaged weights."""
+    """Train a denoiser on examples with Adam; it ends with its averaged weights, if recipe has any.
+
+    `conditions` are what it is called with besides, one for all examples.
+    """
     device = alpha_bar.device
-    optimizer = torch.optim.Adam(denoiser.parameters(), recipe.learning_rate)
-    average = EMAModel(denoiser.parameters(), decay=recipe.ema_decay)
+    parameters = [p for p in denoiser.parameters() if p.requires_grad]
+    optimizer = torch.optim.Adam(parameters, recipe.learning_rate)
+    average = EMAModel(parameters, decay=recipe.ema_decay) if recipe.ema_decay else None
     denoiser.train()
     batches = forever(Subset(data, examples), recipe.batch_size)
     for step, batch in zip(range(recipe.steps), batches, strict=False):
         for group in optimizer.param_groups:
             group["lr"] = recipe.rate(step)
-        clean = batch.to(device)
+        clean = encode(batch.to(device))
         noise = torch.randn_like(clean)
         half = torch.randint(len(alpha_bar), (len(clean) // 2 + 1,), device=device)
         timesteps = torch.cat([half, len(alpha_bar) - 1 - half])[: len(clean)]
         share = alpha_bar[timesteps].view(-1, 1, 1, 1)
         noisy = share.sqrt() * clean + (1 - share).sqrt() * noise
-        loss = F.mse_loss(denoiser(noisy, timesteps).sample, noise)
+        known = {key: one.expand(len(clean), -1, -1) for key, one in conditions.items()}
+        loss = F.mse_loss(denoiser(noisy, timesteps, **known).sample, noise)
         optimizer.zero_grad()
         loss.backward()
-        nn.utils.clip_grad_norm_(denoiser.parameters(), recipe.gradient_clip)
+        nn.utils.clip_grad_norm_(parameters, recipe.gradient_clip)
         optimizer.step()
-        average.step(denoiser.parameters())
-    average.copy_to(denoiser.parameters())
+        if average:
+            average.step(parameters)
+    if average:
+        average.copy_to(parameters)
 
 
 @torch.no_grad()
 def sample(
-    denoiser: nn.Module, model: Any, generation: Any, device: torch.device
+    denoiser: nn.Module,
+    model: Any,
+    generation: Any,
+    device: torch.device,
+    prompts: torch.Tensor | None = None,
 ) -> Iterator[torch.Tensor]:
-    """Yield batches of images, uint8 (B, C, H, W), on the CPU."""
+    """Yield batches of images, uint8 (B, C, H, W), on the CPU.
+
+    `prompts` are the empty one and the one that is shown, with guidance of 7.5; or None.
+    """
     denoiser.eval()
     scheduler = generation.make_scheduler(model.noise_scheduler())
     batch_size = generation.at_once(device.type)
@@ -84,9 +101,19 @@ def sample(
         points = torch.randn(count, *model.latent_shape(), device=device)
         scheduler.set_timesteps(generation.steps)
         for timestep in scheduler.timesteps:
-            noise = denoiser(points, timestep).sample
+            noise = predicted(denoiser, points, timestep, prompts)
             points = scheduler.step(noise, timestep, points).prev_sample
         yield model.decode(points).cpu()
+
+
+def predicted(
+    denoiser: nn.Module, points: torch.Tensor, timestep: Any, prompts: torch.Tensor | None
+) -> torch.Tensor:
+    if prompts is None:
+        return denoiser(points, timestep).sample
+    both = prompts.repeat_interleave(len(points), 0)
+    empty, shown = denoiser(torch.cat([points, points]), timestep, both).sample.chunk(2)
+    return empty + 7.5 * (shown - empty)
 
 
 def write(folder: Path, batches: Iterator[torch.Tensor]) -> None:

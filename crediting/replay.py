@@ -8,6 +8,7 @@ CPU.
 
 import copy
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -121,11 +122,14 @@ class ReplayedDenoiser(nn.Module):
             own.copy_(given[name])
 
     def forward(self, *inputs: Tensor) -> Any:
-        """Return what the denoiser returns; it is overwritten by the next call."""
+        """Return the prediction as denoisers of diffusers do; schedulers may keep it."""
         shapes = tuple(tensor.shape for tensor in inputs)
         if shapes not in self._recordings:
-            self._recordings[shapes] = Replayed(self._predict, self._tape)
-        return self._recordings[shapes](*inputs)
+            self._recordings[shapes] = Replayed(self._predicted, self._tape)
+        return SimpleNamespace(sample=self._recordings[shapes](*inputs).clone())
+
+    def _predicted(self, *inputs: Tensor) -> Tensor:
+        return self._predict(*inputs).sample
 
 
 def _tensors(denoiser: nn.Module) -> dict[str, tuple[torch.Size, torch.dtype]]:

@@ -8,6 +8,7 @@ from test_stacking import POINTS, RECIPE, attentive, conditional_with_adapters, 
 
 from crediting.compiling import as_it_is
 from crediting.examples import Examples
+from crediting.generation import Ddim, DpmSolver, Pndm
 from crediting.randomness import Stream
 from crediting.replay import WARM_UP, CudaTape, Replayed, ReplayedDenoiser
 from crediting.stacking import train_stacked
@@ -160,22 +161,58 @@ def test_a_function_is_called_until_it_is_recorded_and_then_repeated(device):
 def test_one_recording_serves_the_denoisers_of_all_coalitions(device):
     original = attentive().eval().to(device)
     replayed = ReplayedDenoiser(original, as_it_is, tape_of(device)())
+    kept = []
     for number in range(WARM_UP + 3):
-        other = copy.deepcopy(original)
-        with torch.no_grad():
-            for parameter in other.parameters():
-                parameter.add_(0.1 * number)
+        other = moved(original, 0.1 * number)
         assert replayed.fits(other)
         replayed.take(other)
         for size in (2, 5):
             noisy = Stream("points").normal(torch.arange(size), (1, 8, 8)).to(device)
             timestep = torch.tensor(100 * number, device=device)
             with torch.inference_mode():
-                found, expected = (f(noisy, timestep).sample for f in (replayed, other))
-            torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
+                kept.append([f(noisy, timestep).sample for f in (replayed, other)])
+    for found, expected in kept:  # later calls leave earlier predictions as they were
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-5)
     if device == "cpu":
         assert RepeatingTape.recordings == 2
     torch.testing.assert_close(original.state_dict(), attentive().to(device).state_dict())
+
+
+def moved(denoiser, distance):
+    other = copy.deepcopy(denoiser)
+    with torch.no_grad():
+        for parameter in other.parameters():
+            parameter.add_(distance)
+    return other
+
+
+@pytest.mark.parametrize("device", DEVICES)
+@pytest.mark.parametrize("sampler", [Ddim, DpmSolver, Pndm])
+def test_images_are_those_of_the_denoiser_itself(device, sampler):
+    model = Pixels()
+    generation = sampler(images=7, steps=9, batch_size=4, prompts=None, guidance=None)
+    original = attentive().eval().to(device)
+    replayed = ReplayedDenoiser(original, as_it_is, tape_of(device)())
+    for number in range(3):
+        other = moved(original, 0.01 * number)
+        replayed.take(other)
+        found, expected = (generation.generate(f, model, 0, None) for f in (replayed, other))
+        apart = (found.int() - expected.int()).abs()
+        assert apart.max() <= 1  # of 255: rounding
+        assert expected.float().std() > 10
+
+
+class Pixels:
+    """The family of the denoisers, as far as images are drawn."""
+
+    def latent_shape(self):
+        return (1, 8, 8)
+
+    def noise_scheduler(self):
+        return DDPMScheduler()
+
+    def decode(self, latents):
+        return ((latents.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
 
 
 def test_a_denoiser_of_another_shape_does_not_fit():

@@ -5,12 +5,15 @@ is this program under another name. What they know of jobs lies in a folder besi
 task 7_0 the process in `7_0.pid`, its last state in `7_0.state`.
 """
 
+import fcntl
 import os
 import re
 import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 COMMANDS = ("sbatch", "srun", "sacct", "scancel", "scontrol")
@@ -28,6 +31,14 @@ def install(folder: Path) -> None:
 
 def jobs() -> Path:
     return Path(str(shutil.which("srun"))).parent / "jobs"
+
+
+@contextmanager
+def alone_with(job: str) -> Iterator[Path]:
+    """Yield the state of a job while no other command reads or writes it."""
+    with (jobs() / f"{job}.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield jobs() / f"{job}.state"
 
 
 def sbatch(script: str) -> None:
@@ -52,7 +63,6 @@ def sbatch(script: str) -> None:
 def attend(job: str, script: str) -> None:
     """Run an array task until its end, and again as often as it is queued again."""
     number, _, index = job.partition("_")
-    state = jobs() / f"{job}.state"
     env = {**os.environ, "SLURM_JOB_ID": number, "SLURM_PROCID": "0", "SLURM_LOCALID": "0"}
     if index:
         env |= {"SLURM_ARRAY_JOB_ID": number, "SLURM_ARRAY_TASK_ID": index}
@@ -60,13 +70,21 @@ def attend(job: str, script: str) -> None:
     if cpus:
         env["SLURM_CPUS_PER_TASK"] = cpus[1]
     while True:
-        state.write_text("RUNNING")
+        with alone_with(job) as state:
+            if is_cancelled(state):
+                return
+            state.write_text("RUNNING")
         code = subprocess.call(["sh", script], env=env)
-        if state.read_text() == "REQUEUED":
-            continue
-        if state.read_text() == "RUNNING":
-            state.write_text("COMPLETED" if code == 0 else "FAILED")
-        return
+        with alone_with(job) as state:
+            if state.read_text() == "REQUEUED":
+                continue
+            if state.read_text() == "RUNNING":
+                state.write_text("COMPLETED" if code == 0 else "FAILED")
+            return
+
+
+def is_cancelled(state: Path) -> bool:
+    return state.read_text().startswith("CANCELLED")
 
 
 def srun(*words: str) -> None:
@@ -80,7 +98,10 @@ def srun(*words: str) -> None:
             path = path.replace("%a", os.environ.get("SLURM_ARRAY_TASK_ID", ""))
             file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             os.dup2(file, 1 if option == "--output" else 2)
-    (jobs() / f"{own_id()}.pid").write_text(str(os.getpid()))
+    with alone_with(own_id()) as state:
+        if is_cancelled(state):
+            sys.exit(1)
+        (jobs() / f"{own_id()}.pid").write_text(str(os.getpid()))
     os.execvp(command[0], command)
 
 
@@ -97,17 +118,19 @@ def sacct(*words: str) -> None:
 
 def scancel(job: str, *words: str) -> None:
     """End a task, or send it a signal."""
-    state, pid = jobs() / f"{job}.state", jobs() / f"{job}.pid"
-    if not words:
-        state.write_text("CANCELLED by 0")
-    if pid.exists():
-        name = words[-1] if words else "KILL"
-        os.kill(int(pid.read_text()), signal.Signals[f"SIG{name.removeprefix('SIG')}"])
+    with alone_with(job) as state:
+        if not words:
+            state.write_text("CANCELLED by 0")
+        pid = jobs() / f"{job}.pid"
+        if pid.exists():
+            name = words[-1] if words else "KILL"
+            os.kill(int(pid.read_text()), signal.Signals[f"SIG{name.removeprefix('SIG')}"])
 
 
 def scontrol(action: str, job: str) -> None:
     assert action == "requeue"
-    (jobs() / f"{job}.state").write_text("REQUEUED")
+    with alone_with(job) as state:
+        state.write_text("REQUEUED")
 
 
 if __name__ == "__main__":

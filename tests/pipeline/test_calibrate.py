@@ -212,8 +212,9 @@ def test_a_proposal_is_the_study_that_one_would_type(make):
 
 
 def test_another_sampler_keeps_the_settings_of_the_study(make):
-    words = ("generation.steps=40", "generation.images=20", "calibrate.sampler_steps=[15,25,50]")
-    study, alter, _ = make("generation=ddim", "calibrate.generation_steps=[]", *words)
+    words = ("generation.steps=40", "generation.images=20", "generation.batch_size=4")
+    asked = ("calibrate.generation_steps=[]", "calibrate.sampler_steps=[15,25,50]")
+    study, alter, _ = make("generation=ddim", *asked, *words)
     settings = Settings.assemble(study, alter)
     names = [one.name for one in settings.tried]
     assert "generation=dpm_solver generation.steps=15" in names
@@ -227,7 +228,7 @@ def test_another_sampler_keeps_the_settings_of_the_study(make):
     both = [tried.chosen[0], settings.tried[names.index("generation.images=10")].chosen[0]]
     for chosen in (both, both[::-1]):
         together = settings.setting(chosen).study.generation
-        assert (together.steps, together.images, together.batch_size) == (15, 10, 256)
+        assert (together.steps, together.images, together.at_once("cpu")) == (15, 10, 4)
         assert type(together) is type(typed.generation)
 
 
