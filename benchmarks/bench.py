@@ -27,11 +27,12 @@ EVERYWHERE = (
     ("coalition.py", "--experiment", "digits"),
     ("scale.py",),
 )
-PRECISE = ("runtime.precision=bf16", "runtime.channels_last=true", "runtime.compile=max-autotune")
+FAST = ("runtime.precision=bf16", "runtime.cuda_graphs=true", "generation.batch_size=auto")
+COMPILED = (*FAST, "runtime.channels_last=true", "runtime.compile=default")
 ON_A_GPU = tuple(
-    ("coalition.py", "--experiment", experiment, *settings)
-    for experiment in ("cifar_ddpm", "celeba_ldm")
-    for settings in ((), PRECISE, (*PRECISE, "generation=dpm_solver"))
+    ("coalition.py", "--experiment", experiment, "--images", str(images), *settings)
+    for experiment, images in (("cifar_ddpm", 2048), ("celeba_ldm", 100), ("artbench_sd_lora", 50))
+    for settings in ((), FAST, COMPILED, (*COMPILED, "generation=dpm_solver"))
 )
 
 
