@@ -26,20 +26,19 @@ import torch
 from accelerate import Accelerator
 from full_size import settings_of
 from hydra import compose, initialize_config_dir
+from rates import Rates, timed
 from table import row
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
 from crediting import config
 from crediting.examples import Examples
 from crediting.loss import DenoisingLoss, FixedTimestepLoss
 from crediting.pipeline.machine import make_trainer, open_machine, placed
+from crediting.pipeline.tuning import RUN_IN, Clock
 from crediting.randomness import Stream
-from crediting.replay import WARM_UP
 from crediting.training import Trainer
 
 TOKENS, WIDTH = 77, 768
-RUN_IN = WARM_UP + 2
 
 
 class Cost(NamedTuple):
@@ -102,7 +101,7 @@ def run(arguments: argparse.Namespace, overrides: list[str], folder: Path) -> No
     ours = measure(copy.deepcopy(pruned), work, folder)
     tell("ours", pruned, ours, whole)
     rates = Rates(machine.device, plain["runtime"]["precision"])
-    rates.tell(pruned, model, recipe.batch_size, parts["generation"], ours)
+    rates.tell(pruned, work.parts, ours)
     if arguments.without_reference:
         return
     work = work._replace(parts={**parts, "generation": published["generation"]})
@@ -132,42 +131,6 @@ def tell(name: str, denoiser: nn.Module, cost: Cost, whole: tuple[int, int]) -> 
 def seconds_of(cost: Cost, whole: tuple[int, int]) -> float:
     """Return the seconds of one coalition with so many steps and images."""
     return whole[0] * cost.step + whole[1] * (cost.image + cost.features)
-
-
-class Rates:
-    """What the device reaches at best: operations per second, and bytes per second."""
-
-    def __init__(self, device: torch.device, precision: str) -> None:
-        kind = {"fp32": torch.float32, "bf16": torch.bfloat16, "fp16": torch.float16}[precision]
-        size = 8192 if device.type == "cuda" else 1024
-        a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
-        repeats = 20
-        timed(lambda: a @ b, device)
-        _, work = timed(lambda: [a @ b for _ in range(repeats)], device)
-        self.operations = 2 * size**3 * repeats / work
-        large = torch.empty(2**28 if device.type == "cuda" else 2**25, device=device)
-        _, moved = timed(lambda: [large.clone() for _ in range(repeats)], device)
-        self.bytes = 2 * large.nbytes * repeats / moved
-        print(
-            f"matrix products {self.operations / 1e12:.2f} TFLOP/s, memory "
-            f"{self.bytes / 1e9:.0f} GB/s"
-        )
-
-    def tell(
-        self, denoiser: nn.Module, model: Any, batch: int, generation: Any, cost: Cost
-    ) -> None:
-        """Print the share of the rate of matrix products that training and drawing reach."""
-        inputs = model.example_inputs(denoiser)
-        with FlopCounterMode(display=False) as counter, torch.no_grad():
-            denoiser(**inputs)
-        forward = counter.get_total_flops()
-        calls = generation.steps * (1 if generation.prompts is None else 2)
-        training = 3 * forward * batch / cost.step / self.operations
-        drawing = forward * calls / cost.image / self.operations
-        print(
-            f"      {forward / 1e9:.1f} GFLOP per prediction; of matrix products: training "
-            f"{training:.0%}, drawing {drawing:.0%}"
-        )
 
 
 def build(overrides: list[str]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -261,23 +224,6 @@ def seconds_of_features(images: torch.Tensor, work: Work, folder: Path) -> float
     return timed(lambda: extractor.features(network, images), work.device)[1]
 
 
-class Clock:
-    """Times the steps of a training once it has run in."""
-
-    def __init__(self, device: torch.device) -> None:
-        self._device = device
-        self._started = 0.0
-
-    def __call__(self, step: int) -> None:
-        if step == RUN_IN:
-            wait(self._device)
-            self._started = time.perf_counter()
-
-    def seconds(self) -> float:
-        wait(self._device)
-        return time.perf_counter() - self._started
-
-
 def forget_peak(device: torch.device) -> None:
     if device.type == "cuda":
         torch.cuda.empty_cache()
@@ -286,20 +232,6 @@ def forget_peak(device: torch.device) -> None:
 
 def name_of(device: torch.device) -> str:
     return torch.cuda.get_device_name() if device.type == "cuda" else "cpu"
-
-
-def timed(work: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
-    """Return what some work returns, and the seconds it took."""
-    wait(device)
-    started = time.perf_counter()
-    result = work()
-    wait(device)
-    return result, time.perf_counter() - started
-
-
-def wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ CPU.
 
 import copy
 from collections.abc import Callable
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, Protocol, TypeVar
 
@@ -108,7 +109,8 @@ class ReplayedDenoiser(nn.Module):
         self._own = copy.deepcopy(denoiser).requires_grad_(False).eval()
         self._predict = compiled(self._own)
         self._tape = tape
-        self._recordings: dict[tuple[torch.Size, ...], Replayed] = {}
+        self._device = next(self._own.parameters()).device
+        self._recordings: dict[tuple[object, ...], Replayed] = {}
 
     def fits(self, denoiser: nn.Module) -> bool:
         """Return whether a denoiser has the same tensors, but for their numbers."""
@@ -121,15 +123,24 @@ class ReplayedDenoiser(nn.Module):
         for name, own in self._own.state_dict().items():
             own.copy_(given[name])
 
-    def forward(self, *inputs: Tensor) -> Any:
-        """Return the prediction as denoisers of diffusers do; schedulers may keep it."""
-        shapes = tuple(tensor.shape for tensor in inputs)
-        if shapes not in self._recordings:
-            self._recordings[shapes] = Replayed(self._predicted, self._tape)
-        return SimpleNamespace(sample=self._recordings[shapes](*inputs).clone())
+    def forward(self, *inputs: Any, **conditions: Any) -> Any:
+        """Return the prediction as denoisers of diffusers do; schedulers may keep it.
 
-    def _predicted(self, *inputs: Tensor) -> Tensor:
-        return self._predict(*inputs).sample
+        Only what is asked by tensors on its device is replayed.
+        """
+        tensors = (*inputs, *conditions.values())
+        if not all(isinstance(one, Tensor) and one.device == self._device for one in tensors):
+            return self._predict(*inputs, **conditions)
+        names = tuple(conditions)
+        key = (names, *(tensor.shape for tensor in tensors))
+        if key not in self._recordings:
+            self._recordings[key] = Replayed(partial(self._predicted, names), self._tape)
+        return SimpleNamespace(sample=self._recordings[key](*tensors).clone())
+
+    def _predicted(self, names: tuple[str, ...], *tensors: Tensor) -> Tensor:
+        inputs = tensors[: len(tensors) - len(names)]
+        conditions = dict(zip(names, tensors[len(inputs) :], strict=True))
+        return self._predict(*inputs, **conditions).sample
 
 
 def _tensors(denoiser: nn.Module) -> dict[str, tuple[torch.Size, torch.dtype]]:

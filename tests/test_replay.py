@@ -4,7 +4,14 @@ from dataclasses import replace
 import pytest
 import torch
 from diffusers import DDPMScheduler
-from test_stacking import POINTS, RECIPE, attentive, conditional_with_adapters, trainings
+from test_stacking import (
+    POINTS,
+    RECIPE,
+    alone,
+    attentive,
+    conditional_with_adapters,
+    trainings,
+)
 
 from crediting.compiling import as_it_is
 from crediting.examples import Examples
@@ -67,17 +74,6 @@ def make_trainer(device="cpu", precision="no", captions=False, **options):
 def on(device, training):
     examples = training.examples.to(device)
     return replace(training, denoiser=training.denoiser.to(device), examples=examples)
-
-
-def alone(trainer, training):
-    return trainer.train(
-        training.denoiser,
-        training.recipe,
-        training.examples,
-        Stream("replay"),
-        ascend=training.ascend,
-        rate_factors=training.rate_factors,
-    )
 
 
 LONGER = replace(RECIPE, steps=WARM_UP + 5)
@@ -213,6 +209,24 @@ class Pixels:
 
     def decode(self, latents):
         return ((latents.clamp(-1, 1) + 1) * 127.5).round().to(torch.uint8)
+
+
+def test_conditions_are_replayed_by_name_and_plain_numbers_not_at_all():
+    denoiser = conditional_with_adapters().eval()
+    replayed = ReplayedDenoiser(denoiser, as_it_is, RepeatingTape())
+    timestep = torch.tensor(7)
+    for number in range(WARM_UP + 2):
+        noisy = Stream("points", number).normal(torch.arange(2), (1, 8, 8))
+        words = Stream("captions", number).normal(torch.arange(2), (5, 4))
+        with torch.inference_mode():
+            expected = denoiser(noisy, timestep, words).sample
+            for found in (
+                replayed(noisy, timestep, encoder_hidden_states=words),
+                replayed(noisy, timestep, words),
+                replayed(noisy, 7, words),
+            ):
+                torch.testing.assert_close(found.sample, expected, rtol=0, atol=1e-5)
+    assert RepeatingTape.recordings == 2
 
 
 def test_a_denoiser_of_another_shape_does_not_fit():

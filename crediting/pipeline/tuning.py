@@ -32,7 +32,7 @@ from crediting.stacking import can_stack, train_stacked
 STACKS = {"cpu": (1, 2, 4, 8, 16), "cuda": (1, 2, 4, 8, 16, 32, 64, 128, 256)}
 SHARING = (2, 4)
 """Processes on one GPU; on a CPU the executor has one per core, whatever is measured here."""
-_WARM_UP, _STEPS = WARM_UP + 2, 6
+RUN_IN, _STEPS = WARM_UP + 2, 6
 """Steps before the clock starts, when all is compiled and recorded, and steps that are timed."""
 _WORTH_IT = 1.05
 """More at once must be so many times as fast: what is measured varies by less."""
@@ -126,11 +126,11 @@ def _prepared(study: Study, spec: GameSpec, size: int) -> Callable[[], float] | 
     if len(trainings) < size or (size > 1 and not can_stack(trainer, trainings)):
         return None
 
-    steps = _WARM_UP + _STEPS
+    steps = RUN_IN + _STEPS
     brief = [replace(one, recipe=replace(one.recipe, steps=steps)) for one in trainings]
 
     def run() -> float:
-        clock = _Clock(accelerator.device)
+        clock = Clock(accelerator.device)
         if size > 1:
             train_stacked(trainer, brief, Stream("tuning"), clock)
         else:
@@ -140,22 +140,35 @@ def _prepared(study: Study, spec: GameSpec, size: int) -> Callable[[], float] | 
     return run
 
 
-class _Clock:
-    """Times the steps of a training after the warm-up; it is told of every step."""
+class Clock:
+    """Times the steps of a training but for the first ones; it is told of every step.
 
-    def __init__(self, device: torch.device) -> None:
+    Args:
+        device: where it trains.
+        run_in: how many steps come before the clock starts.
+    """
+
+    def __init__(self, device: torch.device, run_in: int = RUN_IN) -> None:
         self._device = device
+        self._run_in = run_in
         self._started = 0.0
 
     def __call__(self, step: int) -> None:
-        if step == _WARM_UP:
-            _wait(self._device)
+        """Take notice of the number of finished steps."""
+        if step == self._run_in:
+            wait(self._device)
             self._started = time.perf_counter()
 
     def seconds(self) -> float:
-        """Return the seconds since then."""
-        _wait(self._device)
+        """Return the seconds since it started."""
+        wait(self._device)
         return time.perf_counter() - self._started
+
+
+def wait(device: torch.device) -> None:
+    """Return when a device has done all that it was asked for."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
 
 
 def _rates(candidates: Sequence[int], measure: Callable[[int], float]) -> dict[int, float]:
@@ -200,11 +213,6 @@ def _member(study: Study, spec: GameSpec, barrier: Any, rates: Any) -> None:
     except BaseException:
         barrier.abort()
         raise
-
-
-def _wait(device: torch.device) -> None:
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def _setting(study: Study, spec: GameSpec) -> dict[str, Any]:
