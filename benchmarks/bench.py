@@ -26,6 +26,8 @@ EVERYWHERE = (
     ("reference_loop.py",),
     ("coalition.py", "--experiment", "digits"),
     ("scale.py",),
+    ("scale.py", "--contributors", "1000", "--resumed", "0"),
+    ("memory.py",),
 )
 FAST = ("runtime.precision=bf16", "runtime.cuda_graphs=true", "generation.batch_size=auto")
 COMPILED = (*FAST, "runtime.channels_last=true", "runtime.compile=default")

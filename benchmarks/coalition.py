@@ -34,7 +34,7 @@ from crediting import config
 from crediting.examples import Examples
 from crediting.loss import DenoisingLoss, FixedTimestepLoss
 from crediting.pipeline.machine import make_trainer, open_machine, placed
-from crediting.pipeline.tuning import RUN_IN, Clock
+from crediting.pipeline.step_rates import RUN_IN, Clock
 from crediting.randomness import Stream
 from crediting.training import Trainer
 
@@ -101,19 +101,25 @@ def run(arguments: argparse.Namespace, overrides: list[str], folder: Path) -> No
     ours = measure(copy.deepcopy(pruned), work, folder)
     tell("ours", pruned, ours, whole)
     rates = Rates(machine.device, plain["runtime"]["precision"])
-    rates.tell(pruned, work.parts, ours)
+    shares = rates.shares(pruned, work.parts, ours)
     if arguments.without_reference:
         return
     work = work._replace(parts={**parts, "generation": published["generation"]})
     theirs = measure_reference(pruned, work, folder)
     tell("loop", pruned, theirs, whole)
     hourly, slow = 3600 / seconds_of(ours, whole), 3600 / seconds_of(theirs, whole)
-    row(
-        f"{experiment}, {' '.join(overrides) or 'as it comes'}",
-        f"{hourly:.1f} coalitions per hour on one {'GPU' if device == 'cuda' else 'core'}",
-        f"{slow:.1f}: straightforward loop, same threads",
-        f"{hourly / slow:.2f}",
-    )
+    what = f"{experiment}, {' '.join(overrides) or 'as it comes'}"
+    loop = "straightforward loop, same threads"
+    for unit, mine, other in (
+        ("coalitions per hour", hourly, slow),
+        ("training steps per second", 1 / ours.step, 1 / theirs.step),
+        ("images per second", 1 / ours.image, 1 / theirs.image),
+        ("GB of memory at most", ours.memory / 1e9, theirs.memory / 1e9),
+    ):
+        if mine:  # memory is told on a GPU alone
+            row(f"{what}: {unit}", f"{mine:.1f}", f"{other:.1f}: {loop}", f"{mine / other:.2f}")
+    for unit, share in shares.items():
+        row(f"{what}: {unit}", f"{share:.0%}", "matrix products in the same run", f"{share:.2f}")
 
 
 def tell(name: str, denoiser: nn.Module, cost: Cost, whole: tuple[int, int]) -> None:

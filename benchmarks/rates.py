@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from crediting.pipeline.tuning import wait
+from crediting.pipeline.step_rates import wait
 
 
 class Rates:
@@ -30,8 +30,8 @@ class Rates:
             f"{self.bytes / 1e9:.0f} GB/s"
         )
 
-    def tell(self, denoiser: nn.Module, parts: dict[str, Any], cost: Any) -> None:
-        """Print the share of the rate of matrix products that training and drawing reach.
+    def shares(self, denoiser: nn.Module, parts: dict[str, Any], cost: Any) -> dict[str, float]:
+        """Return what training and drawing reach, as shares of the rate of matrix products.
 
         `cost` holds the seconds of a training step and of an image.
         """
@@ -47,6 +47,7 @@ class Rates:
             f"      {forward / 1e9:.1f} GFLOP per prediction; of matrix products: training "
             f"{training:.0%}, drawing {drawing:.0%}"
         )
+        return {"arithmetic of training": training, "arithmetic of drawing": drawing}
 
 
 def timed(work: Callable[[], Any], device: torch.device) -> tuple[Any, float]:

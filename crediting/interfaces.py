@@ -221,7 +221,10 @@ class FineTuning(Protocol):
     """How a coalition's model is obtained."""
 
     recipe: Any
-    """The `crediting.training.Recipe` of one coalition's training, or None if there is none."""
+    """The `crediting.training.Recipe` of one coalition's training, or None if there is none.
+
+    Where coalitions take other numbers of steps, `steps_vary` is True.
+    """
 
     def check(self, denoiser: torch.nn.Module, model: DiffusionModel) -> None:
         """Raise ConfigError if it cannot train such a denoiser; called before anything is trained.

@@ -35,10 +35,14 @@ class Tape(Protocol):
 
 
 class CudaTape:
-    """Records on the GPU in use; what runs and what is recorded share a stream of their own."""
+    """Records on the GPU in use; what runs and what is recorded share a stream of their own.
+
+    After a recording has failed none is tried again: torch may not have tidied up after it.
+    """
 
     def __init__(self) -> None:
         self._stream = torch.cuda.Stream()
+        self._failed = False
 
     def run(self, work: Callable[[], Result]) -> Result:
         """Do work on the stream, after all that was asked for before, and before what will be."""
@@ -50,15 +54,17 @@ class CudaTape:
 
     def record(self, work: Callable[[], Result]) -> Callable[[], Result]:
         """Record work; what cannot be recorded is done operation by operation, which is said."""
-        graph = torch.cuda.CUDAGraph()
+        if self._failed:
+            return work
+        graph, before = torch.cuda.CUDAGraph(), torch.cuda.current_stream()
         try:
             with torch.cuda.graph(graph, stream=self._stream):
                 result = work()
-        except torch.OutOfMemoryError:
-            raise
-        except RuntimeError as error:
+        except RuntimeError as error:  # also for want of memory: without, less is needed
+            self._failed = True
+            torch.cuda.set_stream(before)
             reason = str(error).strip().splitlines()[0]
-            say(f"a CUDA graph cannot be recorded, so this goes on without ({reason})")
+            say(f"a CUDA graph cannot be recorded, so this process goes on without ({reason})")
             return work
 
         def play() -> Result:
@@ -88,8 +94,9 @@ class Replayed:
             self._calls += 1
             return self._tape.run(lambda: self._work(*given))
         if self._play is None:
-            self._inputs = [tensor.clone() for tensor in given]
-            self._play = self._tape.record(lambda: self._work(*self._inputs))
+            work, inputs = self._work, [tensor.clone() for tensor in given]
+            self._inputs = inputs
+            self._play = self._tape.record(lambda: work(*inputs))
         for own, other in zip(self._inputs, given, strict=True):
             own.copy_(other)
         return self._play()
@@ -99,7 +106,7 @@ class ReplayedDenoiser(nn.Module):
     """Predicts as any denoiser of one shape does, whose weights it takes over.
 
     Recordings hold places in memory, not numbers, so one per shape of the inputs serves all
-    coalitions.
+    coalitions. They take the memory of a call each, until they are forgotten.
     """
 
     def __init__(self, denoiser: nn.Module, compiled: Compiler, tape: Tape) -> None:
@@ -123,6 +130,10 @@ class ReplayedDenoiser(nn.Module):
         for name, own in self._own.state_dict().items():
             own.copy_(given[name])
 
+    def forget(self) -> None:
+        """Give back the memory of all recordings."""
+        self._recordings.clear()
+
     def forward(self, *inputs: Any, **conditions: Any) -> Any:
         """Return the prediction as denoisers of diffusers do; schedulers may keep it.
 
@@ -135,7 +146,11 @@ class ReplayedDenoiser(nn.Module):
         key = (names, *(tensor.shape for tensor in tensors))
         if key not in self._recordings:
             self._recordings[key] = Replayed(partial(self._predicted, names), self._tape)
-        return SimpleNamespace(sample=self._recordings[key](*tensors).clone())
+        try:
+            return SimpleNamespace(sample=self._recordings[key](*tensors).clone())
+        except torch.OutOfMemoryError:
+            self.forget()
+            raise
 
     def _predicted(self, names: tuple[str, ...], *tensors: Tensor) -> Tensor:
         inputs = tensors[: len(tensors) - len(names)]

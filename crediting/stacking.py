@@ -21,7 +21,7 @@ from crediting.optimizers import make_average, make_optimizer, set_rate
 from crediting.randomness import Stream
 from crediting.recipe import Training
 from crediting.resume import trainable
-from crediting.stepping import Step
+from crediting.stepping import make_step
 from crediting.training import Trainer, seeded_dropout
 
 
@@ -60,7 +60,7 @@ def train_stacked(
     members = membership([t.examples for t in trainings], len(trainer.loss.examples))
     size, weight = _batch_size(first), -len(trainings) if first.ascend else len(trainings)
     clip = partial(_clip, leaves, recipe.gradient_clip)
-    do = Step(stack, Tensor.backward, clip, optimizer, tape)
+    do = make_step(stack, Tensor.backward, clip, optimizer, tape)
     with seeded_dropout(trainer.device) as seed_dropout:
         for step in range(recipe.steps):
             on_step(step)

@@ -13,6 +13,9 @@ from crediting.replay import Replayed, Tape
 
 _RANDOM = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 
+Step = Callable[[Posed, float], None]
+"""Does a step with the loss times a weight; weight and shapes are those of the first step."""
+
 
 class Optimizer(Protocol):
     """What a step needs of an optimizer, torch's own or accelerate's."""
@@ -24,8 +27,16 @@ class Optimizer(Protocol):
         """Change the parameters."""
 
 
-class Step:
-    """Does the steps of one training.
+def make_step(
+    predict: Callable[..., Any],
+    backward: Callable[[Tensor], Any],
+    clip: Callable[[], Any],
+    optimizer: Optimizer,
+    tape: Tape | None,
+) -> Step:
+    """Return what does the steps of one training.
+
+    A function, not an object: nothing refers to itself, so all memory is free when it goes.
 
     Args:
         predict: called as denoisers of diffusers are.
@@ -35,30 +46,7 @@ class Step:
         tape: records a step on a GPU and replays it, or None.
     """
 
-    def __init__(
-        self,
-        predict: Callable[..., Any],
-        backward: Callable[[Tensor], Any],
-        clip: Callable[[], Any],
-        optimizer: Optimizer,
-        tape: Tape | None,
-    ) -> None:
-        self._predict = predict
-        self._backward = backward
-        self._clip = clip
-        self._optimizer = optimizer
-        self._tape = tape
-        self._do: Callable[..., None] | None = None
-
-    def __call__(self, posed: Posed, weight: float) -> None:
-        """Do a step with the loss times a weight; weight and shapes are those of the first step."""
-        if self._do is None:
-            work = partial(self._work, weight, tuple(posed.conditions))
-            self._do = Replayed(work, self._tape) if self._tape else work
-        self._do(posed.noisy, posed.timesteps, posed.target, *posed.conditions.values())
-
-    def _work(
-        self,
+    def work(
         weight: float,
         names: tuple[str, ...],
         noisy: Tensor,
@@ -66,14 +54,25 @@ class Step:
         target: Tensor,
         *conditions: Tensor,
     ) -> None:
-        self._optimizer.zero_grad()  # first, so that a step that failed half-way can be done again
+        optimizer.zero_grad()  # first, so that a step that failed half-way can be done again
         named = dict(zip(names, conditions, strict=True))
-        prediction = self._predict(noisy, timesteps, **named).sample
-        self._backward(weight * DenoisingLoss.judge(prediction, target))
-        self._clip()
-        self._optimizer.step()
+        prediction = predict(noisy, timesteps, **named).sample
+        backward(weight * DenoisingLoss.judge(prediction, target))
+        clip()
+        optimizer.step()
+
+    do: Callable[..., None] | None = None
+
+    def step(posed: Posed, weight: float) -> None:
+        nonlocal do
+        if do is None:
+            plain = partial(work, weight, tuple(posed.conditions))
+            do = Replayed(plain, tape) if tape else plain
+        do(posed.noisy, posed.timesteps, posed.target, *posed.conditions.values())
+
+    return step
 
 
 def draws_at_random(denoiser: nn.Module) -> bool:
-    """Return whether a denoiser in training draws numbers: a recording would repeat them."""
+    """Return whether a denoiser in training draws numbers: a recording might repeat them."""
     return any(isinstance(m, _RANDOM) and m.p > 0 for m in denoiser.modules())

@@ -26,7 +26,7 @@ from crediting.randomness import Stream
 from crediting.recipe import Recipe
 from crediting.replay import ReplayedDenoiser, Tape
 from crediting.resume import TrainingCheckpoint, TrainingState, trainable
-from crediting.stepping import Step, draws_at_random
+from crediting.stepping import draws_at_random, make_step
 
 __all__ = ["Recipe", "Trainer", "make_accelerator", "partial_checkpoint"]
 
@@ -62,7 +62,7 @@ class Trainer:
         self._accelerator = accelerator
         self._checkpointing = gradient_checkpointing
         self.compiled = compiled
-        self._make_tape = make_tape
+        self._tape = make_tape() if make_tape else None
         self._device = examples.device
 
     @property
@@ -125,7 +125,7 @@ class Trainer:
             seeded_dropout(self._device) as seed_dropout,
         ):
             clip = partial(accelerator.clip_grad_norm_, parameters, recipe.gradient_clip)
-            do = Step(model, accelerator.backward, clip, stepped, tape)
+            do = make_step(model, accelerator.backward, clip, stepped, tape)
             for step in range(first, recipe.steps):
                 on_step(step)
                 seed_dropout(stream.at(step, "dropout").seed + accelerator.process_index)
@@ -168,15 +168,14 @@ class Trainer:
 
     def tape(self, denoiser: nn.Module, recipe: Recipe) -> Tape | None:
         """Return what records the steps of a training of this process, if they can be."""
-        if self._make_tape is None or not self.can_stack or draws_at_random(denoiser):
-            return None
-        return None if recipe.optimizer == "adamw8bit" else self._make_tape()
+        cannot = not self.can_stack or draws_at_random(denoiser)
+        return None if cannot or recipe.optimizer == "adamw8bit" else self._tape
 
     def replayed(self, denoiser: nn.Module) -> ReplayedDenoiser | None:
         """Return what replays the calls of denoisers of one shape, if this machine records."""
-        if self._make_tape is None:
+        if self._tape is None:
             return None
-        return ReplayedDenoiser(denoiser, self.compiled, self._make_tape())
+        return ReplayedDenoiser(denoiser, self.compiled, self._tape)
 
     def autocast(self) -> AbstractContextManager[None]:
         """Return a context in which a denoiser computes with this machine's precision."""
@@ -192,11 +191,14 @@ def _prepared(
         # accelerate's cast is another function for every denoiser: each would be compiled anew
         yield _cast(accelerator, compiled(state.denoiser)), accelerator.prepare(state.optimizer)
         return
+    own = vars(state.denoiser).get("forward")
     model, optimizer = accelerator.prepare(state.denoiser, state.optimizer)
     try:
         yield model, optimizer
     finally:
         accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+        if own is None:  # what accelerate puts back refers to the denoiser, which would outlive us
+            vars(state.denoiser).pop("forward", None)
 
 
 def _cast(accelerator: Accelerator, model: Callable) -> Callable:

@@ -1,8 +1,11 @@
 import copy
+import gc
+import weakref
 from dataclasses import replace
 
 import pytest
 import torch
+from accelerate.state import AcceleratorState
 from diffusers import DDPMScheduler
 from test_stacking import (
     POINTS,
@@ -68,6 +71,7 @@ def make_trainer(device="cpu", precision="no", captions=False, **options):
         numbers = Stream("captions").normal(torch.arange(3), (5, 4))
         conditions = {"captions": numbers, "caption_of": torch.arange(30) % 3}
     examples = Examples(POINTS, in_pixels=True, **conditions).to(torch.device(device))
+    AcceleratorState._reset_state(reset_partial_state=True)
     return Trainer(examples, DDPMScheduler(), make_accelerator(device, precision), **options)
 
 
@@ -121,6 +125,24 @@ def test_stacks_are_recorded(device):
     torch.testing.assert_close(found, expected, rtol=0, atol=2e-5)
     if device == "cpu":
         assert RepeatingTape.recordings == 1
+
+
+@pytest.mark.parametrize("precision", ["no", "bf16"])
+@pytest.mark.parametrize("tape", [None, RepeatingTape])
+def test_nothing_of_a_training_outlives_it(precision, tape):
+    """Memory on a GPU must be free at once, not when Python next looks for cycles."""
+    trainer = make_trainer(precision=precision, make_tape=tape)
+    gc.collect()
+    gc.disable()
+    try:
+        several = trainings(attentive(), replace(RECIPE, steps=WARM_UP + 2))
+        gone = [weakref.ref(one.denoiser) for one in several]
+        alone(trainer, several.pop(0))
+        train_stacked(trainer, several, Stream("stack"))
+        del several
+        assert [one() for one in gone] == [None, None, None]
+    finally:
+        gc.enable()
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ from torch.nn import functional as F
 
 from crediting.assets import UrlFile
 from crediting.extractors.published import Published, check_batch_size, fill, read_weights
+from crediting.halving import in_halves
 from crediting.interfaces import Asset, Features
 
 _KEY = "extractor.inception_v3.weights"
@@ -68,12 +69,18 @@ class InceptionV3(Published):
     @torch.inference_mode()
     def features(self, network: nn.Module, images: Tensor) -> Features:
         """Return embeddings (N, 2048) and logits (N, 1000), float64."""
-        pooled: list[Tensor] = []
+        seen: list[Tensor] = []
         hook = network.avgpool.register_forward_hook(
-            lambda module, inputs, output: pooled.append(output.flatten(1).double())
+            lambda module, inputs, output: seen.append(output.flatten(1).double())
         )
+
+        def both(batch: Tensor) -> tuple[Tensor, Tensor]:
+            seen.clear()
+            logits = network(_prepared(batch)).double()
+            return seen[0], logits
+
         try:
-            logits = [network(_prepared(b)).double() for b in images.split(self.batch_size)]
+            pooled, logits = zip(*in_halves(both, images, self.batch_size), strict=True)
         finally:
             hook.remove()
         return Features(torch.cat(pooled), torch.cat(logits))

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from crediting.assets.messages import in_short
 from crediting.errors import ConfigError, DataError
+from crediting.halving import in_halves
 
 _MEND = "Delete it, so that it is fetched anew, or name another."
 
@@ -34,8 +35,11 @@ def check_batch_size(batch_size: int) -> None:
 
 @torch.inference_mode()
 def in_batches(network: nn.Module, images: Tensor, batch_size: int) -> Tensor:
-    """Return what a network says of images (N, C, H, W), float64 (N, ...)."""
-    return torch.cat([network(batch).double() for batch in images.split(batch_size)])
+    """Return what a network says of images (N, C, H, W), float64 (N, ...).
+
+    So many at a time, or fewer where memory does not suffice.
+    """
+    return torch.cat(in_halves(lambda batch: network(batch).double(), images, batch_size))
 
 
 def read_weights(path: Path, key: str) -> dict[str, Tensor]:

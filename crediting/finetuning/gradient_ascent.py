@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from typing import ClassVar
 
 import torch
 
@@ -24,6 +25,9 @@ class GradientAscent:
 
     Source: the baseline GA of the paper (paper section 2.2), one pass.
     """
+
+    steps_vary: ClassVar[bool] = True
+    """A coalition that lacks more takes more steps."""
 
     def __init__(self, recipe: Recipe, passes: float) -> None:
         if not 0 < passes < math.inf:

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from crediting.errors import ConfigError
 from crediting.examples import Examples
+from crediting.halving import in_halves
 from crediting.models.pixels import from_images, to_images
 from crediting.models.pretrained import read_network
 
@@ -65,16 +66,16 @@ class Codec(NamedTuple):
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return latents, (N, *shape) on the network's device, as images, uint8."""
+
+        def decoded(batch: Tensor) -> Tensor:
+            return to_images(self.network.decode(batch.float() / self.scaling).sample)
+
         with torch.no_grad():
-            images = [
-                to_images(self.network.decode(batch.float() / self.scaling).sample)
-                for batch in latents.split(self.batch_size)
-            ]
-        return torch.cat(images)
+            return torch.cat(in_halves(decoded, latents, self.batch_size))
 
     def _examples(self, images: Tensor) -> Examples:
         with torch.no_grad():
-            parts = [self._latents(from_images(batch)) for batch in images.split(self.batch_size)]
+            parts = in_halves(lambda b: self._latents(from_images(b)), images, self.batch_size)
         means, deviations = zip(*parts, strict=True)
         if deviations[0] is None:
             return Examples(torch.cat(means))

@@ -69,6 +69,8 @@ class DiffusionGame:
             together = list(tasks)
             drawn = self.draw([task.coalition for task in together], replicate)
             outcomes += map(self._measure, together, drawn)
+            if self._calls is not None:
+                self._calls.forget()  # the next trainings need the memory
         self._watch.look()
         return outcomes
 
@@ -146,6 +148,8 @@ class DiffusionGame:
         if self._calls is not None and self._calls.fits(denoiser):
             self._calls.take(denoiser)
         else:
+            if self._calls is not None:
+                self._calls.forget()
             self._calls = self.trainer.replayed(denoiser)
         return self.trainer.compiled(denoiser) if self._calls is None else self._calls
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from crediting.errors import ConfigError
+from crediting.executors import RayCluster, Slurm
 from crediting.game.axioms import declared_players
 from crediting.game.coalition import CoalitionMatrix, distinct, empty_coalition, grand_coalition
 from crediting.game.contributor import Partition
@@ -96,6 +97,7 @@ class Study:
         declared_players(partition.names, **config["axioms"])
         check_pairing(study.estimator, study.design.name, len(study.sample), len(partition))
         _check_stopping(study)
+        _check_stack(study)
         return study
 
     @property
@@ -238,4 +240,13 @@ def _check_stopping(study: Study) -> None:
         raise ConfigError(
             f"{rules[0]}: design={study.design.name} has no budget that evaluating could stop "
             f"short of; choose a design that has, or set {rules[0]}=null"
+        )
+
+
+def _check_stack(study: Study) -> None:
+    elsewhere = isinstance(study.executor, RayCluster | Slurm)
+    if elsewhere and study.runtime["stack"] == "auto":
+        raise ConfigError(
+            "runtime.stack: auto is measured on this machine, and coalitions are evaluated on "
+            "others; give a number, such as runtime.stack=8"
         )

@@ -10,7 +10,7 @@ from crediting import config
 USE_CASES = ("cifar_ddpm", "celeba_ldm", "artbench_sd_lora")
 KEYS = {
     *("source", "property", "scores", "budget", "removed", "removed_range", "kept", "seconds"),
-    *("speedup", "agreement", "parameters", "others", "differences"),
+    *("speedup", "agreement", "parameters", "others", "differences", "remarks"),
 }
 OPTIONAL = {"top"}
 BY_METHOD = ("budget", "removed", "removed_range", "kept", "speedup")

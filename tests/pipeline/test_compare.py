@@ -114,7 +114,22 @@ def test_who_needs_every_coalition_is_said_to_know_the_tests(compared):
     (own,) = judge(contest, everybody, "fid")
     assert own.fits[0.5].leaks
     text = (contest.own.folder / "compare/lds_fid.md").read_text()
-    assert "Fitted to test coalitions too, as they need every one: own." in text
+    for alpha in (0.25, 0.5, 0.75):
+        said = f"Fitted to test coalitions of alpha={alpha:g} too, as they need every one: own."
+        assert said in text
+
+
+def test_who_is_shown_to_be_behind_is_named_and_single_trainings_are_told(compared):
+    contest, _ = compared("baseline=[size,pixel_similarity_mean]", "compare.trainings=1")
+    judged = table(contest, "lds_inception_score")
+    behind = [row["method"] for row in judged if float(row["own leads by_low"] or -1) > 0]
+    text = (contest.own.folder / "compare/lds_inception_score.md").read_text()
+    said = "own is shown to be ahead (paired interval above 0) of"
+    assert (
+        (f"{said} {', '.join(behind)}." in text.replace("\\", "")) if behind else said not in text
+    )
+    assert "size" in behind
+    assert text.count("1 training of each, so that intervals are over coalitions alone") == 3
 
 
 def test_counterfactuals_are_sums_of_what_is_left(compared):
@@ -202,6 +217,21 @@ def test_hours_and_scores_grow_with_the_budget(compared):
     assert [point.coalitions for point in curves["own"]] == [14, 30, 44, 60]
 
 
+def test_credits_come_nearer_to_those_by_retraining_with_the_budget(compared):
+    contest, everybody = compared("method=[retrain_shapley]", noise=3.0)
+    curves = over_budget(contest, "inception_score")
+    judged = {one.contestant.name: one for one in judge(contest, everybody, "inception_score")}
+    own, exact = (judged[name].fits[0.5].credits for name in ("own", "retrain_shapley"))
+    assert curves["own"][-1].error == pytest.approx(np.abs(own - exact).mean())
+    assert curves["own"][-1].correlation == pytest.approx(np.corrcoef(own, exact)[0, 1])
+    assert curves["retrain_shapley"][-1].error is None  # it would be held against itself
+    assert curves["retrain_shapley"][0].error > 0
+    rows = table(contest, "budget_inception_score")
+    told = [row["mean absolute difference"] for row in rows if row["method"] == "own"]
+    assert [float(cell) for cell in told] == pytest.approx([one.error for one in curves["own"]])
+    assert (contest.own.folder / "compare/error_inception_score.png").stat().st_size > 0
+
+
 def test_a_second_comparison_evaluates_nothing_and_says_the_same(make):
     words = ("method=[leave_one_out,dense_shapley]", "baseline=[size,pixel_similarity_mean]")
     study, variants, executor = make(*words)
@@ -258,17 +288,28 @@ def test_what_is_missing_is_counted_and_priced(make):
     contest = Contest.assemble(study, variants)
     first = next(iter(needs_of_methods(contest)))
     distinct = len(study.coalitions(study.game))
-    assert lacks([first])[0] == ("credits of own", distinct, None)
+    assert lacks([first])[0] == ("credits of own", distinct, None, "evaluations")
     from crediting.pipeline.evaluate import evaluate_coalitions
 
     evaluate_coalitions(first.study, first.spec, first.coalitions[:10])
-    assert lacks([first])[0] == ("credits of own", distinct - 10, distinct - 10.0)
+    expected = ("credits of own", distinct - 10, distinct - 10.0, "evaluations")
+    assert lacks([first])[0] == expected
 
 
 def test_a_dry_run_tells_what_is_missing_and_evaluates_nothing(make, capsys):
-    study, variants, executor = make("dry_run=true", "stage=compare")
+    words = ("baseline=[size,mixture_proxy]", "compare.removals=[own,size]")
+    study, variants, executor = make("dry_run=true", "stage=compare", *words)
     compare(study, variants)
-    assert "test coalitions of 0.5 n, training 2: 12 evaluations" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "test coalitions of 0.5 n, training 2: 12 evaluations" in told
+    assert "the full model: 1 to be made first" in told
+    assert "models to fine-tune: 1 to be made first" in told
+    # 6 of 8 at random are tests already where they are as many; the full model is none of them
+    assert "counterfactuals, training 1: 1 evaluations" in told
+    # a share left out and a share kept, two properties, two trainings
+    assert "counterfactuals by own, once its credits are known: 8 evaluations at most" in told
+    assert "scores of size, mixture_proxy: 2 computations" in told
+    assert "utilities by mixture_proxy: 12 without training" in told
     assert executor.evaluated == []
     assert not (study.folder / "compare").exists()
 
@@ -282,7 +323,10 @@ PUBLISHED = {
     "removed": {"own": {"0.25": -23.2}, "size": {"0.25": -1.0}},
     "removed_range": {"own": {"0.25": [-23.8, -22.0]}},
     "kept": {"own": {"0.5": 4.0}},
-    "seconds": {"own": 100.0, "retraining": 1000.0},
+    "seconds": {"own": 100.0, "retraining": 7200.0},
+    "speedup": {"own": 71.5},
+    "budget": {"own": [[3, 38.0, 0.5], [5, 47.0, 1.5]]},
+    "remarks": {"runtime": ["Whose GPU is not known."], "budget": ["Placed by hours."]},
     "agreement": {
         "1": {"pearson": 0.7, "mean_absolute_error": 0.2, "pearson_of_credits": 0.6, "minutes": 3},
         "2": {"pearson": 0.8, "mean_absolute_error": 0.1, "mean_squared_error": 0.05,
@@ -320,7 +364,18 @@ def test_published_numbers_stand_beside_ours_where_these_are_the_same_quantity(c
     assert credits == {"own": "0.9", "size": ""}
     paces = {row["method"]: row for row in table(contest, "runtime")}
     assert float(paces["steps_1"]["published"]) == 180
-    assert float(paces["own"]["published times faster"]) == 10
+    assert float(paces["own"]["published times faster"]) == 71.5
+    assert float(paces["steps_1"]["published times faster"]) == 40
+    page = contest.own.folder / "compare"
+    assert "Whose GPU is not known." in (page / "runtime.md").read_text()
+    budget = [
+        (row["hours of work"], row["LDS alpha=0.5"], row["LDS alpha=0.5_low"])
+        for row in table(contest, "budget_fid")
+        if row["method"] == "own, published"
+    ]
+    assert budget == [("6.0", "38.0", "37.5"), ("10.0", "47.0", "45.5")]
+    assert "Placed by hours." in (page / "budget_fid.md").read_text()
+    assert "Placed by hours." not in (page / "budget_inception_score.md").read_text()
     assert "published pearson" not in table(contest, "agreement_inception_score")[0]
 
 

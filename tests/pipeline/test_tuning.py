@@ -5,10 +5,12 @@ import numpy as np
 import pytest
 import torch
 from miniature_study import make_study, read_ledgers
+from test_replay import RepeatingTape
 from torch._dynamo.utils import counters
 
 from crediting.compiling import as_it_is
-from crediting.executors import Processes
+from crediting.errors import ConfigError
+from crediting.executors import Processes, Serial
 from crediting.game.coalition import coalition_key
 from crediting.interfaces import Task
 from crediting.pipeline import machine, stages, tuning
@@ -88,7 +90,7 @@ def test_what_does_not_fit_into_memory_is_not_chosen(outputs, monkeypatch):
 
 def test_processes_that_share_a_gpu_are_measured_beside_stacks(outputs, monkeypatch):
     monkeypatch.setattr(tuning, "steps_per_second", lambda study, spec, size: 10.0 + size)
-    monkeypatch.setattr(tuning, "_in_processes", lambda study, spec, count: 20.0 * count)
+    monkeypatch.setattr(tuning, "in_processes", lambda study, spec, count: 20.0 * count)
     monkeypatch.setattr(tuning, "gpus", lambda runtime: ("0", "1"))
     monkeypatch.setattr(tuning, "_setting", lambda study, spec: {"machine": "with two GPUs"})
     study = make_study(outputs, "runtime.stack=auto", "executor=processes")
@@ -97,12 +99,46 @@ def test_processes_that_share_a_gpu_are_measured_beside_stacks(outputs, monkeypa
     executor, stack = tuned(study, study.game)
     assert stack == 1
     assert executor.width() == 8
+    # who says how many workers there are, or evaluates otherwise, has the fastest stack instead
+    study.executor = Processes(2, 2, 1).sized(2, ("0", "1"))
+    study.config = {**study.config, "executor": {"workers": 2}}
+    executor, stack = tuned(study, study.game)
+    assert (executor.width(), stack) == (2, 256 if torch.cuda.is_available() else 16)
+    study.executor = Serial()
+    assert tuned(study, study.game) == (study.executor, stack)
+
+
+def test_sharing_is_measured_when_it_first_matters(outputs, monkeypatch):
+    asked = []
+    monkeypatch.setattr(
+        tuning, "steps_per_second", lambda study, spec, size: asked.append(size) or 9
+    )
+    monkeypatch.setattr(
+        tuning, "in_processes", lambda study, spec, count: asked.append(-count) or 30
+    )
+    monkeypatch.setattr(tuning, "gpus", lambda runtime: ("0",))
+    monkeypatch.setattr(tuning, "_setting", lambda study, spec: {"machine": "with one GPU"})
+    study = make_study(outputs, "runtime.stack=auto", "executor=serial")
+    assert tuned(study, study.game) == (study.executor, 1)
+    stacks = list(asked)
+    assert min(stacks) == 1
+    study = make_study(outputs, "runtime.stack=auto", "executor=processes")
+    study = SimpleNamespace(**vars(study), runtime=study.runtime, store=study.store)
+    study.executor = Processes("auto", 2, 1).sized(1, ("0",))
+    assert tuned(study, study.game)[0].width() == 2
+    assert asked == [*stacks, -2, -4]
+
+
+@pytest.mark.parametrize("executor", ["ray", "slurm"])
+def test_what_is_measured_here_is_not_used_on_other_machines(outputs, executor):
+    with pytest.raises(ConfigError, match=r"runtime\.stack: auto is measured on this machine"):
+        make_study(outputs, "runtime.stack=auto", f"executor={executor}")
 
 
 @pytest.mark.slow
 def test_a_real_measurement_in_processes_counts_all_of_them(outputs):
     study = make_study(outputs)
-    assert tuning._in_processes(study, study.game, 2) > 0
+    assert tuning.in_processes(study, study.game, 2) > 0
     assert tuning.steps_per_second(study, study.game, 2) > 0
     unchanged = make_study(outputs, "finetuning=influence_unlearning")
     assert tuning.steps_per_second(unchanged, unchanged.game, 2) == 0
@@ -145,12 +181,13 @@ def test_the_command_evaluates_in_stacks(outputs):
     assert len(read_ledgers(outputs)) >= 3 * len(study.coalitions(study.game))
 
 
-def evaluated(outputs, *settings, replicates=1):
+def evaluated(outputs, *settings, replicates=1, tape=None):
     """Return the FID of four coalitions, freshly evaluated, (4, replicates)."""
     # of another number of images than in other tests, which may have kept theirs
     fresh = ("executor=serial", "runtime.keep_images=false", "generation.images=10")
     study = make_study(outputs, *fresh, *settings)
     game = DiffusionGame(study, study.game)
+    game.trainer._tape = tape
     keys = [coalition_key(row) for row in study.coalitions(study.game)[1:5]]
     return np.array(
         [
@@ -173,6 +210,15 @@ def test_bf16_changes_utilities_less_than_another_replicate_does(outputs):
 def test_the_order_of_weights_in_memory_changes_no_utility(outputs):
     exact, ordered = evaluated(outputs), evaluated(outputs, "runtime.channels_last=true")
     np.testing.assert_allclose(ordered, exact, rtol=1e-3)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "bf16"])
+def test_recorded_steps_and_calls_change_no_utility(outputs, precision):
+    longer = ("finetuning.recipe.steps=6", "generation.steps=8", f"runtime.precision={precision}")
+    before = RepeatingTape.recordings
+    recorded = evaluated(outputs, *longer, tape=RepeatingTape())
+    assert RepeatingTape.recordings == before + 2 * 4  # of each coalition, its steps and its calls
+    np.testing.assert_allclose(recorded, evaluated(outputs, *longer), rtol=1e-3)
 
 
 @pytest.mark.slow

@@ -23,7 +23,7 @@ RESAMPLES = 2000
 class Agreement(NamedTuple):
     """Utilities of a method, `cheap`, against those of retraining, `better`, (m,), of one size.
 
-    `steps` are those of its fine-tuning, None where there is none.
+    `steps` are those of its fine-tuning, None where there is none or coalitions take more or fewer.
     """
 
     name: str
@@ -88,7 +88,10 @@ def paces(contest: Contest) -> Iterator[Pace]:
 
 def _steps(contest: Contest, name: str) -> int | None:
     study = contest.distinct_games.get(name)
-    return study.game.finetuning.recipe.steps if study and study.game.finetuning.recipe else None
+    if study is None or getattr(study.game.finetuning, "steps_vary", False):
+        return None
+    recipe = study.game.finetuning.recipe
+    return recipe.steps if recipe else None
 
 
 def _by_size(contest: Contest, rows: CoalitionMatrix) -> dict[float, NDArray[np.intp]]:

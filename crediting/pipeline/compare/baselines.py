@@ -1,7 +1,7 @@
 """The scores of baselines: computed once, kept in the store."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -16,6 +16,7 @@ from crediting.ledger import atomic_write_text, fingerprint
 from crediting.pipeline.address import Addressed
 from crediting.pipeline.artifact import completed, produce_once
 from crediting.pipeline.compare.material import StudyMaterial
+from crediting.pipeline.compare.needs import Lack
 from crediting.pipeline.prune import prune_for
 from crediting.pipeline.study import Study
 
@@ -38,7 +39,7 @@ def score_baselines(study: Study) -> None:
     prune_for(study, study.dense)
     material = StudyMaterial(study)
     for name, baseline in missing.items():
-        material.reused = []
+        material.begin()
         try:
             produce_once(study, _address(study, name), name, partial(_score, baseline, material))
         except ConfigError as error:
@@ -80,6 +81,17 @@ def _proxy_address(study: Study, name: str, coalitions: CoalitionMatrix) -> Addr
     content = {"coalitions": [coalition_key(row) for row in coalitions]}
     parents = (_address(study, name).fingerprint,)
     return Addressed("proxy", fingerprint("proxy", content, parents), content, parents)
+
+
+def lacks_of_baselines(study: Study, coalitions: CoalitionMatrix) -> Iterator[Lack]:
+    """Yield whose scores, and which proxies' utilities of coalitions, are not computed yet."""
+    missing = [name for name in study.baselines if not _is_there(study, name)]
+    if missing:
+        yield Lack(f"scores of {', '.join(missing)}", len(missing), None, "computations")
+    proxies = [name for name, one in study.baselines.items() if hasattr(one, "utilities")]
+    for name in proxies if len(coalitions) else ():
+        if read_proxy(study, name, coalitions) is None:
+            yield Lack(f"utilities by {name}", len(coalitions), None, "without training")
 
 
 def read_scores(study: Study, name: str) -> Scores | None:

@@ -12,7 +12,11 @@ from crediting.pipeline.compare.contest import OWN, Contest
 from crediting.pipeline.compare.contestants import estimated
 from crediting.pipeline.compare.counterfactuals import Counterfactual, RandomChange
 from crediting.pipeline.compare.judged import BudgetPoint, Judged, parts_of
-from crediting.pipeline.compare.published import published_estimates, published_facts
+from crediting.pipeline.compare.published import (
+    published_budget,
+    published_estimates,
+    published_facts,
+)
 from crediting.pipeline.compare.tables import RANDOM
 from crediting.reporting.bars import score_bars
 from crediting.reporting.curves import Series, convergence_chart, curve_chart
@@ -54,23 +58,39 @@ def budget(
         )
         for key, points in curves.items()
     ]
-    facts = published_facts(contest, name)
-    one_full_model = facts.get("seconds", {}).get("retraining", math.nan) / 3600
-    for key, points in facts.get("budget", {}).items() if one_full_model > 0 else ():
-        times, values, half_widths = np.array(points, dtype=float).T
+    for key, known in published_budget(contest, name).items():
         series.append(
             Series(
                 f"{key}, published",
-                (times * one_full_model).tolist(),
-                values.tolist(),
-                (values - half_widths).tolist(),
-                (values + half_widths).tolist(),
+                [hours for hours, _ in known],
+                [score.value for _, score in known],
+                [score.low for _, score in known],
+                [score.high for _, score in known],
                 published=True,
             )
         )
     if series:
         title = f"Datamodel score for {name}, alpha={contest.main_alpha:g}"
         curve_chart(path, title, "hours of work", "LDS [%]", series)
+    return bool(series)
+
+
+def errors(
+    contest: Contest, name: str, curves: Mapping[str, Sequence[BudgetPoint]], path: Path
+) -> bool:
+    """Draw how far the credits of every method are from the reference's, against hours of work."""
+    series = []
+    for key, points in curves.items():
+        known = [(point.hours, point.error) for point in points if point.error is not None]
+        unknown = [math.nan] * len(known)
+        if len(known) > 1:
+            x, y = ([pair[place] for pair in known] for place in (0, 1))
+            series.append(Series(key, x, y, unknown, unknown, published=False))
+    if series:
+        title = f"Credits for {name} against those of {contest.reference}"
+        unit = contest.own.properties[name].unit
+        label = "mean absolute difference" + (f" [{unit}]" if unit else "")
+        curve_chart(path, title, "hours of work", label, series)
     return bool(series)
 
 

@@ -11,7 +11,7 @@ from crediting.errors import LedgerError
 from crediting.game.coalition import Coalition, CoalitionMatrix, distinct
 from crediting.pipeline.compare.contest import Contest
 from crediting.pipeline.compare.contestants import Contestant
-from crediting.pipeline.compare.needs import Need
+from crediting.pipeline.compare.needs import Lack, Need
 from crediting.pipeline.estimate import read_replicates
 
 REMOVED, KEPT = "removed", "kept"
@@ -43,14 +43,25 @@ class RandomChange(NamedTuple):
 
 def needs_of_counterfactuals(contest: Contest, everybody: Sequence[Contestant]) -> Iterator[Need]:
     """Yield the coalitions that top contributors leave, and random ones, training by training."""
+    if not contest.settings["removals"] or not _shares(contest):
+        return
     chosen = [row for _, _, row in _chosen_by_all(contest, everybody)]
     random = [row for _, _, rows in _random(contest) for row in rows]
-    if not chosen:
-        return
     coalitions = distinct(np.stack([*contest.full(), *chosen, *random]))
     for times in range(1, contest.trainings + 1):
         truth = contest.truth.repeated(times)
         yield Need(f"counterfactuals, training {times}", truth, truth.game, coalitions)
+
+
+def lacks_of_counterfactuals(contest: Contest, everybody: Sequence[Contestant]) -> Iterator[Lack]:
+    """Yield how many evaluations those take at most whose credits are not known yet."""
+    each = len(_shares(contest)) * contest.trainings
+    for one in everybody:
+        if one.name in contest.settings["removals"] and each:
+            unknown = sum(one.fit(name, None) is None for name in contest.own.properties)
+            if unknown:
+                purpose = f"counterfactuals by {one.name}, once its credits are known"
+                yield Lack(purpose, unknown * each, None, "evaluations at most")
 
 
 def counterfactuals(

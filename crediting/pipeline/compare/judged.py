@@ -7,7 +7,14 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crediting.agreement import DatamodelScore, ScoreDifference, datamodel_score, difference
+from crediting.agreement import (
+    DatamodelScore,
+    ScoreDifference,
+    datamodel_score,
+    difference,
+    mean_absolute_error,
+    pearson,
+)
 from crediting.errors import LedgerError
 from crediting.game.coalition import CoalitionMatrix
 from crediting.pipeline.compare.contest import OWN, Contest
@@ -43,11 +50,17 @@ class Judged(NamedTuple):
 
 
 class BudgetPoint(NamedTuple):
-    """A method after so many coalitions: hours of work, and its score."""
+    """A method after so many coalitions: hours of work, and its score.
+
+    `error` is the mean absolute difference of its credits from those of the contest's reference
+    after all of its coalitions, `correlation` Pearson's with them; None for the reference then.
+    """
 
     coalitions: int
     hours: float
     score: DatamodelScore
+    error: float | None
+    correlation: float | None
 
 
 def trained(contest: Contest, name: str) -> dict[float, Trained]:
@@ -100,9 +113,15 @@ def over_budget(contest: Contest, name: str) -> dict[str, list[BudgetPoint]]:
     test = trained(contest, name).get(contest.main_alpha)
     if test is None:
         return {}
+    reference = contest.games[contest.reference]
+    final = fit(reference, name, test.coalitions)
     curves = {}
     for key, study in contest.games.items():
-        points = [point for part in parts_of(study) if (point := _point(part, name, test))]
+        points = [
+            point
+            for part in parts_of(study)
+            if (point := _point(part, name, test, None if part is reference else final))
+        ]
         if len(points) > 1:
             curves[key] = points
     return curves
@@ -117,11 +136,15 @@ def parts_of(study: Study) -> list[Study]:
     return [study.with_budget(budget) for budget in budgets if budget >= max(least, 1)]
 
 
-def _point(part: Study, name: str, test: Trained) -> BudgetPoint | None:
+def _point(part: Study, name: str, test: Trained, reference: Fit | None) -> BudgetPoint | None:
     found = fit(part, name, test.coalitions)
     if found is None or found.leaks:
         return None
-    return BudgetPoint(len(part.sample), hours_spent(part), _score(found, test))
+    point = BudgetPoint(len(part.sample), hours_spent(part), _score(found, test), None, None)
+    if reference is None:
+        return point
+    pair = found.credits, reference.credits
+    return point._replace(error=mean_absolute_error(*pair), correlation=pearson(*pair))
 
 
 def _score(found: Fit, test: Trained) -> DatamodelScore:

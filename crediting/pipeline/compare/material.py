@@ -1,9 +1,10 @@
 """What baselines may look at, from the store of a study; see interfaces.Material."""
 
+import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
@@ -27,11 +28,14 @@ from crediting.pipeline.train import AVERAGED
 
 _FILE = "remembered.safetensors"
 
+T = TypeVar("T")
+
 
 class StudyMaterial:
     """The data, the full model and its images; each is made when it is first asked for.
 
-    `reused` holds the seconds that it once took to make what was remembered from an earlier time.
+    `reused` holds the seconds that it once took to make what was there already, counted since
+    `begin`: remembered from an earlier time, or images and features that somebody before asked for.
     """
 
     def __init__(self, study: Study) -> None:
@@ -44,8 +48,15 @@ class StudyMaterial:
         self.generation = study.generation
         self.properties = study.properties
         self.reused: list[float] = []
+        self._seconds: dict[str, float] = {}
+        self._asked: set[str] = set()
         self._gauges: dict[str, Gauge] = {}
         self._features: dict[tuple[str, str], Features] = {}
+
+    def begin(self) -> None:
+        """Count anew what is reused."""
+        self.reused = []
+        self._asked = set()
 
     def training_images(self) -> torch.Tensor:
         """Return the training images, uint8 (N, C, H, W), on the CPU."""
@@ -53,15 +64,19 @@ class StudyMaterial:
 
     def generated_images(self) -> torch.Tensor:
         """Return the full model's images, uint8 (K, C, H, W), on the device."""
-        return self._generated
+        return self._shared("generated", lambda: self._generated)
 
     def features(self, extractor: str | None, which: str) -> Features:
         """Return an extractor's features of the training or the generated images."""
         name = self._extractor(extractor)
-        if (name, which) not in self._features:
-            images = self.training_images() if which == "training" else self._generated
-            self._features[name, which] = self._gauge(name).features(images.to(self.device))
-        return self._features[name, which]
+        images = self.training_images() if which == "training" else self.generated_images()
+
+        def computed() -> Features:
+            if (name, which) not in self._features:
+                self._features[name, which] = self._gauge(name).features(images.to(self.device))
+            return self._features[name, which]
+
+        return self._shared(f"features of {which} by {name}", computed)
 
     def reader(self, name: str) -> str:
         """Return the extractor that a property reads."""
@@ -75,7 +90,7 @@ class StudyMaterial:
         """Return the training or the generated images in model space, with their captions."""
         if which == "training":
             return self._training_examples
-        images = self._generated
+        images = self.generated_images()
         columns: dict[str, NDArray] = {}
         if self.model.conditional:
             prompts = prompts_of(self._study)
@@ -107,6 +122,19 @@ class StudyMaterial:
         produce_once(self._study, address, what, produce)
         stored = load_weights(completed(self._study, address, "compare") / _FILE)
         return stored["value"].to(self.device)
+
+    def _shared(self, what: str, made: Callable[[], T]) -> T:
+        """Return what several ask for, and see to it that its seconds count once for each."""
+        if what in self._seconds:
+            if what not in self._asked:
+                self.reused.append(self._seconds[what])
+            self._asked.add(what)
+            return made()
+        started = time.perf_counter()
+        found = made()
+        self._seconds[what] = time.perf_counter() - started
+        self._asked.add(what)
+        return found
 
     def _address(self, what: str, settings: Mapping[str, Any]) -> Addressed:
         study = self._study

@@ -26,11 +26,15 @@ class Need(NamedTuple):
 
 
 class Lack(NamedTuple):
-    """How many evaluations a need lacks, and the hours of work they take; None where unknown."""
+    """How many evaluations a need lacks, and the hours of work they take; None where unknown.
+
+    `what` is counted, if not evaluations.
+    """
 
     purpose: str
     missing: int
     hours: float | None
+    what: str = "evaluations"
 
 
 def needs_of_methods(contest: Contest) -> Iterator[Need]:

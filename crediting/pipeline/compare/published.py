@@ -37,6 +37,37 @@ def published_estimates(contest: Contest, name: str) -> dict[str, Estimate]:
     }
 
 
+def published_remarks(contest: Contest, table: str) -> list[str]:
+    """Return what is to be said of published numbers under a table."""
+    return list(contest.settings["published"].get("remarks", {}).get(table, []))
+
+
+def published_budget(contest: Contest, name: str) -> dict[str, list[tuple[float, Estimate]]]:
+    """Return the published scores by method after hours of work, each with its interval.
+
+    They are published by how often a full model could be retrained meanwhile.
+    """
+    facts = published_facts(contest, name)
+    hours = facts.get("seconds", {}).get("retraining", math.nan) / 3600
+    if not hours > 0:
+        return {}
+    return {
+        key: [
+            (times * hours, Estimate(mean, mean - half, mean + half))
+            for times, mean, half in points
+        ]
+        for key, points in facts.get("budget", {}).items()
+    }
+
+
+def published_speedup(contest: Contest, method: str) -> float | None:
+    """Return how many times faster than retraining a method is published to be."""
+    published = contest.settings["published"]
+    stated = published.get("speedup", {}).get(method)
+    known, slow = published_seconds(contest, method), published.get("seconds", {}).get("retraining")
+    return stated or (slow / known if known and slow else None)
+
+
 def published_change(
     contest: Contest, name: str, which: str, method: str, share: float
 ) -> Estimate | None:

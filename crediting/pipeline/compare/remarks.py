@@ -5,6 +5,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from crediting.agreement import verdict
 from crediting.pipeline.compare.agreements import Agreement
 from crediting.pipeline.compare.contest import OWN, Contest
+from crediting.pipeline.compare.contestants import Fit
 from crediting.pipeline.compare.judged import Judged, Trained
 from crediting.pipeline.compare.published import published_facts
 
@@ -24,20 +25,13 @@ def score_notes(
         said = f"alpha={alpha:g}: {done} coalitions of {int(rows.sum(axis=1)[0])} contributors"
         asked = f"{len(rows)} x {contest.trainings}"
         short = "" if (done, times) == (len(rows), contest.trainings) else f", of {asked} asked for"
-        trainings = "1 training" if times == 1 else f"{times} trainings"
-        yield f"{said}, {trainings} of each{short}."
+        trainings = f"{times} trainings of each"
+        if times == 1:
+            trainings = "1 training of each, so that intervals are over coalitions alone"
+        yield f"{said}, {trainings}{short}."
     yield from _verdict_notes(contest, judged)
-    dropped = {one.contestant.name: one.fits.get(contest.main_alpha) for one in judged}
-    left_out = [f"{key} {found.left_out}" for key, found in dropped.items() if found]
-    left_out = [text for text in left_out if not text.endswith(" 0")]
-    if left_out:
-        yield (
-            f"Left out of the fits for alpha={contest.main_alpha:g}, being test coalitions: "
-            f"{', '.join(left_out)}."
-        )
-    leaking = [key for key, found in dropped.items() if found and found.leaks]
-    if leaking:
-        yield f"Fitted to test coalitions too, as they need every one: {', '.join(leaking)}."
+    for alpha in tests:
+        yield from _fit_notes(alpha, {one.contestant.name: one.fits.get(alpha) for one in judged})
     for one in judged:
         node = contest.settings["scores"].get(one.contestant.name)
         if isinstance(node, Mapping) and one.scores:
@@ -46,6 +40,23 @@ def score_notes(
     if published:
         yield f"Published: {published['source']}; its intervals are over seeds only."
         yield from published.get("differences", [])
+
+
+def _fit_notes(alpha: float, fits: Mapping[str, Fit | None]) -> Iterator[str]:
+    """Say how many test coalitions were left out of whose fit, and who could not do without."""
+    known = {name: found for name, found in fits.items() if found}
+    left_out = [f"{name} {found.left_out}" for name, found in known.items() if found.left_out]
+    if left_out:
+        yield (
+            f"Left out of the fits for alpha={alpha:g}, being test coalitions: "
+            f"{', '.join(left_out)}."
+        )
+    leaking = [name for name, found in known.items() if found.leaks]
+    if leaking:
+        yield (
+            f"Fitted to test coalitions of alpha={alpha:g} too, as they need every one: "
+            f"{', '.join(leaking)}."
+        )
 
 
 def _verdict_notes(contest: Contest, judged: Sequence[Judged]) -> Iterator[str]:
@@ -67,12 +78,17 @@ def _verdict_notes(contest: Contest, judged: Sequence[Judged]) -> Iterator[str]:
             f"{wording} is {best.contestant.name} with {theirs.score:.1f} [{theirs.low:.1f}, "
             f"{theirs.high:.1f}]: the intervals {apart}."
         )
+    ahead = [one.contestant.name for one in others if one.own_lead and one.own_lead.low > 0]
+    if ahead:
+        yield (
+            f"alpha={main:g}: own is shown to be ahead (paired interval above 0) of "
+            f"{', '.join(ahead)}."
+        )
 
 
 def warnings(contest: Contest, found: Sequence[Agreement]) -> Iterator[str]:
     """Yield a warning for every way of obtaining utilities that cannot be trusted."""
     for one in found:
-        if one.alpha == contest.main_alpha:
-            said = verdict(one.fidelity, contest.settings["fidelity"])
-            if said:
-                yield f"{one.name}: {said}"
+        said = verdict(one.fidelity, contest.settings["fidelity"])
+        if said:
+            yield f"{one.name}, alpha={one.alpha:g}: {said}"

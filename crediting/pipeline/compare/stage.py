@@ -1,12 +1,19 @@
 """Running a comparison: evaluate what it needs, then write every table and figure of it."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
-from crediting.pipeline.compare.baselines import evaluate_proxies, score_baselines
+from crediting.pipeline.compare.baselines import (
+    evaluate_proxies,
+    lacks_of_baselines,
+    score_baselines,
+)
 from crediting.pipeline.compare.contest import Contest
 from crediting.pipeline.compare.contestants import contestants
-from crediting.pipeline.compare.counterfactuals import needs_of_counterfactuals
+from crediting.pipeline.compare.counterfactuals import (
+    lacks_of_counterfactuals,
+    needs_of_counterfactuals,
+)
 from crediting.pipeline.compare.needs import (
     Lack,
     Need,
@@ -53,14 +60,38 @@ def compare(study: Study, variants: Variants) -> None:
 
 def still_lacking(contest: Contest) -> list[Lack]:
     """Return what a comparison still lacks, as far as this is known."""
-    return lacks(
+    everybody = contestants(contest)
+    evaluations = lacks(
         [
             *needs_of_methods(contest),
             *needs_of_truth(contest),
             *needs_of_agreement(contest),
-            *needs_of_counterfactuals(contest, contestants(contest)),
+            *needs_of_counterfactuals(contest, everybody),
         ]
     )
+    return [
+        *_models(contest),
+        *evaluations,
+        *lacks_of_counterfactuals(contest, everybody),
+        *lacks_of_baselines(contest.own, agreement_coalitions(contest)),
+    ]
+
+
+def _models(contest: Contest) -> Iterator[Lack]:
+    """Yield the full model and its pruned ones, where they are not there yet."""
+    own = contest.own
+    starts = [study.game.start for study in contest.distinct_games.values()]
+    for what, addresses in (
+        ("the full model", [own.trained]),
+        ("models to fine-tune", [one for one in starts if one.stage != own.trained.stage]),
+    ):
+        missing = {
+            one.fingerprint
+            for one in addresses
+            if not own.store.is_complete(one.stage, one.fingerprint)
+        }
+        if missing:
+            yield Lack(what, len(missing), None, "to be made first")
 
 
 def _evaluate(contest: Contest) -> None:

@@ -17,10 +17,13 @@ from crediting.pipeline.compare.counterfactuals import Counterfactual, RandomCha
 from crediting.pipeline.compare.judged import BudgetPoint, Judged, Trained
 from crediting.pipeline.compare.published import (
     published_agreement,
+    published_budget,
     published_change,
     published_estimates,
     published_facts,
+    published_remarks,
     published_seconds,
+    published_speedup,
 )
 from crediting.pipeline.compare.remarks import score_notes, warnings
 from crediting.reporting.grid import Column, Estimate, Grid
@@ -87,6 +90,7 @@ def counterfactual_grid(
     ]
     if published.get("removed_range"):
         notes.append("Published intervals are the ends of the boxes of figure 3, read off by eye.")
+    notes += published_remarks(contest, "counterfactuals") if published else []
     return Grid(f"Counterfactuals for {name}", columns, rows, notes)
 
 
@@ -143,16 +147,15 @@ def runtime_grid(contest: Contest, found: Sequence[Pace]) -> Grid:
         Column("altogether", "h"),
     ]
     columns += [Column("published", "s"), Column("published times faster", "")] if published else []
-    theirs = published.get("retraining")
     rows: list[list[Any]] = []
     for one in found:
         cells: list[Any] = [one.name, one.seconds, retraining / one.seconds]
         cells += [one.coalitions or None, one.seconds * one.coalitions / 3600 or None]
         if published:
-            known = published_seconds(contest, one.name)
-            cells += [known, theirs / known if known and theirs else None]
+            cells += [published_seconds(contest, one.name), published_speedup(contest, one.name)]
         rows.append(cells)
     notes = ["Training, generating and measuring, mean over what the ledgers hold."]
+    notes += published_remarks(contest, "runtime")
     return Grid("Cost of a coalition", columns, rows, notes)
 
 
@@ -161,12 +164,25 @@ def budget_grid(contest: Contest, name: str, curves: Mapping[str, Sequence[Budge
     alpha = f"{contest.main_alpha:g}"
     columns = [Column("method", ""), Column("coalitions", ""), Column("hours of work", "h")]
     columns += [Column(f"LDS alpha={alpha}", "%")]
+    columns += [Column("mean absolute difference", contest.own.properties[name].unit)]
+    columns += [Column("Pearson", "")]
     rows: list[list[Any]] = [
-        [key, point.coalitions, point.hours, _score(point.score)]
+        [key, point.coalitions, point.hours, _score(point.score), point.error, point.correlation]
         for key, points in curves.items()
         for point in points
     ]
-    return Grid(f"Datamodel score over the budget for {name}", columns, rows, [])
+    published = published_budget(contest, name)
+    rows += [
+        [f"{key}, published", None, hours, score, None, None]
+        for key, points in published.items()
+        for hours, score in points
+    ]
+    notes = [
+        f"Difference and correlation are of credits with those of {contest.reference} after all of "
+        "its coalitions."
+    ]
+    notes += published_remarks(contest, "budget") if published else []
+    return Grid(f"Datamodel score over the budget for {name}", columns, rows, notes)
 
 
 def credits_grid(contest: Contest, name: str, judged: Sequence[Judged]) -> Grid:

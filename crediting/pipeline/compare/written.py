@@ -50,7 +50,7 @@ def missing_text(lacks: Sequence[Lack]) -> str:
     if not lacks:
         return "Nothing is missing: everything that was asked for is evaluated."
     lines = [
-        f"- {one.purpose}: {one.missing} evaluations"
+        f"- {one.purpose}: {one.missing} {one.what}"
         + (", " + humanise_seconds(3600 * one.hours) + " of work" if one.hours else "")
         for one in lacks
     ]
@@ -81,6 +81,11 @@ def _property(
             "Score over the budget",
             "budget",
             lambda path: charts.budget(contest, name, curves, path),
+        ),
+        (
+            "Difference of credits over the budget",
+            "error",
+            lambda path: charts.errors(contest, name, curves, path),
         ),
         (
             "Counterfactuals",

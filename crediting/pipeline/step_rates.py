@@ -1,0 +1,124 @@
+"""How many training steps per second a study does here, stacked or in several processes."""
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from multiprocessing import get_context
+from typing import Any
+
+import torch
+
+from crediting.game.coalition import grand_coalition
+from crediting.pipeline.address import GameSpec
+from crediting.pipeline.artifact import completed
+from crediting.pipeline.coalition_models import CoalitionModels, train
+from crediting.pipeline.encode import load_examples
+from crediting.pipeline.machine import make_trainer, open_machine, release_memory
+from crediting.pipeline.study import Study
+from crediting.randomness import Stream
+from crediting.recipe import Training
+from crediting.replay import WARM_UP
+from crediting.stacking import can_stack, train_stacked
+
+RUN_IN, _STEPS = WARM_UP + 2, 6
+"""Steps before the clock starts, when all is compiled and recorded, and steps that are timed."""
+
+
+def steps_per_second(study: Study, spec: GameSpec, size: int) -> float:
+    """Return the steps that trainings of `size` coalitions at once do, summed over them.
+
+    0 where they cannot be stacked.
+    """
+    run = _prepared(study, spec, size)
+    if run is None:
+        return 0.0
+    run()  # a second training may compile once more
+    seconds = min(run() for _ in range(2))
+    del run
+    release_memory()
+    return size * _STEPS / seconds
+
+
+def _prepared(study: Study, spec: GameSpec, size: int) -> Callable[[], float] | None:
+    """Return what trains and tells the seconds of `_STEPS` steps, or None if nothing is trained."""
+    accelerator = open_machine(study.runtime)
+    examples = load_examples(study, accelerator.device)
+    trainer = make_trainer(examples, study.model, accelerator, study.runtime)
+    folder = completed(study, spec.start, "prune")
+    models = CoalitionModels(study, spec, folder, trainer)
+    everybody = grand_coalition(len(study.partition))
+    asked = [models.ask(everybody, 0) for _ in range(size)]
+    trainings = [one for one in asked if isinstance(one, Training)]
+    if len(trainings) < size or (size > 1 and not can_stack(trainer, trainings)):
+        return None
+
+    steps = RUN_IN + _STEPS
+    brief = [replace(one, recipe=replace(one.recipe, steps=steps)) for one in trainings]
+
+    def run() -> float:
+        clock = Clock(accelerator.device)
+        if size > 1:
+            train_stacked(trainer, brief, Stream("tuning"), clock)
+        else:
+            train(trainer, brief[0], Stream("tuning"), clock)
+        return clock.seconds()
+
+    return run
+
+
+class Clock:
+    """Times the steps of a training but for the first ones; it is told of every step.
+
+    Args:
+        device: where it trains.
+        run_in: how many steps come before the clock starts.
+    """
+
+    def __init__(self, device: torch.device, run_in: int = RUN_IN) -> None:
+        self._device = device
+        self._run_in = run_in
+        self._started = 0.0
+
+    def __call__(self, step: int) -> None:
+        """Take notice of the number of finished steps."""
+        if step == self._run_in:
+            wait(self._device)
+            self._started = time.perf_counter()
+
+    def seconds(self) -> float:
+        """Return the seconds since it started."""
+        wait(self._device)
+        return time.perf_counter() - self._started
+
+
+def wait(device: torch.device) -> None:
+    """Return when a device has done all that it was asked for."""
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+
+
+def in_processes(study: Study, spec: GameSpec, processes: int) -> float:
+    """Return the steps per second of single trainings in several processes on one GPU."""
+    context = get_context("spawn")
+    barrier, rates = context.Barrier(processes), context.Queue()
+    members = [
+        context.Process(target=_member, args=(study, spec, barrier, rates), daemon=True)
+        for _ in range(processes)
+    ]
+    for member in members:
+        member.start()
+    for member in members:
+        member.join()
+    return sum(rates.get() for _ in members) if not any(m.exitcode for m in members) else 0.0
+
+
+def _member(study: Study, spec: GameSpec, barrier: Any, rates: Any) -> None:
+    try:
+        run = _prepared(study, spec, 1)
+        assert run is not None, "single trainings were measured before"
+        run()
+        barrier.wait()
+        rates.put(_STEPS / run())
+    except BaseException:
+        barrier.abort()
+        raise
