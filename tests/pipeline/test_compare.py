@@ -17,6 +17,7 @@ from crediting.game.coalition import coalition_key
 from crediting.ledger import Ledger
 from crediting.pipeline.compare import stage as compare_stage
 from crediting.pipeline.compare.agreements import agreements, paces
+from crediting.pipeline.compare.baselines import _address
 from crediting.pipeline.compare.contest import OWN, Contest
 from crediting.pipeline.compare.contestants import contestants
 from crediting.pipeline.compare.counterfactuals import counterfactuals
@@ -309,7 +310,7 @@ def test_a_dry_run_tells_what_is_missing_and_evaluates_nothing(make, capsys):
     # a share left out and a share kept, two properties, two trainings
     assert "counterfactuals by own, once its credits are known: 8 evaluations at most" in told
     assert "scores of size, mixture_proxy: 2 computations" in told
-    assert "utilities by mixture_proxy: 12 without training" in told
+    assert "utilities by mixture_proxy: 12 evaluations without training" in told
     assert executor.evaluated == []
     assert not (study.folder / "compare").exists()
 
@@ -516,6 +517,20 @@ def test_a_method_is_what_it_has_otherwise(make):
     }
     assert list(contest.distinct_games) == ["own", "dense_shapley", "short"]
     assert study.config["finetuning"]["recipe"]["steps"] == 2  # nothing of the study was changed
+
+
+def test_what_baselines_share_counts_for_each_of_them(compared):
+    contest, everybody = compared("baseline=[pixel_similarity_mean,size,pixel_similarity_max]")
+    store, seconds = contest.own.store, {}
+    for name in contest.own.baselines:
+        address = _address(contest.own, name)
+        manifest = store.read(address.stage, address.fingerprint)
+        seconds[name] = manifest["facts"]["shared_seconds"]
+    assert seconds["pixel_similarity_mean"] == seconds["size"] == []
+    (drawing,) = seconds["pixel_similarity_max"]
+    hours = {one.name: one.hours for one in everybody}
+    assert 0 < drawing / 3600 < hours["pixel_similarity_max"]
+    assert drawing / 3600 <= hours["pixel_similarity_mean"]
 
 
 def test_baselines_are_computed_once_and_their_hours_are_told(compared, monkeypatch):

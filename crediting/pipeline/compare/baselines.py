@@ -22,6 +22,7 @@ from crediting.pipeline.study import Study
 
 _FILE = "scores.json"
 _UTILITIES = "utilities.json"
+_CHEAP = "evaluations without training"
 
 Scores = Mapping[str, NDArray[np.float64]]
 """By property, (n,): the higher, the more a contributor is said to do for it."""
@@ -91,7 +92,7 @@ def lacks_of_baselines(study: Study, coalitions: CoalitionMatrix) -> Iterator[La
     proxies = [name for name, one in study.baselines.items() if hasattr(one, "utilities")]
     for name in proxies if len(coalitions) else ():
         if read_proxy(study, name, coalitions) is None:
-            yield Lack(f"utilities by {name}", len(coalitions), None, "without training")
+            yield Lack(f"utilities by {name}", len(coalitions), None, _CHEAP)
 
 
 def read_scores(study: Study, name: str) -> Scores | None:
