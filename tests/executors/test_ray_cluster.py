@@ -3,6 +3,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from contextlib import closing
 from functools import partial
 from pathlib import Path
@@ -182,8 +183,12 @@ class TestOnTwoNodes:
             outcomes += running
         assert len(outcomes) == 30
         assert scores(outcomes) == squares(30)
-        begun = len(list(tmp_path.glob("begun-*")))
-        assert begun == 31, "the task that the node was lost with, and no other, was begun twice"
+        begun = Counter(path.name.split("-")[1] for path in tmp_path.glob("begun-*"))
+        assert begun.keys() == squares(30).keys()
+        # a node may be lost between two tasks, then nothing was begun twice
+        twice = [task for task, times in begun.items() if times > 1]
+        assert len(twice) <= 1, "more than the task that the node was lost with was begun twice"
+        assert begun.total() - len(twice) == 30
 
 
 class TestOnAClusterOfItsOwn:
