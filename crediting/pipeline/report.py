@@ -22,6 +22,7 @@ from crediting.pipeline.tables import (
     write_manifest,
     write_results,
 )
+from crediting.pipeline.trust import trust
 from crediting.progress import say
 from crediting.reporting.figures import image_grid
 from crediting.reporting.page import report_markdown
@@ -39,6 +40,7 @@ def report(study: Study, findings: Mapping[str, Finding]) -> None:
     manifest = _manifest(study, findings)
     write_manifest(manifest, study.folder)
     forecast = outlook(study, findings, manifest["seconds"][_ONE_COALITION])
+    forecast = f"{forecast}\n{trust(study)}"
     page = report_markdown(
         study.name,
         list(written.tables.values()),

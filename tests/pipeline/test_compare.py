@@ -25,6 +25,7 @@ from crediting.pipeline.compare.judged import judge, over_budget, trained
 from crediting.pipeline.compare.needs import lacks, needs_of_methods, needs_of_truth
 from crediting.pipeline.compare.stage import compare, still_lacking
 from crediting.pipeline.study import Study
+from crediting.pipeline.trust import trust
 
 N = 8
 WEIGHTS = np.arange(1.0, N + 1)
@@ -169,6 +170,20 @@ def test_ways_to_a_model_are_held_against_retraining(compared):
         assert one.better == pytest.approx(one.cheap)
     assert [one.name for one in paces(contest)] == ["retraining", "own", "dense_shapley"]
     assert {one.seconds for one in paces(contest)} == {3600.0}
+
+
+def test_reports_tell_what_comparing_found_of_their_game(compared, make):
+    study, _, _ = make()
+    assert "was not checked; stage=compare does" in trust(study)
+    contest, _ = compared("method=[retrain_shapley]", noise=2.0)
+    (found,) = (one for one in agreements(contest, "fid") if one.alpha == 0.5)
+    told = trust(study)  # another study of the same game
+    assert "fid: over 4 coalitions utilities rank as those of models trained from scratch" in told
+    assert f"with a correlation of {found.fidelity.spearman:.2f} (95 % interval" in told
+    assert "too few coalitions to tell whether it is 0.5 or more" in told
+    assert (
+        trust(contest.methods["retrain_shapley"]) == "Coalitions' models are trained from scratch."
+    )
 
 
 def test_agreement_is_drawn_against_steps_and_credits_held_against_retraining(compared):

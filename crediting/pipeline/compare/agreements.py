@@ -1,6 +1,6 @@
 """How well every way of obtaining utilities stands in for retraining, and what it costs."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -15,6 +15,7 @@ from crediting.pipeline.compare.contest import Contest
 from crediting.pipeline.compare.needs import agreement_coalitions
 from crediting.pipeline.estimate import read_utilities
 from crediting.pipeline.study import Study
+from crediting.pipeline.trust import remember_fidelity
 from crediting.randomness import derive_seed
 
 RESAMPLES = 2000
@@ -60,6 +61,13 @@ def agreements(contest: Contest, name: str) -> list[Agreement]:
                 agreed = fidelity(*pair, RESAMPLES, seed)
                 found.append(Agreement(key, _steps(contest, key), alpha, agreed, *pair))
     return found
+
+
+def remember(contest: Contest, name: str, found: Sequence[Agreement]) -> None:
+    """Keep, for reports, how every method stands for retraining at the main size."""
+    for one in found:
+        if one.alpha == contest.main_alpha and one.name in contest.distinct_games:
+            remember_fidelity(contest.distinct_games[one.name], {name: one.fidelity})
 
 
 def _cheap(contest: Contest, rows: CoalitionMatrix, name: str) -> dict[str, NDArray[np.float64]]:

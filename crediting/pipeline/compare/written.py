@@ -5,7 +5,7 @@ from pathlib import Path
 
 from crediting.ledger import atomic_write_text
 from crediting.pipeline.compare import charts, tables
-from crediting.pipeline.compare.agreements import agreements, paces
+from crediting.pipeline.compare.agreements import agreements, paces, remember
 from crediting.pipeline.compare.contest import Contest
 from crediting.pipeline.compare.contestants import Contestant
 from crediting.pipeline.compare.counterfactuals import counterfactuals
@@ -72,6 +72,7 @@ def _property(
     curves = over_budget(contest, name)
     changes, random = counterfactuals(contest, everybody, name)
     agreeing = agreements(contest, name)
+    remember(contest, name, agreeing)
     scores = tables.score_grid(contest, name, judged, tests)
     parts = [f"## {escape_markdown(name)}", _table(scores, folder, f"lds_{name}")]
     print_grid(scores)
