@@ -83,7 +83,9 @@ class TestOnTwoNodes:
         assert len(outcomes) == 20
         assert scores(outcomes) == squares(20)
         workers = {outcome.device for outcome in outcomes}
-        assert len(list(tmp_path.glob("built-*"))) == len(workers) <= 2
+        built = [path.name.split("-")[1] for path in tmp_path.glob("built-*")]
+        assert len(built) == len(set(built)) <= 2
+        assert workers <= set(built)  # one may have done everything before the other was ready
         assert str(os.getpid()) not in workers
         assert not ray.is_initialized()
 
