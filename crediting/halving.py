@@ -1,11 +1,15 @@
 """Work on many items, as many at a time as memory allows."""
 
+import sys
 from collections.abc import Callable
 from typing import TypeVar
 
 import torch
 from torch import Tensor
 
+from crediting.progress import say
+
+Given = TypeVar("Given")
 Result = TypeVar("Result")
 
 
@@ -21,22 +25,48 @@ def in_halves(work: Callable[[Tensor], Result], items: Tensor, most: int) -> lis
     done: list[Result] = []
     while len(items):
         batch = items[:most]
-        result = _tried(work, batch)
+        result = _tried(work, batch, len(batch))
         if result is None:
-            most = len(batch) // 2  # only now is the memory free that the traceback held
-            if torch.cuda.is_initialized():
-                torch.cuda.empty_cache()
+            most = len(batch) // 2
         else:
             done += result
             items = items[len(batch) :]
     return done
 
 
-def _tried(work: Callable[[Tensor], Result], batch: Tensor) -> list[Result] | None:
-    """Return the result alone in a list, or None if memory does not suffice for so many."""
+class Portion:
+    """How many items of a batch are worked on at once: all, until memory does not suffice.
+
+    Args:
+        told: what is said when it first does not, once.
+    """
+
+    def __init__(self, told: str) -> None:
+        self._told = told
+        self._most = sys.maxsize
+
+    def do(self, work: Callable[[int], None], size: int) -> None:
+        """Do work on a batch, told how many of its items to take at once.
+
+        Where memory does not suffice it is done from its beginning again, with half as many, and
+        all that comes later is begun with as many as have sufficed.
+
+        Raises:
+            torch.OutOfMemoryError: there is not the memory for a single item.
+        """
+        while not _tried(work, at_once := min(size, self._most), at_once):
+            if self._most == sys.maxsize:
+                say(self._told)
+            self._most = at_once // 2
+
+
+def _tried(work: Callable[[Given], Result], given: Given, size: int) -> list[Result] | None:
+    """Return the result alone in a list, or None if memory does not suffice for so many items."""
     try:
-        return [work(batch)]
+        return [work(given)]
     except torch.OutOfMemoryError:
-        if len(batch) == 1:
+        if size == 1:
             raise
+    if torch.cuda.is_initialized():  # only now is the memory free that the traceback held
+        torch.cuda.empty_cache()
     return None

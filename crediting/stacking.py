@@ -58,9 +58,10 @@ def train_stacked(
     leaves = list(stack.leaves.values())
     average = make_average(leaves, recipe)
     members = membership([t.examples for t in trainings], len(trainer.loss.examples))
-    size, weight = _batch_size(first), -len(trainings) if first.ascend else len(trainings)
+    n = len(trainings)
+    size, weight = _batch_size(first), -n if first.ascend else n
     clip = partial(_clip, leaves, recipe.gradient_clip)
-    do = make_step(stack, Tensor.backward, clip, optimizer, tape)
+    do = make_step(stack, Tensor.backward, clip, optimizer, tape, trainer.portion, n)
     with seeded_dropout(trainer.device) as seed_dropout:
         for step in range(recipe.steps):
             on_step(step)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any, Protocol
 
 from torch import Tensor, nn
 
+from crediting.halving import Portion
 from crediting.loss import DenoisingLoss, Posed
 from crediting.replay import Replayed, Tape
 
@@ -33,10 +34,14 @@ def make_step(
     clip: Callable[[], Any],
     optimizer: Optimizer,
     tape: Tape | None,
+    portion: Portion | None,
+    stacked: int = 1,
 ) -> Step:
     """Return what does the steps of one training.
 
-    A function, not an object: nothing refers to itself, so all memory is free when it goes.
+    Where memory does not suffice for a batch, gradients of its parts are added up: the same step
+    but for rounding and dropout. A function, not an object: nothing refers to itself, so all memory
+    is free when it goes.
 
     Args:
         predict: called as denoisers of diffusers are.
@@ -44,20 +49,28 @@ def make_step(
         clip: bounds them.
         optimizer: of the same parameters.
         tape: records a step on a GPU and replays it, or None.
+        portion: how many examples, of each training, are worked on at once, or None: always all.
+        stacked: how many trainings these are; their batches follow each other.
     """
 
-    def work(
-        weight: float,
-        names: tuple[str, ...],
-        noisy: Tensor,
-        timesteps: Tensor,
-        target: Tensor,
-        *conditions: Tensor,
+    def add_gradients(
+        weight: float, names: tuple[str, ...], tensors: Sequence[Tensor], at_once: int
     ) -> None:
         optimizer.zero_grad()  # first, so that a step that failed half-way can be done again
-        named = dict(zip(names, conditions, strict=True))
-        prediction = predict(noisy, timesteps, **named).sample
-        backward(weight * DenoisingLoss.judge(prediction, target))
+        rows = [tensor.unflatten(0, (stacked, -1)) for tensor in tensors]
+        size = rows[0].shape[1]
+        for first in range(0, size, at_once):
+            part = [row[:, first : first + at_once].flatten(0, 1) for row in rows]
+            noisy, timesteps, target, *conditions = part
+            named = dict(zip(names, conditions, strict=True))
+            prediction = predict(noisy, timesteps, **named).sample
+            share = len(noisy) / stacked / size
+            backward(weight * share * DenoisingLoss.judge(prediction, target))
+
+    def work(weight: float, names: tuple[str, ...], *tensors: Tensor) -> None:
+        size = len(tensors[0]) // stacked
+        add = partial(add_gradients, weight, names, tensors)
+        portion.do(add, size) if portion else add(size)
         clip()
         optimizer.step()
 

@@ -20,6 +20,7 @@ from crediting.compiling import Compiler, as_it_is
 from crediting.distributed import share_of
 from crediting.errors import ConfigError
 from crediting.examples import Examples
+from crediting.halving import Portion
 from crediting.loss import DenoisingLoss
 from crediting.optimizers import check_optimizer, make_average, make_optimizer, set_rate
 from crediting.randomness import Stream
@@ -64,6 +65,10 @@ class Trainer:
         self.compiled = compiled
         self._tape = make_tape() if make_tape else None
         self._device = examples.device
+        self.portion = Portion(
+            "train: not enough memory for a whole batch; going on with gradients of halves "
+            "(quarters ...) of it, added up: the same steps up to rounding, and other dropout"
+        )
 
     @property
     def device(self) -> torch.device:
@@ -112,7 +117,9 @@ class Trainer:
         # one accelerator per training: it remembers all that it ever prepared, and its scale of
         # the loss in fp16; forgetting (`free_memory`) collects garbage for up to a second
         accelerator = make_accelerator(self._device.type, self._accelerator.mixed_precision)
-        tape = self.tape(denoiser, recipe) if accelerator.num_processes == 1 else None
+        alone = accelerator.num_processes == 1  # others would wait for as many parts as theirs
+        tape = self.tape(denoiser, recipe) if alone else None
+        portion = self.portion if alone else None
         optimizer = make_optimizer(trainable(denoiser), recipe, rate_factors or {}, bool(tape))
         average = make_average(trainable(denoiser).values(), recipe)
         state = TrainingState(denoiser, optimizer, average, accelerator.scaler)
@@ -125,7 +132,7 @@ class Trainer:
             seeded_dropout(self._device) as seed_dropout,
         ):
             clip = partial(accelerator.clip_grad_norm_, parameters, recipe.gradient_clip)
-            do = make_step(model, accelerator.backward, clip, stepped, tape)
+            do = make_step(model, accelerator.backward, clip, stepped, tape, portion)
             for step in range(first, recipe.steps):
                 on_step(step)
                 seed_dropout(stream.at(step, "dropout").seed + accelerator.process_index)

@@ -7,12 +7,9 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
+import composing
 import pytest
-from hydra import compose as hydra_compose
-from hydra import initialize_config_dir
 from omegaconf import DictConfig
-
-from crediting import config
 
 MINIATURE = (
     "partition=by_shards",
@@ -41,18 +38,13 @@ def miniature() -> tuple[str, ...]:
 def compose() -> Compose:
     """Return `compose(*overrides)`: the config that `credit` would compose from them."""
 
-    def compose_config(*overrides: str) -> DictConfig:
-        config.register()
-        with initialize_config_dir(version_base="1.3", config_dir=str(config.CONFIG_DIR)):
-            return hydra_compose("config", config.of_this_experiment(overrides))
-
-    return compose_config
+    return composing.composed
 
 
 @pytest.fixture(scope="session")
-def resolved(compose: Compose) -> Callable[..., dict[str, Any]]:
+def resolved() -> Callable[..., dict[str, Any]]:
     """Return `resolved(*overrides)`: the same as plain values, as the stages see it."""
-    return lambda *overrides: config.resolve(compose(*overrides))
+    return composing.resolved
 
 
 @pytest.fixture(scope="session")

@@ -1,7 +1,36 @@
+from functools import partial
+from types import SimpleNamespace
+
 import pytest
 import torch
+from accelerate.state import AcceleratorState
+from diffusers import DDPMScheduler
+from tiny_unet import unet
+from torch import nn
 
-from crediting.halving import in_halves
+from crediting.examples import Examples
+from crediting.halving import Portion, in_halves
+from crediting.loss import Posed
+from crediting.randomness import Stream
+from crediting.recipe import Recipe, Training
+from crediting.stacking import train_stacked
+from crediting.stepping import make_step
+from crediting.training import Trainer, make_accelerator
+
+RECIPE = Recipe(
+    steps=4,
+    batch_size=6,
+    optimizer="adamw",
+    learning_rate=2e-3,
+    weight_decay=0.1,
+    schedule="constant",
+    warmup=0.0,
+    gradient_clip=0.5,
+    ema_decay=0.9,
+    timesteps="antithetic",
+    horizontal_flip=False,
+)
+COALITIONS = (torch.arange(12), torch.arange(9, 30), torch.arange(3, 25, 2))
 
 
 def memory_for(most, sizes):
@@ -37,3 +66,111 @@ def test_one_item_too_many_is_told():
 
 def test_nothing_takes_no_work():
     assert in_halves(memory_for(0, []), torch.arange(0), 4) == []
+
+
+# ------------------------------------------------------------------------- portions of one batch
+
+
+def test_a_batch_is_begun_again_with_half_as_much_and_the_next_with_what_sufficed(capsys):
+    tried, portion = [], Portion("not enough memory")
+
+    def work(most, at_once):
+        tried.append(at_once)
+        if at_once > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    portion.do(partial(work, 9), 9)
+    assert tried == [9]
+    portion.do(partial(work, 3), 13)
+    portion.do(partial(work, 3), 13)
+    portion.do(partial(work, 3), 2)
+    assert tried == [9, 13, 6, 3, 3, 2]
+    portion.do(partial(work, 1), 13)
+    assert tried[6:] == [3, 1]
+    assert capsys.readouterr().err.count("not enough memory") == 1
+    with pytest.raises(torch.OutOfMemoryError):
+        portion.do(partial(work, 0), 13)
+
+
+class Narrow(nn.Module):
+    """A denoiser on a device with room for so many examples at once."""
+
+    def __init__(self, most: int) -> None:
+        super().__init__()
+        self.net, self.most, self.batches = unet(), most, []
+
+    def forward(self, sample, timestep):
+        prediction = self.net(sample, timestep)
+        self.batches.append(len(sample))
+        if len(sample) > self.most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return prediction
+
+
+@pytest.fixture
+def make_trainer():
+    AcceleratorState._reset_state(True)
+    examples = Examples(Stream("points").normal(torch.arange(30), (1, 4, 4)))
+    yield lambda: Trainer(examples, DDPMScheduler(50), make_accelerator("cpu", "no"))
+    AcceleratorState._reset_state(True)
+
+
+def test_a_training_that_does_not_fit_adds_up_the_gradients_of_parts(make_trainer, capsys):
+    plain, narrow, trainer = Narrow(6), Narrow(3), make_trainer()
+    expected = make_trainer().train(plain, RECIPE, COALITIONS[0], Stream("x"))
+    assert capsys.readouterr().err == ""
+    found = trainer.train(narrow, RECIPE, COALITIONS[0], Stream("x"))
+    assert narrow.batches == [6, 3, 3, 3, 3, 3, 3, 3, 3]
+    assert capsys.readouterr().err.count("train: not enough memory") == 1
+    for name, value in expected.items():
+        torch.testing.assert_close(found[name], value, rtol=1e-4, atol=1e-5)
+    again = Narrow(3)
+    trainer.train(again, RECIPE, COALITIONS[0], Stream("x"))
+    assert max(again.batches) == 3, "what did not fit is tried anew by every coalition"
+
+
+@pytest.mark.parametrize(
+    ("most", "parts"), [(5, [5]), (2, [5, 2, 2, 1]), (1, [5, 2, 1, 1, 1, 1, 1])]
+)
+def test_parts_weigh_as_much_as_they_hold(most, parts):
+    """Three stacked regressions, five examples each, one step of plain gradient descent."""
+    given = torch.Generator().manual_seed(0)
+    weights, noisy, target = (
+        torch.randn(*shape, dtype=torch.float64, generator=given)
+        for shape in ((3, 2), (15, 2), (15, 2))
+    )
+    tried, slopes = [], weights.clone().requires_grad_()
+
+    def predict(noisy, timesteps):
+        assert len(noisy) == len(timesteps)
+        rows = noisy.view(3, -1, 2)
+        tried.append(rows.shape[1])
+        if rows.shape[1] > most:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return SimpleNamespace(sample=(rows * slopes[:, None]).flatten(0, 1))
+
+    descent = torch.optim.SGD([slopes], lr=0.1)
+    step = make_step(predict, torch.Tensor.backward, list, descent, None, Portion(""), 3)
+    step(Posed(noisy, torch.arange(15), {}, target), 3.0)
+    assert tried == parts
+    x, y = noisy.view(3, 5, 2), target.view(3, 5, 2)
+    # 3 times the mean over all 3 * 5 * 2 residuals
+    gradient = 2 * (x * (x * weights[:, None] - y)).sum(1) / 10
+    torch.testing.assert_close(slopes.detach(), weights - 0.1 * gradient, rtol=1e-5, atol=1e-6)
+
+
+def test_a_stack_that_does_not_fit_is_divided_alike(make_trainer):
+    narrow = [Narrow(3) for _ in COALITIONS]
+    stack = [
+        Training(denoiser, RECIPE, ids) for denoiser, ids in zip(narrow, COALITIONS, strict=True)
+    ]
+    train_stacked(make_trainer(), stack, Stream("x"))
+    assert narrow[0].batches == [6, 3, 3, 3, 3, 3, 3, 3, 3]
+    assert not any(denoiser.batches for denoiser in narrow[1:])
+
+
+def test_a_training_without_room_for_one_example_is_an_error(make_trainer):
+    narrow = Narrow(0)
+    with pytest.raises(torch.OutOfMemoryError):
+        make_trainer().train(narrow, RECIPE, COALITIONS[0], Stream("x"))
+    assert narrow.batches == [6, 3, 1]

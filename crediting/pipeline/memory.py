@@ -82,7 +82,8 @@ def check_memory(study: Study, denoiser: nn.Module, device: str) -> None:
     if needed.total > _TIGHT * free:
         say(
             f"train: about {told(needed.total)} of memory are needed and {told(free)} are free on "
-            f"the GPU; should they not suffice, {keys}"
+            "the GPU; should they not suffice, gradients of parts of a batch are added up; to keep "
+            f"it whole, {keys}"
         )
 
 

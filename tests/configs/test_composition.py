@@ -1,8 +1,12 @@
 """Who wins when options, experiments and the command line disagree, and what comes of it."""
 
+import copy
 from pathlib import Path
 
 import pytest
+from hydra import compose as compose_anew
+from hydra import initialize_config_dir
+from hydra.core.config_store import ConfigStore
 
 from crediting import config
 from crediting.errors import ConfigError
@@ -106,3 +110,16 @@ def test_all_missing_values_are_named(resolved):
 def test_what_the_schema_does_not_know_is_refused(override, message, resolved):
     with pytest.raises(ConfigError, match=message):
         resolved(override)
+
+
+def test_what_hydra_stores_is_changed_by_no_study():
+    """All share it: `config.register` keeps Hydra from copying it."""
+    config.register()
+    store = ConfigStore.instance()
+    assert copy.deepcopy(store) is store
+    before = copy.deepcopy(store.repo)
+    with initialize_config_dir(version_base="1.3", config_dir=str(config.CONFIG_DIR)):
+        composed = compose_anew("config", ["seed=7", "plan.coalitions=9", "model=sd_lora"])
+    composed.plan.coalitions = 11
+    composed.paths.outputs = "elsewhere"
+    assert store.repo == before

@@ -1,17 +1,25 @@
 """An evaluator for workers on nodes that are there to be killed."""
 
 import time
+from pathlib import Path
 from uuid import uuid4
 
+import ray
 from evaluators_for_tests import Square
 
 from crediting.interfaces import Outcome, Task
 
 
 class Lingers(Square):
-    """Notes each task that it begins, and takes its time."""
+    """Notes on which node it begins each task, and goes on with one only when it may."""
+
+    def __init__(self, folder: Path, over: str) -> None:
+        super().__init__(folder)
+        self.over = over
 
     def outcome(self, task: Task) -> Outcome:
-        (self.folder / f"begun-{task.coalition}-{uuid4().hex}").touch()
-        time.sleep(0.3)
+        node = ray.get_runtime_context().get_node_id()
+        (self.folder / f"begun-{task.coalition}-{node}-{uuid4().hex}").touch()
+        while task.coalition == self.over and not (self.folder / "go-on").exists():
+            time.sleep(0.05)
         return super().outcome(task)

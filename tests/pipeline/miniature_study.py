@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Sequence
 from pathlib import Path
 
-from hydra import compose, initialize_config_dir
+from composing import resolved
 
 from crediting import config
 from crediting.pipeline.study import Study
@@ -25,11 +25,7 @@ MINIATURE = (
 
 
 def make_study(outputs: Path, *overrides: str, shared: Sequence[str] = MINIATURE) -> Study:
-    config.register()
-    words = config.of_this_experiment([*shared, f"paths.outputs={outputs}", *overrides])
-    with initialize_config_dir(version_base="1.3", config_dir=str(config.CONFIG_DIR)):
-        composed = compose("config", words)
-    plain = config.resolve(composed)
+    plain = resolved(*shared, *overrides, outputs=outputs)
     return Study.assemble(plain, config.build(plain))
 
 

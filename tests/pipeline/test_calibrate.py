@@ -6,7 +6,7 @@ from itertools import chain
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
+from composing import resolved
 from miniature_study import MINIATURE
 from toy_executor import ToyExecutor
 
@@ -101,12 +101,9 @@ def make(tmp_path, monkeypatch):
         monkeypatch.setattr(calibrate_stage, name, lambda study: None)
 
     def made(*overrides: str, spoil=harmless, **options):
-        config.register()
         keys = {word.partition("=")[0] for word in overrides}
         chosen = [word for word in CHOSEN if word.partition("=")[0] not in keys]
-        words = [*MINIATURE, f"paths.outputs={tmp_path / 'outputs'}", *chosen, *overrides]
-        with initialize_config_dir(version_base="1.3", config_dir=str(config.CONFIG_DIR)):
-            plain = config.resolve(compose("config", words))
+        plain = resolved(*MINIATURE, *chosen, *overrides, outputs=tmp_path / "outputs")
         executor = NumbersExecutor(spoil, **options)
         parts = {**config.build(plain), "executor": executor}
         return Study.assemble(plain, parts), config.alterations(plain, parts), executor

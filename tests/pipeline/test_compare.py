@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from hydra import compose, initialize_config_dir
+from composing import resolved
 from miniature_study import MINIATURE
 from safetensors.torch import load_file
 from toy_executor import ToyExecutor
@@ -47,10 +47,7 @@ def make(tmp_path):
     """Return a function that makes a study, its variants, and the executor that plays for all."""
 
     def made(*overrides: str, published=None, **options):
-        config.register()
-        words = [*MINIATURE, f"paths.outputs={tmp_path / 'outputs'}", *CHOSEN, *overrides]
-        with initialize_config_dir(version_base="1.3", config_dir=str(config.CONFIG_DIR)):
-            plain = config.resolve(compose("config", words))
+        plain = resolved(*MINIATURE, *CHOSEN, *overrides, outputs=tmp_path / "outputs")
         plain["compare"]["published"] = published or plain["compare"]["published"]
         executor = ToyExecutor(**{"noise": 0.0, **options})
         parts = {**config.build(plain), "executor": executor}
