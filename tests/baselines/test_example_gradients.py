@@ -4,9 +4,12 @@ from dataclasses import replace
 
 import pytest
 import torch
+from captum.influence import TracInCP
 from diffusers import DDPMScheduler
 from gradient_material import SETTINGS, LinearDenoiser, normal, pixels, stable_diffusion
+from torch import nn
 from torch.nn import functional as F
+from torch.utils.data import TensorDataset
 
 from crediting import lora
 from crediting.baselines.example_gradients import OUTPUTS, ExampleGradients
@@ -70,6 +73,38 @@ def test_they_are_those_of_a_loop(setting, output):
     assert (expected.norm(dim=1) > 0).all()
     found = gradients(material, output).of(torch.arange(len(material.training)))
     assert_equal_rows(found, expected)
+
+
+def test_their_products_are_what_another_library_calls_influence():
+    """TracIn of captum at one checkpoint, with a learning rate of 1."""
+
+    class AtOneTimestep(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.denoiser = material.denoiser()
+
+        def forward(self, noisy):
+            return self.denoiser(noisy, 250).sample
+
+    def loss(prediction, target):
+        return (prediction - target).square().flatten(1).mean(1)
+
+    loss.reduction = "none"
+    material, every = pixels(), torch.arange(7)
+    features = gradients(material, timesteps=(250,))
+    noisy, _, targets, _, _ = features._inputs(every, torch.tensor([250]))
+    tracin = TracInCP(
+        AtOneTimestep(),
+        TensorDataset(noisy[:, 0], targets[:, 0]),
+        checkpoints=["the model as it is"],
+        checkpoints_load_func=lambda model, path: 1.0,
+        loss_fn=loss,
+        batch_size=3,
+    )
+    found = features.of(every)
+    expected = tracin.influence((noisy[:, 0], targets[:, 0]))
+    torch.testing.assert_close(found @ found.T, expected, rtol=1e-5, atol=1e-3)
+    assert expected.abs().max() > 10
 
 
 def test_only_what_is_trained_is_differentiated():

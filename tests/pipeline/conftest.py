@@ -1,6 +1,9 @@
 """Miniature studies of one test, and a count of what they train."""
 
+from pathlib import Path
+
 import pytest
+from matplotlib.figure import Figure
 from miniature_study import make_study
 
 from crediting.pipeline import stages
@@ -40,3 +43,9 @@ def trainings(monkeypatch):
 
     monkeypatch.setattr(Trainer, "train", counting)
     return counted
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Figures are made, but not drawn, which takes seconds; tests of reporting draw them all."""
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: Path(path).write_text("drawn"))

@@ -27,6 +27,8 @@ from crediting.pipeline.evaluate import evaluate
 from crediting.pipeline.study import Study
 
 N, IMAGES = 8, 16
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 CHOSEN = (
     f"partition.contributors={N}",
     "property=[fid]",

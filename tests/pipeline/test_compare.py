@@ -27,6 +27,8 @@ from crediting.pipeline.compare.stage import compare, still_lacking
 from crediting.pipeline.study import Study
 from crediting.pipeline.trust import trust
 
+pytestmark = pytest.mark.usefixtures("undrawn")
+
 N = 8
 WEIGHTS = np.arange(1.0, N + 1)
 CHOSEN = (
