@@ -56,4 +56,13 @@ def as_user_error(error: BaseException) -> CreditingError | None:
             f"the ledger could not be written ({error}); free some space or make the folder "
             "writable. Nothing recorded so far is lost: run the same command again afterwards."
         )
+    if type(error).__name__ == "OutOfMemoryError":  # torch's, which need not be loaded here
+        said = str(error).strip().partition("\n")[0].partition(". ")[0]
+        return CreditingError(
+            f"the memory of the device does not suffice ({said}). Lower model.training.batch_size, "
+            "finetuning.recipe.batch_size or generation.batch_size, whichever was at work, set "
+            "runtime.gradient_checkpointing=true, runtime.precision=bf16 or "
+            "model.training.optimizer=adamw8bit, or free the device of other work. Nothing "
+            "recorded so far is lost: run the same command again afterwards."
+        )
     return None

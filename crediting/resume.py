@@ -112,6 +112,8 @@ class TrainingCheckpoint:
                 raise ArtifactError(self._advice("belongs to another training"))
             state.load(tensors)
             step, scaler = int(facts["step"]), json.loads(facts["scaler"])
+        except torch.OutOfMemoryError:
+            raise  # a RuntimeError, too, but the file is none the worse
         except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
             raise ArtifactError(self._advice(f"cannot be read ({error})")) from error
         state.average.optimization_step = step

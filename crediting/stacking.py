@@ -5,7 +5,7 @@ does the same operations on larger tensors. What is frozen, such as the network 
 is shared and computed for all of a stack as one batch.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from functools import partial
 from types import SimpleNamespace
@@ -31,11 +31,15 @@ def can_stack(trainer: Trainer, trainings: Sequence[Training]) -> bool:
     Their batches must be equally large. Eight-bit optimizers share scales among neighbouring
     numbers, which stacked would be those of another model.
     """
-    kinds = {
-        (t.recipe, t.ascend, *sorted(t.rate_factors.items()), _batch_size(t), _shape(t.denoiser))
-        for t in trainings
-    }
-    return trainer.can_stack and len(kinds) == 1 and trainings[0].recipe.optimizer != "adamw8bit"
+    alike = len({kind_of(training) for training in trainings}) == 1
+    return trainer.can_stack and alike and trainings[0].recipe.optimizer != "adamw8bit"
+
+
+def kind_of(training: Training) -> Hashable:
+    """Return what trainings have in common if they differ in their examples and weights alone."""
+    rates = tuple(sorted(training.rate_factors.items()))
+    batch, shape = _batch_size(training), _shape(training.denoiser)
+    return training.recipe, training.ascend, rates, batch, shape
 
 
 def train_stacked(
@@ -61,7 +65,7 @@ def train_stacked(
     n = len(trainings)
     size, weight = _batch_size(first), -n if first.ascend else n
     clip = partial(_clip, leaves, recipe.gradient_clip)
-    do = make_step(stack, Tensor.backward, clip, optimizer, tape, trainer.portion, n)
+    do = make_step(stack, Tensor.backward, clip, optimizer, tape, trainer.portion(n), n)
     with seeded_dropout(trainer.device) as seed_dropout:
         for step in range(recipe.steps):
             on_step(step)

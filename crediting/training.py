@@ -5,7 +5,7 @@ timesteps, noise, flips and dropout are functions of (stream, step, image ids), 
 killed and resumed, or ran on another worker, takes the same steps.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -30,6 +30,9 @@ from crediting.resume import TrainingCheckpoint, TrainingState, trainable
 from crediting.stepping import draws_at_random, make_step
 
 __all__ = ["Recipe", "Trainer", "make_accelerator", "partial_checkpoint"]
+
+_SCALES = (2.0**14, 2.0**7, 1.0)
+"""Of the loss where gradients are taken in fp16: the largest that gives finite ones."""
 
 
 class Trainer:
@@ -65,10 +68,7 @@ class Trainer:
         self.compiled = compiled
         self._tape = make_tape() if make_tape else None
         self._device = examples.device
-        self.portion = Portion(
-            "train: not enough memory for a whole batch; going on with gradients of halves "
-            "(quarters ...) of it, added up: the same steps up to rounding, and other dropout"
-        )
+        self._portions: dict[int, Portion] = {}
 
     @property
     def device(self) -> torch.device:
@@ -119,7 +119,7 @@ class Trainer:
         accelerator = make_accelerator(self._device.type, self._accelerator.mixed_precision)
         alone = accelerator.num_processes == 1  # others would wait for as many parts as theirs
         tape = self.tape(denoiser, recipe) if alone else None
-        portion = self.portion if alone else None
+        portion = self.portion(1) if alone else None
         optimizer = make_optimizer(trainable(denoiser), recipe, rate_factors or {}, bool(tape))
         average = make_average(trainable(denoiser).values(), recipe)
         state = TrainingState(denoiser, optimizer, average, accelerator.scaler)
@@ -162,8 +162,17 @@ class Trainer:
             with gradient_checkpointing(denoiser, self._checkpointing):
                 with self._accelerator.autocast():
                     loss = self.loss(denoiser, ids, timesteps, None, stream)
-                found = torch.autograd.grad(loss, list(parameters.values()))
+                found = self._gradient(loss, list(parameters.values()))
             yield len(ids), dict(zip(parameters, found, strict=True))
+
+    def _gradient(self, loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
+        """Return the gradient of a loss; in fp16 of a multiple, lest small numbers become 0."""
+        scales = _SCALES if self._accelerator.mixed_precision == "fp16" else (1.0,)
+        for scale in scales:
+            found = torch.autograd.grad(scale * loss, parameters, retain_graph=scale > 1)
+            if scale == 1 or all(bool(one.isfinite().all()) for one in found):
+                break
+        return [one / scale for one in found]
 
     @property
     def can_stack(self) -> bool:
@@ -177,6 +186,16 @@ class Trainer:
         """Return what records the steps of a training of this process, if they can be."""
         cannot = not self.can_stack or draws_at_random(denoiser)
         return None if cannot or recipe.optimizer == "adamw8bit" else self._tape
+
+    def portion(self, stacked: int) -> Portion:
+        """Return how many examples are worked on at once where so many trainings are stacked."""
+        if stacked not in self._portions:
+            batches = "a whole batch" if stacked == 1 else f"whole batches of {stacked} coalitions"
+            self._portions[stacked] = Portion(
+                f"train: not enough memory for {batches}; going on with gradients of halves "
+                "(quarters ...), added up: the same steps up to rounding, and other dropout"
+            )
+        return self._portions[stacked]
 
     def replayed(self, denoiser: nn.Module) -> ReplayedDenoiser | None:
         """Return what replays the calls of denoisers of one shape, if this machine records."""

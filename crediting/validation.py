@@ -79,6 +79,8 @@ def _stop_problems(stop: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _share_problems(compare: Mapping[str, Any]) -> Iterator[str]:
+    if not compare["alphas"]:
+        yield "compare.alphas: expected at least one size, at which scores are ranked; got none"
     for key in ("alphas", "remove", "keep"):
         for share in compare[key]:
             if not 0 < share < 1:

@@ -13,10 +13,10 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from crediting import training
-from crediting.errors import ArtifactError
+from crediting.errors import ArtifactError, as_user_error
 from crediting.examples import Examples
 from crediting.randomness import Stream
-from crediting.resume import TrainingCheckpoint
+from crediting.resume import TrainingCheckpoint, TrainingState
 from crediting.training import Recipe, Trainer, make_accelerator, partial_checkpoint
 
 
@@ -253,6 +253,23 @@ def drop(word):
         save_file({k: v.clone() for k, v in load_file(path).items() if word not in k}, path, facts)
 
     return damage
+
+
+def test_want_of_memory_is_no_fault_of_the_file(path, monkeypatch):
+    interrupted(path, 5)
+    before = path.read_bytes()
+
+    def load(self, tensors):
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 MiB")
+
+    with monkeypatch.context() as full:
+        full.setattr(TrainingState, "load", load)
+        with pytest.raises(torch.OutOfMemoryError) as raised:
+            train(denoiser(), saving(path))
+    said = str(as_user_error(raised.value))
+    assert "(CUDA out of memory)" in said
+    assert "run the same command again" in said
+    assert path.read_bytes() == before
 
 
 @pytest.mark.parametrize(

@@ -6,6 +6,7 @@ import itertools
 import subprocess
 import sys
 import weakref
+from contextlib import nullcontext
 from types import SimpleNamespace
 
 import pytest
@@ -63,6 +64,34 @@ def small(**arguments):
 
 def latents(n=40):
     return Stream("latents").normal(torch.arange(n), (1, 4, 4))
+
+
+@pytest.mark.parametrize("size", [1e-4, 1.0, 1e5])
+def test_gradients_in_fp16_neither_vanish_nor_overflow(size):
+    """Small residuals give small gradients, which fp16 would round to 0."""
+    half = SimpleNamespace(
+        mixed_precision="fp16", autocast=lambda: torch.autocast("cpu", torch.float16)
+    )
+    full = SimpleNamespace(mixed_precision="no", autocast=nullcontext)
+    denoiser, found = unet(), {}
+    for name, accelerator in (("half", half), ("full", full)):
+        by = Trainer(Examples(latents(), in_pixels=True), DDPMScheduler(), accelerator)
+        loss = by.loss
+        by.loss = Scaled(loss, size)
+        ((_, gradient),) = by.gradients(denoiser, torch.arange(8), 8, Stream("gradients"))
+        found[name] = torch.cat([part.flatten() for part in gradient.values()]) / size
+    error = (found["half"] - found["full"]).norm() / found["full"].norm()
+    assert error < 0.01
+
+
+class Scaled:
+    """A loss times a number."""
+
+    def __init__(self, loss, size):
+        self.loss, self.size, self.n_timesteps = loss, size, loss.n_timesteps
+
+    def __call__(self, *given):
+        return self.size * self.loss(*given)
 
 
 def trainer(data=None, precision="no", **noise):

@@ -3,7 +3,7 @@
 import copy
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,9 +17,11 @@ from crediting.pipeline.address import GameSpec
 from crediting.pipeline.machine import placed
 from crediting.pipeline.study import Study
 from crediting.pipeline.train import AVERAGED, RAW
+from crediting.progress import say
 from crediting.randomness import Stream, derive_seed
 from crediting.recipe import Training
-from crediting.stacking import can_stack, train_stacked
+from crediting.stacking import can_stack, kind_of, train_stacked
+from crediting.stepping import draws_at_random
 from crediting.training import Trainer
 
 
@@ -55,20 +57,19 @@ class CoalitionModels:
             OSError, ArtifactError: a file cannot be read,
             ConfigError: or a setting cannot work, which is no fault of a coalition.
         """
-        if len(rows) > 1:
-            together = self._together(rows, replicate)
-            if together is not None:
-                yield from together
-                return
-        for row in rows:
-            yield self._alone(row, replicate)
+        made = self._together(rows, replicate) if len(rows) > 1 else {}
+        for place, row in enumerate(rows):  # none is kept once it was given away
+            yield made.pop(place) if place in made else self._alone(row, replicate)
 
     def one(self, row: NDArray[np.bool_], replicate: int) -> nn.Module:
         """Return the denoiser of a coalition (n,)."""
         asked = self.ask(row, replicate)
         if not isinstance(asked, Training):
             return asked
-        return _finished(asked, train(self._trainer, asked, self._start(replicate).stream))
+        stream = self._start(replicate).stream
+        if self._drops_as_in_stacks(asked):
+            return _finished(asked, train_stacked(self._trainer, [asked], stream)[0])
+        return _finished(asked, train(self._trainer, asked, stream))
 
     def ask(self, row: NDArray[np.bool_], replicate: int) -> nn.Module | Training:
         """Return what the fine-tuning makes of a coalition (n,), or how it wants it trained."""
@@ -101,29 +102,63 @@ class CoalitionModels:
             failure = traceback.format_exc()
         return Made(denoiser, failure, time.perf_counter() - started)
 
-    def _together(self, rows: Sequence[NDArray[np.bool_]], replicate: int) -> list[Made] | None:
-        """Return what one stacked training made, or None if it has to be one by one.
+    def _together(self, rows: Sequence[NDArray[np.bool_]], replicate: int) -> dict[int, Made]:
+        """Return what stacked trainings made, by place; all others have to be done one by one."""
+        if self._finetuning.recipe is None:  # nothing is trained
+            return {}
+        kinds: dict[Hashable, dict[int, Training]] = {}
+        for place, row in enumerate(rows):
+            asked = self._asked(row, replicate)
+            if asked is not None:
+                kinds.setdefault(kind_of(asked), {})[place] = asked
+        made: dict[int, Made] = {}
+        while kinds:
+            _, alike = kinds.popitem()
+            if len(alike) > 1 and can_stack(self._trainer, list(alike.values())):
+                made |= self._stacked(alike, replicate)
+        return made
+
+    def _asked(self, row: NDArray[np.bool_], replicate: int) -> Training | None:
+        """Return the training that is asked for, if any; what fails will fail again alone."""
+        try:
+            asked = self.ask(row, replicate)
+        except (OSError, ArtifactError, ConfigError):
+            raise
+        except Exception:
+            return None
+        return asked if isinstance(asked, Training) else None
+
+    def _stacked(self, alike: Mapping[int, Training], replicate: int) -> dict[int, Made]:
+        """Return what one stack of trainings made, by place.
 
         A stack in which anything fails is given up: alone, only the culprit will fail.
         """
         started = time.perf_counter()
         try:
-            asked = [self.ask(row, replicate) for row in rows]
-            trainings = [one for one in asked if isinstance(one, Training)]
-            if len(trainings) < 2 or not can_stack(self._trainer, trainings):
-                return None
             stream = self._start(replicate).stream
-            averages = iter(train_stacked(self._trainer, trainings, stream))
+            averages = train_stacked(self._trainer, list(alike.values()), stream)
             denoisers = [
-                _finished(one, next(averages)) if isinstance(one, Training) else one
-                for one in asked
+                _finished(one, average)
+                for one, average in zip(alike.values(), averages, strict=True)
             ]
         except (OSError, ArtifactError, ConfigError):
             raise
+        except torch.OutOfMemoryError:
+            say(
+                f"evaluate: not enough memory to train {len(alike)} coalitions at once, so they "
+                "are trained one by one; lower runtime.stack"
+            )
+            return {}
         except Exception:
-            return None
-        seconds = (time.perf_counter() - started) / len(rows)
-        return [Made(denoiser, "", seconds) for denoiser in denoisers]
+            return {}
+        seconds = (time.perf_counter() - started) / len(alike)
+        made = [Made(denoiser, "", seconds) for denoiser in denoisers]
+        return dict(zip(alike, made, strict=True))
+
+    def _drops_as_in_stacks(self, training: Training) -> bool:
+        """Return whether dropout is that of stacks, where there are any, whoever is in them."""
+        stacks = self._study.runtime["stack"] != 1 and can_stack(self._trainer, [training])
+        return stacks and draws_at_random(training.denoiser)
 
     def _start(self, replicate: int) -> "CoalitionStart":
         return CoalitionStart(self, self._study, self._trainer, replicate)

@@ -18,7 +18,7 @@ from crediting.memory import (
     of_training,
     told,
 )
-from crediting.pipeline.machine import open_machine, training_processes
+from crediting.pipeline.machine import open_machine, release_memory, training_processes
 from crediting.pipeline.study import Study
 from crediting.progress import say
 from crediting.recipe import Recipe, Training
@@ -66,6 +66,7 @@ def check_memory(study: Study, denoiser: nn.Module, device: str) -> None:
         needed = _of_base_training(study, denoiser, device)
     except UNFORESEEABLE:
         return
+    release_memory()  # what stages before have left to this process counts as taken
     free, _ = torch.cuda.mem_get_info()
     keys = (
         f"lower model.training.batch_size ({study.model.training.batch_size}), or set "
@@ -80,10 +81,11 @@ def check_memory(study: Study, denoiser: nn.Module, device: str) -> None:
             f"as far as it goes, {keys}"
         )
     if needed.total > _TIGHT * free:
+        alone = training_processes(study.runtime) == 1
+        then = "gradients of parts of a batch are added up; to keep it whole, " if alone else ""
         say(
             f"train: about {told(needed.total)} of memory are needed and {told(free)} are free on "
-            "the GPU; should they not suffice, gradients of parts of a batch are added up; to keep "
-            f"it whole, {keys}"
+            f"the GPU; should they not suffice, {then}{keys}"
         )
 
 

@@ -1,9 +1,10 @@
 """How many training steps per second a study does here, stacked or in several processes."""
 
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from multiprocessing import get_context
+from multiprocessing import connection, get_context
 from typing import Any
 
 import torch
@@ -107,18 +108,32 @@ def in_processes(study: Study, spec: GameSpec, processes: int) -> float:
     ]
     for member in members:
         member.start()
-    for member in members:
-        member.join()
-    return sum(rates.get() for _ in members) if not any(m.exitcode for m in members) else 0.0
+    if all_end_well(members):
+        return sum(rates.get() for _ in members)
+    return 0.0
+
+
+def all_end_well(processes: Sequence[Any]) -> bool:
+    """Return whether started processes all end with exit code 0; if one does not, stop the rest."""
+    running = {process.sentinel: process for process in processes}
+    while running:
+        for sentinel in connection.wait(list(running)):
+            ended = running.pop(sentinel)
+            ended.join()
+            if ended.exitcode:
+                for process in running.values():
+                    process.terminate()
+                    process.join()
+                return False
+    return True
 
 
 def _member(study: Study, spec: GameSpec, barrier: Any, rates: Any) -> None:
+    run = _prepared(study, spec, 1)
+    assert run is not None, "single trainings were measured before"
     try:
-        run = _prepared(study, spec, 1)
-        assert run is not None, "single trainings were measured before"
         run()
         barrier.wait()
         rates.put(_STEPS / run())
-    except BaseException:
-        barrier.abort()
-        raise
+    except torch.OutOfMemoryError:
+        sys.exit(1)  # so many do not fit, which is an answer

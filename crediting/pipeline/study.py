@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from crediting.errors import ConfigError
-from crediting.executors import RayCluster, Slurm
+from crediting.executors import Processes, RayCluster, Slurm
 from crediting.game.axioms import declared_players
 from crediting.game.coalition import CoalitionMatrix, distinct, empty_coalition, grand_coalition
 from crediting.game.contributor import Partition
@@ -244,9 +244,16 @@ def _check_stopping(study: Study) -> None:
 
 
 def _check_stack(study: Study) -> None:
-    elsewhere = isinstance(study.executor, RayCluster | Slurm)
-    if elsewhere and study.runtime["stack"] == "auto":
+    if study.runtime["stack"] != "auto":
+        return
+    executor = study.executor
+    if isinstance(executor, RayCluster | Slurm):
         raise ConfigError(
             "runtime.stack: auto is measured on this machine, and coalitions are evaluated on "
             "others; give a number, such as runtime.stack=8"
+        )
+    if isinstance(executor, Processes) and executor.per_gpu != 1:
+        raise ConfigError(
+            f"executor.per_gpu: expected 1, got {executor.per_gpu}, as runtime.stack=auto finds "
+            "out itself how many processes share a GPU; leave it, or set runtime.stack to a number"
         )

@@ -73,7 +73,8 @@ def _remembered(study: Study, spec: GameSpec, sharing: bool) -> tuple[Rates, Rat
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
     new = [key for key in (STACKED, SHARED) if key not in found and (sharing or key == STACKED)]
     for key in new:
-        found[key] = _measured(study, spec, key)
+        trains = key == STACKED or found[STACKED]  # else even a single one had no rate
+        found[key] = _measured(study, spec, key) if trains else {}
     if new:
         path.parent.mkdir(parents=True, exist_ok=True)
         atomic_write_text(path, json.dumps({**found, **setting}, indent=2))

@@ -3,6 +3,7 @@
 import csv
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -23,6 +24,7 @@ from crediting.pipeline.compare.contestants import contestants
 from crediting.pipeline.compare.counterfactuals import counterfactuals
 from crediting.pipeline.compare.judged import judge, over_budget, trained
 from crediting.pipeline.compare.needs import lacks, needs_of_methods, needs_of_truth
+from crediting.pipeline.compare.remarks import _apart
 from crediting.pipeline.compare.stage import compare, still_lacking
 from crediting.pipeline.study import Study
 from crediting.pipeline.trust import trust
@@ -475,6 +477,61 @@ def test_scores_that_do_not_fit_are_refused_before_anything_is_evaluated(
         compare(study, variants)
     assert said in str(caught.value)
     assert executor.evaluated == []
+
+
+def test_a_study_that_was_stopped_is_compared_as_far_as_it_went(compared):
+    contest, everybody = compared(
+        "method=[retrain_shapley]", "stop.ci_width=0.5", "stop.budget=null", noise=1.0
+    )
+    own = contest.reached()["own"]
+    assert len(own.sample) < 60
+    assert lacks(needs_of_methods(contest)) == []
+    assert "Still missing" not in (own.folder / "compare/compare.md").read_text()
+    (row,) = (row for row in table(contest, "runtime") if row["method"] == "own")
+    assert row["coalitions"] == str(len(own.sample))
+    evaluated = len(own.coalitions(own.game))
+    assert float(row["altogether"]) == everybody[0].hours == evaluated  # one hour each
+    curves = over_budget(contest, "fid")
+    assert [point.coalitions for point in curves["own"]][-1] == len(own.sample)
+    assert all(point.error is not None for point in curves["own"])
+
+
+def test_replicates_count_in_what_credits_take_altogether(compared):
+    contest, _ = compared("replicates=2")
+    (own,) = (row for row in table(contest, "runtime") if row["method"] == "own")
+    assert float(own["a coalition"]) == 3600
+    assert float(own["altogether"]) == 2 * len(contest.own.coalitions(contest.own.game))
+
+
+@pytest.mark.parametrize(
+    ("own", "other", "said"),
+    [
+        ((50, 70), (10, 40), "the intervals do not overlap"),
+        ((5, 35), (70, 88), "the intervals do not overlap"),
+        ((5, 35), (30, 88), "the intervals overlap"),
+        ((math.nan, math.nan), (70, 88), "there are too few coalitions for intervals"),
+        ((5, 35), (math.nan, math.nan), "there are too few coalitions for intervals"),
+    ],
+)
+def test_intervals_are_apart_whoever_is_ahead(own, other, said):
+    one, two = (SimpleNamespace(low=low, high=high) for low, high in (own, other))
+    assert _apart(one, two) == said
+
+
+def test_scores_of_a_spreadsheet_are_read_and_what_is_not_finite_is_refused(make, tmp_path):
+    names = make()[0].partition.names
+    path = scores_file(tmp_path, names)
+    text = path.read_text()
+    path.write_text(text, encoding="utf-8-sig")
+    study, variants, _ = make(f"+compare.scores.theirs={path}")
+    *_, theirs = contestants(Contest.assemble(study, variants))
+    assert len(theirs.fit("fid", None).credits) == N
+    lines = text.splitlines()
+    for word in ("nan", "inf"):
+        lines[3] = f"{names[2]},{word}"
+        path.write_text("\n".join(lines))
+        with pytest.raises(DataError, match=f"a finite number of {names[2]} in the column fid"):
+            contestants(Contest.assemble(study, variants))
 
 
 def test_scores_that_are_no_numbers_or_not_there_are_refused(make, tmp_path):

@@ -58,6 +58,29 @@ def test_what_may_not_fit_is_said_and_what_fits_is_not(study, gpu, capsys):
         assert ("runtime.gradient_checkpointing=true" in capsys.readouterr().err) is said
 
 
+def test_parts_of_a_batch_are_promised_to_a_process_that_trains_alone(
+    study, gpu, capsys, monkeypatch
+):
+    made = study()
+    denoiser = made.model.untrained(0)
+    gpu(needed(made, denoiser).lasting + 1)
+    for processes in (1, 2):
+        monkeypatch.setattr(memory, "training_processes", lambda runtime, count=processes: count)
+        memory.check_memory(made, denoiser, "cuda")
+        told = capsys.readouterr().err
+        assert ("gradients of parts of a batch are added up" in told) is (processes == 1)
+
+
+def test_what_earlier_stages_left_reserved_is_given_back_before_memory_is_counted(
+    study, gpu, monkeypatch
+):
+    released = []
+    gpu(0)
+    monkeypatch.setattr(memory, "release_memory", lambda: released.append(gpu(1e12)))
+    memory.check_memory(study(), study().model.untrained(0), "cuda")
+    assert released == [None]
+
+
 def test_nothing_is_refused_on_the_cpu(study, gpu):
     gpu(0)
     memory.check_memory(study(), study().model.untrained(0), "cpu")

@@ -1,4 +1,10 @@
+import gc
 import json
+import os
+import time
+import weakref
+from functools import partial
+from multiprocessing import get_context
 from types import SimpleNamespace
 
 import numpy as np
@@ -13,8 +19,9 @@ from crediting.errors import ConfigError
 from crediting.executors import Processes, Serial
 from crediting.game.coalition import coalition_key
 from crediting.interfaces import Task
-from crediting.pipeline import machine, stages, tuning
+from crediting.pipeline import coalition_models, machine, stages, tuning
 from crediting.pipeline.diffusion_game import DiffusionGame
+from crediting.pipeline.step_rates import all_end_well
 from crediting.pipeline.tuning import Tuning, choose, job_size, tuned
 
 
@@ -135,6 +142,36 @@ def test_what_is_measured_here_is_not_used_on_other_machines(outputs, executor):
         make_study(outputs, "runtime.stack=auto", f"executor={executor}")
 
 
+def test_who_says_how_many_share_a_gpu_says_how_many_are_stacked(outputs):
+    words = ("executor=processes", "executor.per_gpu=4")
+    with pytest.raises(ConfigError, match=r"executor\.per_gpu: expected 1, got 4"):
+        make_study(outputs, "runtime.stack=auto", *words)
+    make_study(outputs, "runtime.stack=2", *words)
+
+
+def test_where_nothing_is_trained_no_processes_are_started_to_measure_it(outputs, monkeypatch):
+    monkeypatch.setattr(tuning, "in_processes", None)
+    monkeypatch.setattr(tuning, "gpus", lambda runtime: ("0",))
+    monkeypatch.setattr(tuning, "_setting", lambda study, spec: {"machine": "with a GPU"})
+    words = ("finetuning=influence_unlearning", "executor=processes", "runtime.stack=auto")
+    study = make_study(outputs, *words)
+    assert tuned(study, study.game)[1] == 1
+    assert {} in [
+        json.loads(path.read_text()).get("sharing") for path in outputs.glob("store/tuning-*.json")
+    ]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("end", [os.abort, partial(os._exit, 3)])
+def test_processes_do_not_wait_for_one_that_died(end):
+    context = get_context("spawn")
+    sleeping, dying = context.Process(target=time.sleep, args=(600,)), context.Process(target=end)
+    for process in (sleeping, dying):
+        process.start()
+    assert not all_end_well([sleeping, dying])
+    assert not sleeping.is_alive()
+
+
 @pytest.mark.slow
 def test_a_real_measurement_in_processes_counts_all_of_them(outputs):
     study = make_study(outputs)
@@ -172,6 +209,91 @@ def test_one_that_fails_does_not_take_its_stack_with_it(outputs, monkeypatch):
     outcomes = game(tuple(Task(coalition_key(row), 0, ("fid",)) for row in rows))
     assert [bool(outcome.failures) for outcome in outcomes] == [False, True, False]
     assert "diverged" in outcomes[1].failures[""]
+
+
+def differing_in_steps(study):
+    """Return four coalitions whose ascents take one, two and again one and two steps."""
+    rows = np.array([[1, 1, 1, 0], [1, 1, 0, 0], [0, 1, 1, 1], [0, 0, 1, 1]], dtype=bool)
+    return rows, tuple(Task(coalition_key(row), 0, ("fid",)) for row in rows)
+
+
+@pytest.fixture
+def stacks(monkeypatch):
+    """Return a list that grows by the size of every stack that is trained."""
+    sizes = []
+    original = coalition_models.train_stacked
+
+    def counting(trainer, trainings, *rest):
+        sizes.append(len(trainings))
+        return original(trainer, trainings, *rest)
+
+    monkeypatch.setattr(coalition_models, "train_stacked", counting)
+    return sizes
+
+
+ASCENT = ("finetuning=gradient_ascent", "executor=serial", "runtime.keep_images=false")
+
+
+@pytest.mark.parametrize(("count", "sizes"), [(4, [2, 2]), (3, [2])])
+def test_those_of_one_kind_are_stacked_and_all_come_in_order(outputs, stacks, count, sizes):
+    study = make_study(outputs, *ASCENT, "finetuning.passes=0.1", "finetuning.recipe.steps=9")
+    models = DiffusionGame(study, study.game).models
+    rows = differing_in_steps(study)[0][:count]
+    assert [models.ask(row, 0).recipe.steps for row in rows] == [2, 3, 2, 3][:count]
+    together = [weights(made.denoiser) for made in models.make(rows, 0)]
+    assert sorted(stacks) == sizes
+    for one, row in zip(together, rows, strict=True):
+        torch.testing.assert_close(one, weights(models.one(row, 0)), rtol=0, atol=1e-5)
+    assert (together[0] - together[2]).abs().max() > 1e-4
+    assert sorted(stacks) == sizes
+
+
+def test_a_stack_for_which_memory_does_not_suffice_is_told(outputs, monkeypatch, capsys):
+    def too_large(*_):
+        raise torch.OutOfMemoryError("CUDA out of memory")
+
+    monkeypatch.setattr(coalition_models, "train_stacked", too_large)
+    study = make_study(outputs, "executor=serial", "runtime.keep_images=false")
+    _, tasks = differing_in_steps(study)
+    outcomes = DiffusionGame(study, study.game)(tasks)
+    assert not any(outcome.failures for outcome in outcomes)
+    assert "not enough memory to train 4 coalitions at once" in capsys.readouterr().err
+
+
+def test_denoisers_of_a_stack_are_given_away_one_by_one(outputs, stacks):
+    study = make_study(outputs, "executor=serial")
+    models = DiffusionGame(study, study.game).models
+    rows, _ = differing_in_steps(study)
+    gc.disable()
+    try:
+        for made in models.make(rows, 0):
+            gone = weakref.ref(made.denoiser)
+            del made
+            assert gone() is None
+    finally:
+        gc.enable()
+    assert stacks == [4]
+
+
+def test_dropout_is_the_same_in_every_job_of_a_study_with_stacks(outputs, stacks):
+    words = ("model.unet.dropout=0.5", "executor=serial", "finetuning.recipe.ema_decay=0.5")
+    study = make_study(outputs, *words, "runtime.stack=4")
+    for stage in ("encode", "extract", "train", "prune"):
+        stages.run(study, stage)
+    rows, _ = differing_in_steps(study)
+    models = DiffusionGame(study, study.game).models
+    together = [weights(made.denoiser) for made in models.make(rows, 0)]
+    singly = [weights(models.one(row, 0)) for row in rows]
+    assert stacks == [4, 1, 1, 1, 1]
+    for one, other in zip(together, singly, strict=True):
+        torch.testing.assert_close(one, other, rtol=0, atol=1e-5)
+    unstacked = make_study(outputs, *words)
+    plain = DiffusionGame(unstacked, unstacked.game).models.one(rows[0], 0)
+    assert (weights(plain) - together[0]).abs().max() > 1e-4
+
+
+def weights(denoiser):
+    return torch.cat([p.detach().flatten() for p in denoiser.parameters()])
 
 
 @pytest.mark.slow

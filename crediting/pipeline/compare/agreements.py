@@ -14,6 +14,7 @@ from crediting.pipeline.compare.baselines import read_proxy
 from crediting.pipeline.compare.contest import Contest
 from crediting.pipeline.compare.needs import agreement_coalitions
 from crediting.pipeline.estimate import read_utilities
+from crediting.pipeline.stopping import hours_spent
 from crediting.pipeline.study import Study
 from crediting.pipeline.trust import remember_fidelity
 from crediting.randomness import derive_seed
@@ -36,11 +37,12 @@ class Agreement(NamedTuple):
 
 
 class Pace(NamedTuple):
-    """What one coalition of a method costs: mean seconds, and the coalitions it was asked for."""
+    """What a coalition of a method costs on average, and how many it took in how many hours."""
 
     name: str
     seconds: float
     coalitions: int
+    hours: float
 
 
 def agreements(contest: Contest, name: str) -> list[Agreement]:
@@ -83,15 +85,16 @@ def _cheap(contest: Contest, rows: CoalitionMatrix, name: str) -> dict[str, NDAr
 
 def paces(contest: Contest) -> Iterator[Pace]:
     """Yield what a coalition costs by retraining and by every method that has been evaluated."""
+    games = contest.reached()
     for key, study in {"retraining": contest.truth, **contest.distinct_games}.items():
         ledger = Ledger.peek(study.stored_in(study.game.address), study.game.address.fingerprint)
         if ledger is not None:
             with ledger:
                 seconds = ledger.mean_seconds()
             if seconds is not None:
-                asked = contest.games.get(key)  # retraining and other steps draw none
-                drawn = len(asked.sample) if asked else 0
-                yield Pace(key, seconds, drawn)
+                asked = games.get(key)  # retraining and other steps draw none
+                drawn, hours = (len(asked.sample), hours_spent(asked)) if asked else (0, 0.0)
+                yield Pace(key, seconds, drawn, hours)
 
 
 def _steps(contest: Contest, name: str) -> int | None:

@@ -177,7 +177,7 @@ def steps(contest: Contest, name: str, found: Sequence[Agreement], path: Path) -
 
 def convergence(contest: Contest, name: str, path: Path) -> bool:
     """Draw the study's own credits, with their intervals, after growing numbers of coalitions."""
-    study = contest.own
+    study = contest.reached()[OWN]
     found = [(len(part.sample), estimated(part, name, None)) for part in parts_of(study)]
     known = [(budget, credits) for budget, credits in found if credits is not None]
     if len(known) < 2:

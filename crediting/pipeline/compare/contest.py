@@ -11,6 +11,7 @@ import numpy as np
 from crediting.design import FixedSize
 from crediting.errors import ConfigError
 from crediting.game.coalition import CoalitionMatrix, grand_coalition
+from crediting.pipeline.stopping import stopped
 from crediting.pipeline.study import Study
 from crediting.randomness import derive_seed
 
@@ -57,6 +58,16 @@ class Contest:
     def games(self) -> dict[str, Study]:
         """All whose credits come from evaluated coalitions, the study itself first."""
         return {OWN: self.own, **self.methods}
+
+    def reached(self) -> dict[str, Study]:
+        """Return the same with the budgets at which their rules ended evaluating.
+
+        Where that is not known yet, it is all that they might be evaluated at.
+        """
+        return {
+            name: stopped(study) if study.can_shrink else study
+            for name, study in self.games.items()
+        }
 
     @property
     def distinct_games(self) -> dict[str, Study]:

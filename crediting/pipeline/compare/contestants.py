@@ -20,7 +20,7 @@ from crediting.game.coalition import CoalitionMatrix, coalition_key
 from crediting.pipeline.compare.baselines import Scores, hours_of, read_scores
 from crediting.pipeline.compare.contest import Contest
 from crediting.pipeline.estimate import read_sample
-from crediting.pipeline.stopping import hours_spent, stopped
+from crediting.pipeline.stopping import hours_spent
 from crediting.pipeline.study import Study
 
 
@@ -82,12 +82,8 @@ def estimated(study: Study, name: str, tests: CoalitionMatrix | None) -> Attribu
 
 
 def _methods(contest: Contest) -> Iterator[Contestant]:
-    for name, study in contest.games.items():
-        done = _done(study)
-        if done is None:
-            yield Contestant(name, "game", lambda *_: None, None)
-        else:
-            yield Contestant(name, "game", partial(fit, done), hours_spent(done) or None)
+    for name, study in contest.reached().items():
+        yield Contestant(name, "game", partial(fit, study), hours_spent(study) or None)
 
 
 def fit(study: Study, name: str, tests: CoalitionMatrix | None) -> Fit | None:
@@ -99,14 +95,6 @@ def fit(study: Study, name: str, tests: CoalitionMatrix | None) -> Fit | None:
     if clean is None:
         return Fit(everything.credits, 0, leaks=True)
     return Fit(clean.credits, everything.n_coalitions - clean.n_coalitions, leaks=False)
-
-
-def _done(study: Study) -> Study | None:
-    """Return the study as far as its rules let it go, or None where it was not evaluated yet."""
-    try:
-        return stopped(study)
-    except LedgerError:
-        return None
 
 
 def _baselines(study: Study) -> Iterator[Contestant]:
@@ -139,7 +127,7 @@ def _read_file(
     """Return the scores that a .csv holds, by property; a property may be absent."""
     where = f"compare.scores.{key}: {path}"
     try:
-        with path.open(newline="", encoding="utf-8") as file:
+        with path.open(newline="", encoding="utf-8-sig") as file:  # as spreadsheets write it
             rows = list(csv.DictReader(file))
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"{where} cannot be read ({error}); give the path of a .csv") from error
@@ -152,6 +140,11 @@ def _read_file(
             f"or go without it: ~compare.scores.{key}"
         )
     try:
-        return {c: np.array([float(by_name[name][c]) for name in names]) for c in columns}
+        scores = {c: np.array([float(by_name[name][c]) for name in names]) for c in columns}
     except (TypeError, ValueError) as error:
         raise DataError(f"{where}: expected a number in every row ({error})") from error
+    for column, values in scores.items():
+        if not np.isfinite(values).all():
+            worst = names[int(np.flatnonzero(~np.isfinite(values))[0])]
+            raise DataError(f"{where}: expected a finite number of {worst} in the column {column}")
+    return scores

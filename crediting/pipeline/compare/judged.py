@@ -113,10 +113,11 @@ def over_budget(contest: Contest, name: str) -> dict[str, list[BudgetPoint]]:
     test = trained(contest, name).get(contest.main_alpha)
     if test is None:
         return {}
-    reference = contest.games[contest.reference]
+    games = contest.reached()
+    reference = games[contest.reference]
     final = fit(reference, name, test.coalitions)
     curves = {}
-    for key, study in contest.games.items():
+    for key, study in games.items():
         points = [
             point
             for part in parts_of(study)

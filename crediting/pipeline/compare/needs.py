@@ -11,7 +11,6 @@ from crediting.pipeline.address import GameSpec
 from crediting.pipeline.compare.contest import Contest
 from crediting.pipeline.evaluate import evaluate_coalitions
 from crediting.pipeline.prune import prune_for
-from crediting.pipeline.stopping import looks_at
 from crediting.pipeline.study import Study
 from crediting.progress import say
 
@@ -39,10 +38,9 @@ class Lack(NamedTuple):
 
 def needs_of_methods(contest: Contest) -> Iterator[Need]:
     """Yield what the credits of every method are estimated from."""
-    for name, study in contest.games.items():
-        part = study.with_budget(looks_at(study)[-1]) if study.can_shrink else study
-        for spec in part.games:
-            yield Need(f"credits of {name}", part, spec, part.coalitions(spec))
+    for name, study in contest.reached().items():
+        for spec in study.games:
+            yield Need(f"credits of {name}", study, spec, study.coalitions(spec))
 
 
 def needs_of_truth(contest: Contest) -> Iterator[Need]:
@@ -66,7 +64,7 @@ def needs_of_agreement(contest: Contest) -> Iterator[Need]:
 def agreement_coalitions(contest: Contest) -> CoalitionMatrix:
     """Return the first test coalitions of every size, (m, n)."""
     first = [tests[: contest.settings["agreement"]] for tests in contest.tests.values()]
-    return distinct(np.concatenate(first)) if first else contest.full()[:0]
+    return distinct(np.concatenate(first))
 
 
 def meet(need: Need) -> None:

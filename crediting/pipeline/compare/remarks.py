@@ -1,8 +1,9 @@
 """What stands under the tables of a comparison."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 
-from crediting.agreement import verdict
+from crediting.agreement import DatamodelScore, verdict
 from crediting.pipeline.compare.agreements import Agreement
 from crediting.pipeline.compare.contest import OWN, Contest
 from crediting.pipeline.compare.contestants import Fit
@@ -72,11 +73,10 @@ def _verdict_notes(contest: Contest, judged: Sequence[Judged]) -> Iterator[str]:
             continue
         best = max(rivals, key=lambda one: one.scores[main].score)
         theirs = best.scores[main]
-        apart = "do not overlap" if own.low > theirs.high else "overlap"
         yield (
             f"alpha={main:g}: own {own.score:.1f} [{own.low:.1f}, {own.high:.1f}]; the best "
             f"{wording} is {best.contestant.name} with {theirs.score:.1f} [{theirs.low:.1f}, "
-            f"{theirs.high:.1f}]: the intervals {apart}."
+            f"{theirs.high:.1f}]: {_apart(own, theirs)}."
         )
     ahead = [one.contestant.name for one in others if one.own_lead and one.own_lead.low > 0]
     if ahead:
@@ -84,6 +84,14 @@ def _verdict_notes(contest: Contest, judged: Sequence[Judged]) -> Iterator[str]:
             f"alpha={main:g}: own is shown to be ahead (paired interval above 0) of "
             f"{', '.join(ahead)}."
         )
+
+
+def _apart(one: DatamodelScore, other: DatamodelScore) -> str:
+    """Say whether the intervals of two scores have anything in common."""
+    gap = max(one.low - other.high, other.low - one.high)
+    if math.isnan(gap):
+        return "there are too few coalitions for intervals"
+    return f"the intervals {'do not overlap' if gap > 0 else 'overlap'}"
 
 
 def warnings(contest: Contest, found: Sequence[Agreement]) -> Iterator[str]:

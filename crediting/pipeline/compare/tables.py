@@ -150,11 +150,14 @@ def runtime_grid(contest: Contest, found: Sequence[Pace]) -> Grid:
     rows: list[list[Any]] = []
     for one in found:
         cells: list[Any] = [one.name, one.seconds, retraining / one.seconds]
-        cells += [one.coalitions or None, one.seconds * one.coalitions / 3600 or None]
+        cells += [one.coalitions or None, one.hours or None]
         if published:
             cells += [published_seconds(contest, one.name), published_speedup(contest, one.name)]
         rows.append(cells)
-    notes = ["Training, generating and measuring, mean over what the ledgers hold."]
+    notes = [
+        "A coalition: training, generating and measuring, mean over what the ledgers hold. "
+        "Altogether: what the credits are estimated from, with v(N), v(empty) and replicates."
+    ]
     notes += published_remarks(contest, "runtime")
     return Grid("Cost of a coalition", columns, rows, notes)
 
