@@ -5,6 +5,8 @@ PYTHON ?= $(firstword $(foreach name,python3.13 python3.12 python3.11 python3 py
   $(shell $(name) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo $(name))))
 BIN := .venv/bin
 WORKERS ?= 2
+# one thread per worker: with more than there are cores, each would wait for the others'
+PYTEST = OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n $(WORKERS)
 
 .DEFAULT_GOAL := help
 .PHONY: help install demo test check fast bench accuracy clean
@@ -25,7 +27,7 @@ demo: install ## the default study: Shapley values of ten contributors of handwr
 	$(BIN)/credit
 
 test: check ## formatting, types and all tests
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile
+	$(PYTEST) --dist loadfile
 
 check: install ## formatting and types only
 	$(BIN)/ruff check .
@@ -33,7 +35,7 @@ check: install ## formatting and types only
 	$(BIN)/mypy
 
 fast: install ## the tests that take seconds
-	$(BIN)/python -m pytest -n $(WORKERS) -m "not slow"
+	$(PYTEST) -m "not slow"
 
 bench: install ## speed, memory and scaling, as one table of ratios against stated references
 	$(BIN)/python benchmarks/bench.py

@@ -77,7 +77,7 @@ def _run_study(composed: DictConfig) -> None:
     from crediting.pipeline.study import Study
 
     if plain["stage"] == "fetch":
-        stages.fetch(parts)
+        stages.fetch(parts, plain["dry_run"])
         return
     stages.require(parts, config.fetch_command(words))
     study = Study.assemble(plain, parts)

@@ -223,7 +223,7 @@ class FineTuning(Protocol):
     recipe: Any
     """The `crediting.training.Recipe` of one coalition's training, or None if there is none.
 
-    Where coalitions take other numbers of steps, `steps_vary` is True.
+    If the number of steps depends on the coalition, a class attribute `steps_vary` is True.
     """
 
     def check(self, denoiser: torch.nn.Module, model: DiffusionModel) -> None:

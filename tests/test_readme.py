@@ -53,6 +53,7 @@ STAND_INS = {
     "hydra/launcher=submitit_slurm": "hydra/launcher=submitit_local",
     "hydra.launcher.partition=gpu": "hydra.launcher.name=credit",
     "seed=0,1": "seed=0",
+    "calibrate.images=[1000,2500,5000]": "calibrate.images=[2,4]",
     "plan.coalitions=200": "plan.coalitions=20",
     "plan.finetuning_steps=200": "plan.finetuning_steps=4",
 }
@@ -131,7 +132,10 @@ def test_own_images_as_the_readme_shows_them(tmp_path, miniature):
     assert {line.split(",")[0] for line in table.splitlines()[1:]} == {"ada", "bo", "cy"}
 
 
-FEW_SETTINGS = ("finetuning_steps=[0.5]", "generation_steps=[0.5]", "sampler_steps=[]")
+FEW_SETTINGS = (
+    *("finetuning_steps=[0.5]", "generation_steps=[0.5]", "sampler_steps=[]"),
+    "coalitions=8",
+)
 
 
 def shrunk(arguments, miniature):

@@ -31,8 +31,10 @@ def require(parts: Mapping[str, Any], command: str) -> None:
         raise DataError(f"This study needs what is not here:{_bullets(missing)}{advice}")
 
 
-def fetch(parts: Mapping[str, Any]) -> None:
+def fetch(parts: Mapping[str, Any], dry_run: bool) -> None:
     """Fetch what the parts need and do not find, one by one, after a table of everything.
+
+    A dry run ends with the table.
 
     Raises:
         DataError: the disk is too full to begin, or something could not be fetched; what was
@@ -47,6 +49,9 @@ def fetch(parts: Mapping[str, Any]) -> None:
     missing = [(asset, problem) for asset, problem in sought if problem is not None]
     if not missing:
         say("Everything is here; there is nothing to fetch.")
+        return
+    if dry_run:
+        say("Nothing is fetched, as dry_run=true.")
         return
     _check_space(_to_fetch(sought))
     failures = []

@@ -3,6 +3,7 @@
 import shutil
 from collections import namedtuple
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -68,7 +69,7 @@ def faces(tmp_path):
 def test_parts_that_need_nothing_pass(capsys):
     parts = {"dataset": object(), "model": Part(), "pruning": None, "extractor": {"a": Part()}}
     require(parts, COMMAND)
-    fetch(parts)
+    fetch(parts, dry_run=False)
     assert "nothing from outside" in capsys.readouterr().err
 
 
@@ -104,7 +105,7 @@ def test_what_is_shared_is_told_and_fetched_once():
     with pytest.raises(DataError) as error:
         require(parts, COMMAND)
     assert str(error.value).count("key.clip") == 1
-    fetch(parts)
+    fetch(parts, dry_run=False)
     assert clip.fetched == ["clip"]
 
 
@@ -113,16 +114,25 @@ def test_a_part_that_cannot_say_what_it_needs_is_told():
         def assets(self):
             raise ConfigError("dataset.root: expected a folder, got 3")
 
-    for run in (lambda parts: require(parts, COMMAND), fetch):
+    for run in (lambda parts: require(parts, COMMAND), partial(fetch, dry_run=False)):
         with pytest.raises(ConfigError, match=r"dataset\.root: expected"):
             run({"dataset": Wrong()})
+
+
+def test_a_dry_run_fetches_nothing(capsys):
+    unet = Fake("unet")
+    fetch({"model": Part(pretrained=unet)}, dry_run=True)
+    told = capsys.readouterr().err
+    assert "to fetch" in told
+    assert "Nothing is fetched" in told
+    assert unet.fetched == []
 
 
 def test_fetching_tells_what_it_will_do_and_then_does_it(capsys, tmp_path):
     unet = Fake("unet", size=3_300_000_000, destination=tmp_path / "not" / "yet")
     weights, clip = Fake("weights"), Fake("clip", here=True)
     parts = {"model": Part(pretrained=unet), "extractor": {"a": Part(a=weights, b=clip)}}
-    fetch(parts)
+    fetch(parts, dry_run=False)
     told = capsys.readouterr().err
     lines = told.splitlines()
     assert lines[0].split() == ["what", "size", "licence", "state", "source"]
@@ -137,7 +147,7 @@ def test_fetching_tells_what_it_will_do_and_then_does_it(capsys, tmp_path):
     assert f"Free at {tmp_path}: " in told
     assert (unet.fetched, weights.fetched, clip.fetched) == (["unet"], ["weights"], [])
     require(parts, COMMAND)
-    fetch(parts)
+    fetch(parts, dry_run=False)
     assert "nothing to fetch" in capsys.readouterr().err
     assert unet.fetched == ["unet"]
 
@@ -146,7 +156,7 @@ def test_one_failure_does_not_keep_the_others(tmp_path):
     first, broken, last = Fake("first"), Fake("broken", fails=True), Fake("last")
     parts = {"dataset": Part(root=faces(tmp_path)), "model": Part(a=first, b=broken, c=last)}
     with pytest.raises(DataError) as error:
-        fetch(parts)
+        fetch(parts, dry_run=False)
     message = str(error.value)
     assert message.startswith("2 of 4 ")
     assert "the server is gone" in message
@@ -162,9 +172,9 @@ def test_too_little_space_is_told_before_anything_is_fetched(monkeypatch, tmp_pa
     one = Fake("one", size=3 * 10**8, destination=tmp_path / "a")
     two = Fake("two", size=3 * 10**8, destination=tmp_path / "b" / "c")
     with pytest.raises(DataError, match=r"too little disk space: 600 MB .* 500 MB are free"):
-        fetch({"model": Part(one=one, two=two)})
+        fetch({"model": Part(one=one, two=two)}, dry_run=False)
     assert one.fetched == two.fetched == []
-    fetch({"model": Part(one=one)})
+    fetch({"model": Part(one=one)}, dry_run=False)
     assert one.here
 
 
