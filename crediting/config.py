@@ -68,8 +68,7 @@ def register() -> None:
     That is a file beside the options, wherever the package is installed.
     """
     ConfigStore.instance().store(name="schema", node=Schema)
-    # Hydra copies all that is stored before it lists a group's options, which for a help text it
-    # does 160 times; nothing of it is changed, so it may be what it is
+    # Hydra copies this, which never changes, for each of 160 lists that it makes for a help text
     ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
     OmegaConf.register_new_resolver("options", _options, replace=True)
     OmegaConf.register_new_resolver("shipped", lambda name: str(CONFIG_DIR / name), replace=True)

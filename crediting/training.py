@@ -114,12 +114,10 @@ class Trainer:
         """
         assert len(examples) > 0, "there is nothing to train on"
         self.check(recipe)
-        # one accelerator per training: it remembers all that it ever prepared, and its scale of
-        # the loss in fp16; forgetting (`free_memory`) collects garbage for up to a second
+        # one per training: it remembers all that it ever prepared, and the scale of the fp16 loss
         accelerator = make_accelerator(self._device.type, self._accelerator.mixed_precision)
         alone = accelerator.num_processes == 1  # others would wait for as many parts as theirs
-        tape = self.tape(denoiser, recipe) if alone else None
-        portion = self.portion(1) if alone else None
+        tape, portion = (self.tape(denoiser, recipe), self.portion(1)) if alone else (None, None)
         optimizer = make_optimizer(trainable(denoiser), recipe, rate_factors or {}, bool(tape))
         average = make_average(trainable(denoiser).values(), recipe)
         state = TrainingState(denoiser, optimizer, average, accelerator.scaler)
