@@ -1,23 +1,22 @@
 """The door to Hydra: where configs live, and how they become plain values and objects.
 
-Only this module, `schema` and `cli` know of hydra and omegaconf. Everything beyond receives plain
-values.
+Only this module, `schema`, `help_text` and `cli` know of hydra and omegaconf. Everything beyond
+receives plain values.
 """
 
 import re
 import shlex
-import textwrap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from hydra.core.config_store import ConfigStore
-from hydra.core.global_hydra import GlobalHydra
 from hydra.errors import InstantiationException, MissingConfigException, OverrideParseException
 from hydra.utils import instantiate
 from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
+from crediting import help_text
 from crediting.errors import ConfigError, CreditingError
 from crediting.schema import Schema
 from crediting.validation import (
@@ -35,9 +34,6 @@ CONFIG_DIR = next(
     if (folder / "config.yaml").is_file()
 )
 """Inside the package when installed from a wheel, beside it in a checkout."""
-
-_HELP_WIDTH, _HELP_COLUMN = 100, 51
-"""Of the help text, and where the options of a group begin in it."""
 
 GROUPS = (
     "dataset",
@@ -68,9 +64,7 @@ def register() -> None:
     That is a file beside the options, wherever the package is installed.
     """
     ConfigStore.instance().store(name="schema", node=Schema)
-    # Hydra copies this, which never changes, for each of 160 lists that it makes for a help text
-    ConfigStore.__deepcopy__ = lambda self, memo: self  # type: ignore[attr-defined]
-    OmegaConf.register_new_resolver("options", _options, replace=True)
+    help_text.register()
     OmegaConf.register_new_resolver("shipped", lambda name: str(CONFIG_DIR / name), replace=True)
 
 
@@ -288,14 +282,3 @@ def _located(group: str, instantiation_error: str, message: str) -> str:
     nested = re.search(r"full_key: (\S+)", instantiation_error)
     path = f"{group}.{nested[1]}" if nested else group
     return f"{path}.{message}" if re.match(r"\w+: ", message) else f"{path}: {message}"
-
-
-def _options(group: str, *, _root_: DictConfig) -> str:
-    """Return a group's options for the help text, the chosen ones marked by a star."""
-    choice = OmegaConf.select(_root_, f"hydra.runtime.choices.{group}")
-    # a group of which several can be chosen is missing there; its options bear their own names
-    chosen = [choice] if choice else list(OmegaConf.select(_root_, group) or ())
-    options = GlobalHydra.instance().config_loader().get_group_options(group)
-    named = [f"*{option}" if option in chosen else option for option in options]
-    lines = textwrap.wrap("  ".join(named), _HELP_WIDTH - _HELP_COLUMN, break_on_hyphens=False)
-    return ("\n" + " " * _HELP_COLUMN).join(lines)
