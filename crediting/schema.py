@@ -134,6 +134,7 @@ class Compare:
     agreement: int = MISSING
     fidelity: float = MISSING
     steps: list[int] = MISSING
+    credits_of_steps: bool = MISSING
     evaluate: bool = MISSING
     scores: dict[str, Any] = MISSING
     published: Any = MISSING

@@ -120,7 +120,8 @@ def methods_problems(config: Mapping[str, Any], groups: Sequence[str]) -> Iterat
             f"{name}: a method, baseline or table of scores has this name already, and own and "
             "truth are taken; choose another"
         )
-    able = [name for name in named if name not in ("truth", *methods_of_steps(compare))]
+    uncredited = () if compare["credits_of_steps"] else methods_of_steps(compare)
+    able = [name for name in named if name not in ("truth", *uncredited)]
     for name in compare["removals"]:
         if name not in able:
             yield f"compare.removals: there is no {name}; {did_you_mean(name, able)}"

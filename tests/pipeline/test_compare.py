@@ -16,6 +16,7 @@ from crediting import config
 from crediting.errors import ConfigError, DataError
 from crediting.game.coalition import coalition_key
 from crediting.ledger import Ledger
+from crediting.pipeline.compare import charts
 from crediting.pipeline.compare import stage as compare_stage
 from crediting.pipeline.compare.agreements import agreements, paces
 from crediting.pipeline.compare.baselines import _address
@@ -221,6 +222,29 @@ def test_other_steps_are_evaluated_where_utilities_are_compared_and_nowhere_else
     drawn = {row["method"]: row["coalitions"] for row in table(contest, "runtime")}
     assert drawn == {"retraining": "", "own": "60", "steps_1": "", "steps_3": ""}
     assert (study.folder / "compare/steps_fid.png").stat().st_size > 0
+
+
+def test_credits_by_other_steps_are_compared_where_that_is_asked_for(make, monkeypatch):
+    drawn = {}
+
+    def keep(path, title, x_label, y_label, series):
+        drawn[path.name] = {one.label: list(one.x) for one in series}
+
+    monkeypatch.setattr(charts, "curve_chart", keep)
+    words = ("compare.steps=[1,2,3]", "compare.credits_of_steps=true", "method=[retrain_shapley]")
+    study, variants, _ = make(*words)
+    contest = Contest.assemble(study, variants)
+    assert list(contest.games) == ["own", "retrain_shapley", "steps_1", "steps_3"]  # it takes 2
+    assert contest.paced == {}
+    compare(study, variants)
+    credits = {row["method"]: row for row in table(contest, "credits_fid")}
+    assert set(credits) == {"own", "steps_1", "steps_3"}
+    assert float(credits["steps_1"]["Pearson"]) == pytest.approx(1)
+    assert drawn["steps_fid.png"] == {
+        "utilities, as own": [1, 2, 3],
+        "credits, as own": [1, 2, 3],
+    }
+    make(*words, "compare.removals=[steps_1]")
 
 
 def test_hours_and_scores_grow_with_the_budget(compared):

@@ -5,13 +5,14 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from crediting.agreement import Change
+from crediting.agreement import Change, spearman
 from crediting.pipeline.compare.agreements import Agreement
 from crediting.pipeline.compare.contest import OWN, Contest
 from crediting.pipeline.compare.contestants import estimated
 from crediting.pipeline.compare.counterfactuals import Counterfactual, RandomChange
-from crediting.pipeline.compare.judged import BudgetPoint, Judged, parts_of
+from crediting.pipeline.compare.judged import BudgetPoint, Judged, credits_of, parts_of
 from crediting.pipeline.compare.published import (
     published_budget,
     published_estimates,
@@ -148,31 +149,56 @@ def utilities(contest: Contest, name: str, found: Sequence[Agreement], path: Pat
     return bool(panels)
 
 
-def steps(contest: Contest, name: str, found: Sequence[Agreement], path: Path) -> bool:
-    """Draw rank correlations with retraining against the steps of otherwise equal methods."""
+def steps(
+    contest: Contest, name: str, found: Sequence[Agreement], judged: Sequence[Judged], path: Path
+) -> bool:
+    """Draw rank correlations with retraining against the steps of otherwise equal methods.
+
+    They are of utilities, and of credits, where retraining gives some.
+    """
     kinds: dict[str, list[Agreement]] = {}
     for one in found:
         if one.alpha == contest.main_alpha and one.steps is not None:
             game = contest.distinct_games[one.name].game
             kinds.setdefault(f"{game.start.fingerprint}{type(game.finetuning)}", []).append(one)
+    credits = credits_of(contest, judged) if contest.reference != OWN else {}
     series = []
     for members in kinds.values():
-        ordered = sorted(members, key=lambda one: one.steps or 0)
-        if len(ordered) > 1:
-            series.append(
-                Series(
-                    f"as {members[0].name}",
-                    [float(one.steps or 0) for one in ordered],
-                    [one.fidelity.spearman for one in ordered],
-                    [one.fidelity.spearman_low for one in ordered],
-                    [one.fidelity.spearman_high for one in ordered],
-                    published=False,
-                )
-            )
+        label, ordered = members[0].name, sorted(members, key=lambda one: one.steps or 0)
+        series += [
+            _utilities_by_steps(label, ordered),
+            _credits_by_steps(label, ordered, credits, contest.reference),
+        ]
+    series = [one for one in series if len(one.x) > 1]
     if series:
         title = f"Agreement with retraining for {name}, alpha={contest.main_alpha:g}"
         curve_chart(path, title, "steps of fine-tuning", "Spearman", series)
     return bool(series)
+
+
+def _utilities_by_steps(label: str, ordered: Sequence[Agreement]) -> Series:
+    agreed = [one.fidelity for one in ordered]
+    return Series(
+        f"utilities, as {label}",
+        [float(one.steps or 0) for one in ordered],
+        [one.spearman for one in agreed],
+        [one.spearman_low for one in agreed],
+        [one.spearman_high for one in agreed],
+        published=False,
+    )
+
+
+def _credits_by_steps(
+    label: str,
+    ordered: Sequence[Agreement],
+    credits: Mapping[str, NDArray[np.float64]],
+    reference: str,
+) -> Series:
+    known = [one for one in ordered if {one.name, reference} <= credits.keys()]
+    x = [float(one.steps or 0) for one in known]
+    y = [spearman(credits[one.name], credits[reference]) for one in known]
+    unknown = [math.nan] * len(known)
+    return Series(f"credits, as {label}", x, y, unknown, unknown, published=False)
 
 
 def convergence(contest: Contest, name: str, path: Path) -> bool:

@@ -23,7 +23,8 @@ OWN = "own"
 class Contest:
     """The study, the methods by name, and the game of models trained from scratch.
 
-    `paced` are the study with other numbers of steps: of those the utilities alone are compared.
+    `paced` are the study with other numbers of steps, of which the utilities alone are compared;
+    where their credits are, too, they are among the methods.
     """
 
     own: Study
@@ -45,6 +46,10 @@ class Contest:
         truth = studies.pop("truth")
         asked = {f"steps_{count}" for count in own.config["compare"]["steps"]}  # as config.methods
         paced = {name: studies.pop(name) for name in list(studies) if name in asked}
+        if own.config["compare"]["credits_of_steps"]:
+            known = own.game.address.fingerprint
+            others = {n: s for n, s in paced.items() if s.game.address.fingerprint != known}
+            studies, paced = {**studies, **others}, {}
         contest = Contest(own, studies, paced, truth)
         _ = contest.tests  # refused now rather than after hours of evaluating
         return contest

@@ -108,6 +108,12 @@ def judge(contest: Contest, everybody: Sequence[Contestant], name: str) -> list[
     return judged
 
 
+def credits_of(contest: Contest, judged: Sequence[Judged]) -> dict[str, NDArray[np.float64]]:
+    """Return everybody's credits (n,), by name, without the test coalitions of the main size."""
+    main = contest.main_alpha
+    return {one.contestant.name: one.fits[main].credits for one in judged if main in one.fits}
+
+
 def over_budget(contest: Contest, name: str) -> dict[str, list[BudgetPoint]]:
     """Return the main score of every method after growing numbers of its coalitions."""
     test = trained(contest, name).get(contest.main_alpha)

@@ -14,7 +14,7 @@ from crediting.agreement import (
 from crediting.pipeline.compare.agreements import Agreement, Pace
 from crediting.pipeline.compare.contest import OWN, Contest
 from crediting.pipeline.compare.counterfactuals import Counterfactual, RandomChange
-from crediting.pipeline.compare.judged import BudgetPoint, Judged, Trained
+from crediting.pipeline.compare.judged import BudgetPoint, Judged, Trained, credits_of
 from crediting.pipeline.compare.published import (
     published_agreement,
     published_budget,
@@ -190,12 +190,7 @@ def budget_grid(contest: Contest, name: str, curves: Mapping[str, Sequence[Budge
 
 def credits_grid(contest: Contest, name: str, judged: Sequence[Judged]) -> Grid:
     """Return how everybody's credits agree with those of retraining, or else the study's own."""
-    reference = contest.reference
-    credits = {
-        one.contestant.name: one.fits[contest.main_alpha].credits
-        for one in judged
-        if contest.main_alpha in one.fits
-    }
+    reference, credits = contest.reference, credits_of(contest, judged)
     columns = [Column("method", ""), Column("Spearman", ""), Column("Pearson", "")]
     columns += [Column("mean absolute difference", contest.own.properties[name].unit)]
     published = {

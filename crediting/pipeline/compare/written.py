@@ -94,7 +94,11 @@ def _property(
             lambda path: charts.changes(contest, name, changes, random, path),
         ),
         ("Utilities", "utilities", lambda path: charts.utilities(contest, name, agreeing, path)),
-        ("Agreement by steps", "steps", lambda path: charts.steps(contest, name, agreeing, path)),
+        (
+            "Agreement by steps",
+            "steps",
+            lambda path: charts.steps(contest, name, agreeing, judged, path),
+        ),
         ("Convergence", "convergence", lambda path: charts.convergence(contest, name, path)),
     ]
     if changes:
