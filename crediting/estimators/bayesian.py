@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.errors import ConfigError
-from crediting.estimators.exact import complete_utilities, shapley_noise, shapley_values
+from crediting.estimators.exact import complete_utilities, exactly, shapley_values
 from crediting.estimators.pair_posterior import (
     SIGNALS,
     Posterior,
@@ -28,7 +28,6 @@ from crediting.estimators.pairs import Pairs, complementary_pairs
 from crediting.estimators.uncertainty import (
     by_covariance,
     check_confidence,
-    without_sampling_error,
 )
 from crediting.game.attribution import Attribution
 from crediting.game.coalition import empty_coalition, grand_coalition
@@ -74,8 +73,6 @@ class Bayesian:
         "paired_uniform",
         "paired_kernel",
         "stratified",
-        "leave_one_out",
-        "add_one_in",
         "exhaustive",
         "recorded",
     )
@@ -131,10 +128,7 @@ class Bayesian:
             np.vstack([sample.coalitions, ends]),
             np.append(sample.utilities, [sample.v_empty, sample.v_full]),
         )
-        credits = shapley_values(utilities)
-        return without_sampling_error(
-            credits, sample, self.name, self.confidence, shapley_noise(sample)
-        )
+        return exactly(shapley_values(utilities), sample, self.name, self.confidence)
 
     def _leaning(self, n_players: int) -> Floats | None:
         if self.towards is None:

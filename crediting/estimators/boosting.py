@@ -67,7 +67,7 @@ class Boosting:
                 max_depth=self.depth,
                 min_samples_leaf=self.smallest_leaf,
                 max_features=min(PLAYERS_PER_SPLIT, signs.shape[1]),
-                random_state=np.random.RandomState([seed, index]),
+                random_state=np.random.RandomState([*_words(seed), index]),
             )
             tree.fit(learnt_from, left_over, sample_weight=learnt_weights, check_input=False)
             step = self.learning_rate * tree.predict(inputs, check_input=False)
@@ -76,6 +76,14 @@ class Boosting:
             fitted.append(tree.tree_)
         odd = (predicted[: len(signs)] - predicted[len(signs) :]) / 2
         return Boosted(_as_forest(fitted, self.learning_rate), odd)
+
+
+def _words(seed: int) -> list[int]:
+    """Return a seed of any size as numbers of 32 bits, of which numpy's older generator is made."""
+    words = [seed % 2**32]
+    while seed := seed >> 32:
+        words.append(seed % 2**32)
+    return words
 
 
 def _as_forest(trees: list, learning_rate: float) -> Forest:

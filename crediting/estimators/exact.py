@@ -49,6 +49,17 @@ def shapley_noise(sample: EvaluatedSample) -> NDArray[np.float64]:
     return np.sqrt(np.diag(shapley_noise_covariance(sample)))
 
 
+def exactly(
+    credits: NDArray[np.float64], sample: EvaluatedSample, name: str, confidence: float
+) -> Attribution:
+    """Return Shapley values (n,) from all coalitions, whose errors are noise where it is known."""
+    noise = shapley_noise(sample)
+    if np.isnan(noise).any():
+        return without_sampling_error(credits, sample, name, confidence, noise)
+    covariance = shapley_noise_covariance(sample)
+    return by_covariance(credits, covariance, np.inf, sample, name, confidence, noise)
+
+
 def complete_utilities(
     coalitions: CoalitionMatrix, utilities: NDArray[np.float64]
 ) -> NDArray[np.float64]:
@@ -106,9 +117,4 @@ class Exact:
             LedgerError: a coalition is missing.
         """
         utilities = complete_utilities(sample.coalitions, sample.utilities)
-        credits = shapley_values(utilities)
-        noise = shapley_noise(sample)
-        if np.isnan(noise).any():
-            return without_sampling_error(credits, sample, self.name, self.confidence, noise)
-        covariance = shapley_noise_covariance(sample)
-        return by_covariance(credits, covariance, np.inf, sample, self.name, self.confidence, noise)
+        return exactly(shapley_values(utilities), sample, self.name, self.confidence)

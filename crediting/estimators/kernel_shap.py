@@ -8,12 +8,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.errors import ConfigError, LedgerError
+from crediting.estimators.exact import exactly
 from crediting.estimators.uncertainty import (
     by_resampling,
     check_confidence,
     noise_errors,
     unknown,
-    without_sampling_error,
 )
 from crediting.estimators.units import bootstrap_credits, sampling_units
 from crediting.game.attribution import Attribution
@@ -238,9 +238,9 @@ class KernelShap:
         fit = least_squares(data)
         noise = noise_of_credits(data, fit, sample)
         if is_enumeration(sample):
-            return without_sampling_error(fit.credits, sample, self.name, self.confidence, noise)
+            return exactly(fit.credits, sample, self.name, self.confidence)
         influences = unit_influences(data, fit)
         if not fit.determined or np.isnan(influences).any():
-            return unknown(fit.credits, sample, self.name, TOO_FEW)
+            return unknown(fit.credits, sample, self.name, TOO_FEW, noise)
         resampled = bootstrap_credits(fit.credits, influences, self.bootstrap, self.seed)
         return by_resampling(fit.credits, resampled, sample, self.name, self.confidence, noise)

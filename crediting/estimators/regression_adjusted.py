@@ -218,11 +218,17 @@ def _covariance(
     sizes = np.arange(1, n_players)
     by_size = variance * n_players**2 / (4 * sizes * (n_players - sizes))
     unseen = weighted_covariance(np.maximum(by_size - known, 0))
-    return covariance + unseen - (weights.own * (each - blurred)) @ weights.own.T
+    covariance += unseen - (weights.own * (each - blurred)) @ weights.own.T
+    total = _weights_of_the_total(data, weights.used)
+    return covariance + known * np.outer(total, total)
+
+
+def _weights_of_the_total(data: Observations, used: Floats) -> Floats:
+    """Return with what weights (n,) v(N) - v(empty) is in the credits."""
+    return 1 / data.signs.shape[1] - used @ data.relative_sizes
 
 
 def _noise_errors(data: Observations, used: Floats, noise_variance: float) -> Floats:
     """Return standard errors (n,) from noise alone, the trees held fixed; NaN if unknown."""
-    of_the_total = 1 / data.signs.shape[1] - used @ data.relative_sizes
-    squares = used**2 @ np.where(data.lone, 4, 2) + 2 * of_the_total**2
+    squares = used**2 @ np.where(data.lone, 4, 2) + 2 * _weights_of_the_total(data, used) ** 2
     return np.sqrt(noise_variance * squares)

@@ -142,7 +142,7 @@ def regression_credits(
         return without_sampling_error(credits, sample, semivalue.name, confidence, noise)
     covariance = fit.jackknife(0.0, combination, of_level)
     if np.isnan(covariance).any():
-        return unknown(credits, sample, semivalue.name)
+        return unknown(credits, sample, semivalue.name, noise=noise)
     covariance, degrees = not_below(covariance, noise), fit.degrees(0.0)
     return by_covariance(credits, covariance, degrees, sample, semivalue.name, confidence, noise)
 

@@ -128,16 +128,20 @@ def without_sampling_error(
 
 
 def unknown(
-    credits: Floats, sample: EvaluatedSample, name: str, explanation: str = ""
+    credits: Floats,
+    sample: EvaluatedSample,
+    name: str,
+    explanation: str = "",
+    noise: Floats | None = None,
 ) -> Attribution:
-    """Return credits (n,) of whose errors nothing can be told."""
+    """Return credits (n,) of whose errors nothing can be told, but for noise where it is given."""
     nothing = np.full_like(credits, np.nan)
     return Attribution(
         credits=credits,
         std_errors=nothing,
         ci_low=nothing,
         ci_high=nothing,
-        noise_errors=nothing,
+        noise_errors=nothing if noise is None else noise,
         draws=np.empty((0, len(credits))),
         confidence=float("nan"),
         explanation=explanation,

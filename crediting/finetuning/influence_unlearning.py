@@ -78,8 +78,10 @@ class InfluenceUnlearning:
         share = len(removed) / (len(removed) + len(kept))
         direction = divide_by_fisher(rows, self.damping, gradient_removed - gradient_kept)
         trainable = [p for p in denoiser.parameters() if p.requires_grad]
-        weights = nn.utils.parameters_to_vector(trainable).detach()
-        nn.utils.vector_to_parameters(weights + self.scale * share * direction, trainable)
+        steps = (self.scale * share * direction).split([p.numel() for p in trainable])
+        with torch.no_grad():
+            for parameter, step in zip(trainable, steps, strict=True):
+                parameter += step.view(parameter.shape)
         return denoiser
 
     def _look(
@@ -90,7 +92,7 @@ class InfluenceUnlearning:
         m = min(n_rows, n_batches)
         row_of = {i * n_batches // m: i for i in range(m)}
         trainable = [p for p in denoiser.parameters() if p.requires_grad]
-        total = torch.zeros_like(nn.utils.parameters_to_vector(trainable).detach())
+        total = trainable[0].new_zeros(sum(p.numel() for p in trainable), requires_grad=False)
         rows = total.new_empty(m, len(total))
         for batch, (count, gradient) in enumerate(self._gradients(start, denoiser, examples)):
             total += count * gradient

@@ -8,6 +8,10 @@ from numpy.typing import NDArray
 Floats = NDArray[np.float64]
 
 
+_ROUNDING = 1e-9
+"""Share of the credits' sizes below which their sum is zero."""
+
+
 @dataclass(frozen=True)
 class Attribution:
     """Credits of n contributors for one property, in the unit of that property.
@@ -41,10 +45,11 @@ class Attribution:
 
     @property
     def shares(self) -> Floats:
-        """Credit over the sum of credits, (n,); NaN where that sum is zero."""
+        """Credit over the sum of credits, (n,); NaN where that sum is zero up to rounding."""
         total = self.credits.sum()
-        with np.errstate(divide="ignore", invalid="ignore"):
-            return np.where(total == 0, np.nan, self.credits / total)
+        if abs(total) <= _ROUNDING * np.abs(self.credits).sum():
+            return np.full_like(self.credits, np.nan)
+        return self.credits / total
 
     def ranks(self, higher_is_better: bool = True) -> NDArray[np.int64]:
         """Return ranks 1..n, (n,), 1 for the most deserving; ties go by player order."""

@@ -65,12 +65,13 @@ class Codec(NamedTuple):
         return replace(examples, mirrored=self._examples(images.flip(-1)))
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Return latents, (N, *shape) on the network's device, as images, uint8."""
+        """Return latents, (N, *shape) on the network's device, as images, uint8 (N, C, H, W)."""
 
         def decoded(batch: Tensor) -> Tensor:
             return to_images(self.network.decode(batch.float() / self.scaling).sample)
 
-        with torch.no_grad():
+        # in full precision, whatever denoisers compute in: half overflows here, to black images
+        with torch.no_grad(), torch.autocast(latents.device.type, enabled=False):
             return torch.cat(in_halves(decoded, latents, self.batch_size))
 
     def _examples(self, images: Tensor) -> Examples:

@@ -1,7 +1,7 @@
 """A diffusion model in the latent space of a frozen autoencoder."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from numpy.typing import NDArray
@@ -35,6 +35,7 @@ class LDM(Unconditional):
     """
 
     encoder_settings = ("autoencoder", "scaling", "mirror")
+    unstated_noise: ClassVar[Mapping[str, Any]] = {"clip_sample": False}  # latents have no bounds
     published = ("CompVis/ldm-celebahq-256", 1_096_000_000, "Apache-2.0")
 
     def __init__(

@@ -131,7 +131,7 @@ class StableDiffusion:
     def noise_scheduler(self) -> Any:
         """Return the forward process for which the U-Net was published."""
         # latents have no bounds; schedulers without this setting would get the one for pixels
-        return published_noise(self._folder(), clip_sample=False)
+        return published_noise(self._folder(), {}, clip_sample=False)
 
     def save(self, folder: Path, denoiser: nn.Module, name: str) -> None:
         """Write `<name>.safetensors` and `architecture.json`."""

@@ -49,6 +49,7 @@ class Unconditional:
 
     conditional: ClassVar[bool] = False
     encoder_settings: ClassVar[tuple[str, ...]] = ()
+    unstated_noise: ClassVar[Mapping[str, Any]] = {}
     published: ClassVar[tuple[str, int, str]]
     """A repository with such a U-Net, bytes of its files, its licence."""
 
@@ -178,7 +179,7 @@ class Unconditional:
                     f"({self.pretrained}) holds no scheduler; give them."
                 )
             return build(DDPMScheduler, self.noise, "model.noise")
-        scheduler = published_noise(self._folder())
+        scheduler = published_noise(self._folder(), self.unstated_noise)
         check_agreement("model.noise", self.noise or {}, scheduler.config)
         return scheduler
 

@@ -56,14 +56,17 @@ def as_published(published: nn.Module, denoiser: nn.Module) -> nn.Module:
     return published.to(device_of(denoiser))
 
 
-def published_noise(root: Path, **changes: Any) -> Any:
-    """Return the DDPMScheduler that a pipeline's scheduler, of whatever class, stands for."""
+def published_noise(root: Path, unstated: Mapping[str, Any], **changes: Any) -> Any:
+    """Return the DDPMScheduler that a pipeline's scheduler, of whatever class, stands for.
+
+    `unstated` are its settings where the pipeline has none; diffusers would take those for pixels.
+    """
     from diffusers import DDPMScheduler
 
     folder = find_part(root, SCHEDULER, "model.pretrained", SCHEDULER_FILE)
     config = read_config(folder / SCHEDULER_FILE, "model.pretrained")
     with told(folder / SCHEDULER_FILE, "model.pretrained"):
-        return DDPMScheduler.from_config(config, **changes)
+        return DDPMScheduler.from_config({**unstated, **config}, **changes)
 
 
 def device_of(denoiser: nn.Module) -> torch.device:

@@ -6,7 +6,7 @@ from difflib import get_close_matches
 
 from numpy.typing import NDArray
 
-from crediting.errors import ConfigError
+from crediting.errors import ConfigError, DataError
 from crediting.game.contributor import Partition, group_examples
 
 
@@ -36,6 +36,13 @@ class ByLabel:
 
         Raises:
             ConfigError: the dataset has no such column.
-            DataError: the column has fewer than 2 values.
+            DataError: the column has fewer than 2 values, or cells without one.
         """
-        return group_examples(column_values(columns, self.column))
+        values = column_values(columns, self.column)
+        blank = sum(not str(value).strip() for value in values.tolist())
+        if blank:
+            raise DataError(
+                f"partition.column: {blank} of {len(values)} examples have nothing in the column "
+                f"{self.column!r}, so nobody would be credited for them; fill it, or leave them out"
+            )
+        return group_examples(values)

@@ -25,9 +25,22 @@ def encode(study: Study) -> None:
 
 
 def load_examples(study: Study, device: torch.device) -> Examples:
-    """Return the stored training examples on a device."""
+    """Return the stored training examples on a device.
+
+    Raises:
+        ConfigError: they were encoded for a denoiser of another shape: they do not depend on it.
+    """
     stored = load_weights(completed(study, study.examples, "encode") / _FILE)
-    return Examples.from_tensors(stored).to(device)
+    examples = Examples.from_tensors(stored)
+    expected, found = study.model.latent_shape(), tuple(examples.latents.shape[1:])
+    if found != expected:
+        raise ConfigError(
+            f"model: expected training examples of shape {expected}, as its denoiser reads them, "
+            f"got {found} from this dataset; correct the size and channels of the dataset, or "
+            "those of the denoiser (model.unet.sample_size, in_channels and out_channels, or "
+            "model.size)"
+        )
+    return examples.to(device)
 
 
 def load_prompts(study: Study, device: torch.device) -> torch.Tensor | None:

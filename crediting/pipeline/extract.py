@@ -4,17 +4,36 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from crediting.interfaces import Features
-from crediting.models.checkpoint import load_weights, save_weights
+from crediting.game.coalition import coalition_key, grand_coalition
+from crediting.ledger import Ledger
+from crediting.models.checkpoint import save_weights
 from crediting.pipeline.artifact import produce_once
+from crediting.pipeline.gauges import check_properties
 from crediting.pipeline.machine import open_machine
 from crediting.pipeline.study import Study
 
 
 def extract(study: Study) -> None:
-    """Fit every extractor that needs fitting, and store its features of the reference images."""
+    """Fit every extractor that needs fitting, and store its features of the reference images.
+
+    Raises:
+        ConfigError: a property cannot be measured of so few images, or against so few.
+    """
     for name, address in study.extracted.items():
         produce_once(study, address, "extract", partial(_fit, study, name))
+    if not _measured_before(study):
+        check_properties(study, open_machine(study.runtime).device)
+
+
+def _measured_before(study: Study) -> bool:
+    """Return whether the ledger holds all properties of everybody's model: they can be measured."""
+    everybody = coalition_key(grand_coalition(len(study.partition)))
+    address = study.endpoints.address
+    ledger = Ledger.peek(study.stored_in(address), address.fingerprint)
+    if ledger is None:
+        return False
+    with ledger:
+        return not ledger.missing([everybody], 1, study.property_fingerprints)
 
 
 def _fit(study: Study, name: str, folder: Path) -> dict[str, Any]:
@@ -26,9 +45,3 @@ def _fit(study: Study, name: str, folder: Path) -> dict[str, Any]:
     found = {field: value for field, value in features._asdict().items() if value is not None}
     save_weights(folder / "reference.safetensors", found)
     return {"extractor": name, "reference_images": len(images)}
-
-
-def load_reference(folder: Path, device: Any) -> Features:
-    """Return the stored features of the reference images."""
-    stored = load_weights(folder / "reference.safetensors")
-    return Features(**{field: value.to(device) for field, value in stored.items()})

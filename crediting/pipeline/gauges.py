@@ -4,14 +4,15 @@ import math
 import traceback
 from collections.abc import Iterable, Iterator
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import torch
 
 from crediting.errors import CreditingError, EvaluationError
 from crediting.interfaces import Features
+from crediting.models.checkpoint import load_weights
 from crediting.pipeline.artifact import completed
-from crediting.pipeline.extract import load_reference
 from crediting.pipeline.study import Study
 
 
@@ -22,9 +23,9 @@ class Gauge:
         self._extractor = study.extractors[name]
         self._folder = completed(study, study.extracted[name], "extract")
         self._device = device
-        reference = load_reference(self._folder, device)
+        self._reference = load_reference(self._folder, device)
         self.measures = {
-            key: measured.bind(reference)
+            key: measured.bind(self._reference)
             for key, measured in study.properties.items()
             if study.readers[key] == name
         }
@@ -36,6 +37,34 @@ class Gauge:
     def features(self, images: torch.Tensor) -> Features:
         """Return the extractor's features of images, uint8 (N, C, H, W)."""
         return self._extractor.features(self._network, images)
+
+    def try_out(self, images: int) -> None:
+        """Measure all properties of as many reference images, some repeated.
+
+        Raises:
+            CreditingError: that is too few of them for a property.
+        """
+        count = len(next(field for field in self._reference if field is not None))
+        chosen = torch.arange(images, device=self._device) % count
+        fields = [None if field is None else field[chosen] for field in self._reference]
+        for measure in self.measures.values():
+            try:
+                measure(Features(*fields))
+            except CreditingError:
+                raise
+            except Exception:  # of images unlike those that will be measured
+                continue
+
+
+def check_properties(study: Study, device: torch.device) -> None:
+    """Refuse now what would else be refused of every coalition, after all have been trained.
+
+    Raises:
+        ConfigError: a property cannot be measured of so few images, or against so few.
+    """
+    for name in study.extractors:
+        if name in study.readers.values():
+            Gauge(study, name, device).try_out(study.generation.images)
 
 
 class Gauges:
@@ -82,3 +111,9 @@ def _finite(name: str, value: float) -> float:
             "which usually means that its training diverged; lower the learning rate"
         )
     return value
+
+
+def load_reference(folder: Path, device: Any) -> Features:
+    """Return the stored features of the reference images."""
+    stored = load_weights(folder / "reference.safetensors")
+    return Features(**{field: value.to(device) for field, value in stored.items()})

@@ -44,5 +44,11 @@ def _precision(study: Study, half: Study | None, name: str, finding: Finding) ->
         with suppress(LedgerError):  # too few are left of them, where some may be missing
             earlier = float(half.estimator(read_sample(half, name)).std_errors.mean())
     growth = 1.0 if half is None else len(study.sample) / len(half.sample)
-    floor = noise_floor(finding.sample.n_players, finding.sample.noise_variance)
-    return Precision(now, earlier, growth, floor)
+    return Precision(now, earlier, growth, _floor(study, finding, now))
+
+
+def _floor(study: Study, finding: Finding, now: float) -> float:
+    """Return what noise leaves of the error when nothing is left to evaluate; NaN where unknown."""
+    if not hasattr(study.estimator, "estimates"):
+        return noise_floor(finding.sample.n_players, finding.sample.noise_variance)
+    return math.nan if study.can_shrink else now  # other values: no more coalitions are in them

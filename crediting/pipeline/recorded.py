@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from crediting.errors import ConfigError
+from crediting.errors import ConfigError, DataError
 from crediting.estimators.exact import shapley_values
 from crediting.game.axioms import declared_players
 from crediting.game.coalition import all_coalitions
@@ -68,6 +68,7 @@ class RecordedStudy:
         asked = config["game"]
         game = read_recorded(Path(asked["path"]), asked["properties"])
         _check_directions(asked["lower_is_better"], game)
+        _check_names(game)
         whole = asked["rows"] == "all"
         design: Design = parts["design"]
         sample = _all_rows(game) if whole else design.sample(game.n_players)
@@ -232,6 +233,15 @@ def _key(override: str) -> str:
     """Return the first part of what an override sets: design of design.budget=3."""
     name = override.partition("=")[0].lstrip("+~")
     return name.replace("@", ".").replace("/", ".").partition(".")[0]
+
+
+def _check_names(game: RecordedGame) -> None:
+    for name in game.properties:
+        if Path(name).name != name:
+            raise DataError(
+                f"{game.source}: files are named after properties, which the column {name!r} does "
+                "not allow; rename it, or leave it out of game.properties"
+            )
 
 
 def _check_directions(names: Sequence[str], game: RecordedGame) -> None:

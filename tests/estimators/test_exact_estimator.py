@@ -6,7 +6,7 @@ import pytest
 
 from crediting.design import Exhaustive
 from crediting.errors import ConfigError, LedgerError
-from crediting.estimators import Exact
+from crediting.estimators import Bayesian, Exact, KernelShap
 from crediting.game.coalition import coalition_key
 from crediting.game.game import play
 from crediting.game.toy import Additive, Airport, Gloves, SymmetricMajority, UnanimitySum
@@ -118,6 +118,25 @@ def test_measured_noise_is_the_standard_error(n_players):
     np.testing.assert_allclose(reach, 1.959964 * expected, rtol=1e-6)
     drawn = np.cov(attribution.draws.T)
     np.testing.assert_allclose(drawn, covariance, rtol=0, atol=0.1 * covariance.max())
+
+
+@pytest.mark.parametrize(
+    "estimator", [Bayesian(0.95, 2.0, 1.0, None), KernelShap(0.95, 100, 0)], ids=lambda e: e.name
+)
+def test_whoever_has_all_coalitions_knows_ranks_as_well(estimator):
+    sample = play(Airport(range(1, 7)), Exhaustive().sample(6), noise_variance=0.3)
+    found, exact = estimator(sample), Exact(0.95)(sample)
+    np.testing.assert_allclose(found.credits, exact.credits, atol=1e-9)
+    np.testing.assert_allclose(found.std_errors, exact.std_errors)
+    np.testing.assert_allclose(found.rank_probabilities(), exact.rank_probabilities(), atol=0.002)
+
+
+def test_shares_of_nothing_are_unknown():
+    sample = play(Additive((1.0, -0.7, -0.3)), Exhaustive().sample(3))
+    found = Exact(0.95)(sample)
+    assert np.isnan(found.shares).all()
+    half = replace(found, credits=np.array([1e-12, 3e-12]))
+    np.testing.assert_allclose(half.shares, [0.25, 0.75])
 
 
 def test_noise_that_nobody_measured_is_unknown():

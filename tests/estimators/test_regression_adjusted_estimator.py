@@ -13,7 +13,7 @@ from crediting.design import (
     Stratified,
 )
 from crediting.errors import ConfigError, LedgerError
-from crediting.estimators import RegressionAdjusted, odd_regression
+from crediting.estimators import Exact, RegressionAdjusted, odd_regression
 from crediting.estimators.odd_regression import best_penalty, decompose, observe
 from crediting.game.game import Sample, play
 from crediting.game.recorded import read_recorded
@@ -45,6 +45,21 @@ def test_all_coalitions_give_the_exact_values_without_error(game):
     found = ESTIMATOR(play(game, Exhaustive().sample(game.n_players), noise_variance=0.0))
     np.testing.assert_allclose(found.credits, game.shapley_values, rtol=0, atol=1e-7)
     np.testing.assert_allclose(found.std_errors, 0, atol=1e-6)
+
+
+@pytest.mark.parametrize("players", [3, 5])
+def test_of_all_coalitions_the_error_is_the_noise_of_all_utilities(players):
+    """That of v(N) and v(empty) among them, which are in no pair."""
+    sample = play(Airport(range(1, players + 1)), Exhaustive().sample(players), noise_variance=0.1)
+    found, exact = ESTIMATOR(sample), Exact(0.95)(sample)
+    np.testing.assert_allclose(found.std_errors, exact.std_errors, rtol=1e-6)
+    np.testing.assert_allclose(found.noise_errors, exact.std_errors, rtol=1e-6)
+
+
+def test_seeds_of_any_size_are_taken():
+    sample = play(INTERACTIONS, PairedUniform(60, 1, ends=True).sample(10))
+    large = [replace(ESTIMATOR, seed=seed)(sample).credits for seed in (20240711123, 2**70)]
+    assert not np.array_equal(*large)
 
 
 @pytest.mark.parametrize("design", DESIGNS, ids=repr)

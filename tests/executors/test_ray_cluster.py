@@ -181,8 +181,10 @@ class TestOnTwoNodes:
             outcomes = []
             while not (begun := list(tmp_path.glob("begun-9-*"))):
                 outcomes.append(next(running))
-            (lost,) = [n for n in cluster.worker_nodes if n.node_id in begun[0].name.split("-")]
+            _, _, where, process, _ = begun[0].name.split("-")
+            (lost,) = [node for node in cluster.worker_nodes if node.node_id == where]
             cluster.remove_node(lost, allow_graceful=False)
+            assert wait_until(lambda: not is_alive(int(process)), 30)  # or it might still answer
             (tmp_path / "go-on").touch()
             outcomes += running
         assert len(outcomes) == 30

@@ -196,6 +196,27 @@ def test_twice_the_scale_is_twice_the_step_and_frozen_weights_stay():
     torch.testing.assert_close(steps[1], 2 * steps[0])
 
 
+def test_weights_may_lie_in_memory_as_tensor_cores_like_them():
+    """As runtime.channels_last=true orders them."""
+
+    def unlearnt(memory_format):
+        with torch.random.fork_rng(devices=[]):
+            torch.default_generator.manual_seed(0)
+            network = nn.Conv2d(3, 4, 3).to(memory_format=memory_format)
+        data = torch.randn(6, 3, 5, 5, generator=torch.Generator().manual_seed(1))
+
+        def loss(module, ids):
+            return module(data[ids]).square().mean()
+
+        start = SmallStart(network, loss, untrained=None)
+        kept, removed = torch.arange(4), torch.arange(4, 6)
+        return InfluenceUnlearning(0.5, 0.1, 1, 2, 4).coalition_model(start, kept, removed)
+
+    plain, ordered = (unlearnt(order) for order in (torch.contiguous_format, torch.channels_last))
+    assert ordered.weight.is_contiguous(memory_format=torch.channels_last)
+    torch.testing.assert_close(ordered.weight, plain.weight, rtol=1e-4, atol=1e-6)
+
+
 def test_the_ends_need_no_gradients():
     inputs, residuals = inputs_in_pairs(3)
     start = regression(lambda z: z, inputs, residuals)

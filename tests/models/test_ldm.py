@@ -1,5 +1,7 @@
+import json
 import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -89,6 +91,26 @@ def test_an_autoencoder_kl_gives_means_and_deviations(kl_folder):
     assert torch.equal(examples.latents, torch.cat([p.mean for p in posteriors]) * 0.2)
     assert torch.equal(examples.deviations, torch.cat([p.std for p in posteriors]) * 0.2)
     assert model.decode(examples.latents).shape == (5, 3, 16, 16)
+
+
+def test_images_are_decoded_in_full_precision_whatever_denoisers_compute_in(kl_folder):
+    model = ldm(kl_folder, in_channels=4, out_channels=4)
+    latents = model.encode(images(), {}).latents
+    expected = model.decode(latents)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert torch.equal(model.decode(latents), expected)
+
+
+def test_latents_have_no_bounds_unless_a_pipeline_says_so(tmp_path):
+    folder = Path(tiny.ldm_folder(tmp_path))
+    model = LDM(None, None, str(folder), 1.0, False, 2, str(folder), None)
+    (path,) = folder.glob("scheduler/scheduler_config.json")
+    settings = json.loads(path.read_text())
+    for stated, expected in ((None, False), (True, True)):
+        settings.pop("clip_sample", None)
+        stated_settings = {} if stated is None else {"clip_sample": stated}
+        path.write_text(json.dumps({**settings, **stated_settings}))
+        assert model.noise_scheduler().config.clip_sample is expected
 
 
 def test_mirrored_images_are_encoded_where_asked_for(kl_folder):

@@ -29,6 +29,13 @@ def test_unknown_column_is_refused_with_the_nearest(column, message):
         ByLabel(column).partition(COLUMNS)
 
 
+@pytest.mark.parametrize("blank", ["", "  "])
+def test_nobody_is_credited_for_what_has_no_label(blank):
+    cameras = np.array(["canon", blank, "nikon", blank])
+    with pytest.raises(DataError, match=r"2 of 4 examples have nothing in the column 'camera'"):
+        ByLabel("camera").partition({"camera": cameras})
+
+
 def test_a_constant_column_makes_no_game():
     with pytest.raises(DataError, match="at least 2 contributors, got 1"):
         ByLabel("label").partition({"label": np.zeros(5)})

@@ -35,6 +35,29 @@ def test_a_method_that_cannot_work_on_the_model_trains_nothing(
     assert not refused.store.is_complete("model", refused.trained.fingerprint)
 
 
+def test_examples_that_another_study_encoded_must_fit_the_denoiser(study, trainings):
+    stages.run(study(), "encode")
+    for words in (
+        ["model.unet.sample_size=16"],
+        ["model.unet.in_channels=3", "model.unet.out_channels=3"],
+    ):
+        refused = study(*words)
+        stages.run(refused, "encode")
+        with pytest.raises(
+            ConfigError, match=r"^model: expected training examples of shape .*8, 8"
+        ):
+            stages.run(refused, "train")
+    assert trainings == []
+
+
+@pytest.mark.parametrize("stage", ["extract", "all"])
+def test_a_property_that_needs_more_images_is_refused_before_any_is_drawn(study, trainings, stage):
+    words = ("property=[kid]", "property.kid.subset_size=20", "generation.images=12")
+    with pytest.raises(ConfigError, match=r"property\.kid\.subset_size: .*images"):
+        stages.run(study(*words), stage)
+    assert trainings == []
+
+
 def test_a_pretrained_model_is_not_reinitialised(study, trainings, tmp_path):
     UNet2DModel(**study().config["model"]["unet"]).save_pretrained(tmp_path / "published")
     refused = study("pruning=reinit", f"model.pretrained={tmp_path / 'published'}")

@@ -50,6 +50,13 @@ def test_exact_credits_and_unknown_errors(told):
     assert "fid is unknown" in told("estimator=leave_one_out", "design=leave_one_out")[1]
 
 
+@pytest.mark.parametrize("name", ["leave_one_out", "add_one_in"])
+def test_of_differences_from_an_end_no_further_coalition_is_a_part(told, name):
+    _, said = told(f"estimator={name}", f"design={name}", "replicates=2")
+    assert "More coalitions alone cannot halve" in said
+    assert "more to evaluate" not in said
+
+
 def test_noise_that_remains_is_told(told):
     _, said = told("estimator=exact", "design=exhaustive", "replicates=2")
     assert "More coalitions alone cannot halve" in said

@@ -66,6 +66,14 @@ def credits_in(path):
     return [by_name[name] for name in NAMES]
 
 
+def test_a_column_that_cannot_name_a_file_is_refused(run, tmp_path):
+    header = (*NAMES, "toy", "eval/fid")
+    path = write(tmp_path / "slash.csv", rows_of(all_coalitions(4)), header)
+    with pytest.raises(DataError, match=r"'eval/fid' does not allow; rename it, or leave it out"):
+        run(path)
+    run(path, "game.properties=[toy]")
+
+
 # ------------------------------------------------------------------------------ what comes out
 
 

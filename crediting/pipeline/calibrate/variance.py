@@ -7,15 +7,22 @@ import numpy as np
 from crediting.agreement import VarianceComponents, variance_components
 from crediting.pipeline.calibrate.image_parts import ImagePart
 from crediting.pipeline.calibrate.settings import Setting, proper_coalitions
+from crediting.pipeline.encode import prompts_of
 from crediting.pipeline.estimate import read_replicates
 
 
 def halves(own: Setting) -> list[ImagePart]:
-    """Return both halves of the images of the study's own setting; none of a single image."""
-    half = own.study.generation.images // 2
-    if not half:
-        return []
-    return [ImagePart(own.study, start, start + half) for start in (0, half)]
+    """Return two halves of the images of the study's own setting; none of a single image.
+
+    Each begins with the first prompt, as all images do: what reads prompts counts on it.
+    """
+    half = _half(own)
+    return [ImagePart(own.study, start, start + half) for start in (0, half)] if half else []
+
+
+def _half(own: Setting) -> int:
+    prompts = len(prompts_of(own.study)) if own.study.model.conditional else 1
+    return own.study.generation.images // 2 // prompts * prompts
 
 
 def components(own: Setting, name: str) -> VarianceComponents:
@@ -27,8 +34,8 @@ def components(own: Setting, name: str) -> VarianceComponents:
     utilities = read_replicates(study, study.game, rows, name)
     parts = [read_replicates(one.study, one.study.game, rows, name) for one in halves(own)]
     first, second = parts or [np.full(utilities.shape, math.nan)] * 2
-    images = study.generation.images
-    return variance_components(utilities, first, second, (images // 2) / images)
+    share = _half(own) / study.generation.images
+    return variance_components(utilities, first, second, share)
 
 
 def best_spent(found: VarianceComponents, generation_share: float) -> str:
