@@ -20,7 +20,9 @@ class PropertyOfImages:
 
     Properties such as FID depend on the number of images, so they are measured on equally many of
     everybody. Where a contributor has fewer, its images are repeated equally often but for the
-    last round, which is a random choice, as it is where a contributor has more.
+    last round, which is a random choice, as it is where a contributor has more. Repetition spoils
+    what compares images with each other, recall and KID, and the more so the more there is of it:
+    for those, lower `images` to what everybody has.
 
     Args:
         images: how many of each contributor are measured.

@@ -37,8 +37,8 @@ class MixtureProxy:
             the first chosen one that gives any). prompts: to those whose captions they show, for
             conditional models and captions that differ between contributors.
         neighbours: training images that each generated image is dealt to; with assign=nearest.
-        images: how many images a coalition draws, with repetition; a coalition that differs by one
-            contributor draws the same ones but for those of that contributor.
+        images: how many images a coalition draws, with repetition, which spoils recall and KID; a
+            coalition that differs by one contributor draws the same ones but for those of that one.
         exact_up_to: up to so many contributors all coalitions are looked at, 2^n of them.
         permutations: random orders of more contributors than that, an even number, in pairs of an
             order and its reverse.

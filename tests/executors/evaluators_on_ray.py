@@ -12,7 +12,7 @@ from crediting.interfaces import Outcome, Task
 
 
 class Lingers(Square):
-    """Notes on which node, in which process, it begins each task, and goes on with one only when it may."""
+    """Notes where it begins each task, and goes on with one of them only when it may."""
 
     def __init__(self, folder: Path, over: str) -> None:
         super().__init__(folder)
