@@ -19,9 +19,9 @@ def _composed(words: tuple[str, ...]) -> DictConfig:
 
 
 def composed(*words: str, outputs: Path | None = None) -> DictConfig:
-    """Return the config of a command line, as if it also said where outputs go."""
+    """Return the config of a command line; outputs go there unless it says where itself."""
     own = copy.deepcopy(_composed(words))
-    if outputs is not None:
+    if outputs is not None and not any(word.startswith("paths.outputs=") for word in words):
         OmegaConf.update(own, "paths.outputs", str(outputs))
     return own
 
