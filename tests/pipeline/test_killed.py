@@ -21,7 +21,7 @@ def tables(outputs):
 def test_ten_kills_at_random_moments_change_no_table(tmp_path):
     ran = subprocess.run(
         [sys.executable, HERE / "kill_at_random.py", tmp_path, "11", "10"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
         capture_output=True,
         text=True,
         timeout=500,
@@ -44,7 +44,7 @@ def test_the_command_is_killed_while_two_workers_evaluate(tmp_path, miniature):
         words += ["design.budget=24", "executor=processes", f"executor.workers={workers}"]
         return subprocess.Popen(
             [sys.executable, "-m", "crediting", *words, f"paths.outputs={outputs}"],
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
