@@ -9,6 +9,7 @@ from typing import Any
 
 import composing
 import pytest
+from credit_forks import Forks
 from omegaconf import DictConfig
 
 MINIATURE = (
@@ -24,6 +25,7 @@ MINIATURE = (
     "executor=serial",
     "runtime.device=cpu",
 )
+NOBODY_LISTENS = "http://127.0.0.1:9"
 Compose = Callable[..., DictConfig]
 RunCredit = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -66,3 +68,24 @@ def run_credit() -> RunCredit:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def cut_off(tmp_path_factory):
+    """The environment of a machine without network, on which nothing was ever fetched."""
+    caches = tmp_path_factory.mktemp("caches")
+    return {
+        "HF_HUB_OFFLINE": "1",
+        "HF_HOME": str(caches / "hub"),
+        "TORCH_HOME": str(caches / "torch"),
+        "http_proxy": NOBODY_LISTENS,
+        "https_proxy": NOBODY_LISTENS,
+        "no_proxy": "",
+    }
+
+
+@pytest.fixture(scope="session")
+def credit(cut_off):
+    """Return `credit(*words, cwd=folder)`: as `run_credit` does, but imported only once."""
+    with Forks(cut_off) as forks:
+        yield forks

@@ -80,14 +80,14 @@ NO_ACCELERATOR = {"CUDA_VISIBLE_DEVICES": ""}
 
 
 @pytest.fixture
-def said_after(run_credit, tmp_path):
+def said_after(credit, tmp_path):
     """Return `said_after(mistake)`: the one message, and what it should mention."""
     file = tmp_path / "a_file"
     file.touch()
 
     def run(mistake: tuple[list[str], list[str]]) -> tuple[str, list[str]]:
         overrides, mentioned = ([t.replace("{file}", str(file)) for t in part] for part in mistake)
-        finished = run_credit(*overrides, cwd=tmp_path, env=NO_ACCELERATOR)
+        finished = credit(*overrides, cwd=tmp_path, env=NO_ACCELERATOR)
         return the_one_message(finished), mentioned
 
     return run
@@ -123,29 +123,29 @@ def mine(tmp_path):
     return write
 
 
-def test_a_missing_value_in_a_file(mine, run_credit, tmp_path):
+def test_a_missing_value_in_a_file(mine, credit, tmp_path):
     folder = mine("dataset/mine.yaml", "_target_: crediting.datasets.Digits\ntrain: ???\n")
-    message = the_one_message(run_credit(*folder, "dataset=mine", cwd=tmp_path))
+    message = the_one_message(credit(*folder, "dataset=mine", cwd=tmp_path))
     assert message == "credit: these settings have no value yet: dataset.train=<value>\n"
 
 
-def test_a_misspelt_key_in_an_experiment(mine, run_credit, tmp_path):
+def test_a_misspelt_key_in_an_experiment(mine, credit, tmp_path):
     folder = mine("experiment/mine.yaml", "# @package _global_\nnmae: x\n")
-    message = the_one_message(run_credit(*folder, "+experiment=mine", cwd=tmp_path))
+    message = the_one_message(credit(*folder, "+experiment=mine", cwd=tmp_path))
     expected = "experiment/mine.yaml: nmae: there is no such setting; did you mean name?"
     assert message == f"credit: {expected}\n"
 
 
-def test_a_file_that_is_no_yaml(mine, run_credit, tmp_path):
+def test_a_file_that_is_no_yaml(mine, credit, tmp_path):
     folder = mine("experiment/mine.yaml", "seed: 1: 2\n")
-    message = the_one_message(run_credit(*folder, "+experiment=mine", cwd=tmp_path))
+    message = the_one_message(credit(*folder, "+experiment=mine", cwd=tmp_path))
     assert "mine.yaml" in message
     assert "line 1" in message
 
 
-def test_a_shadowed_option(mine, run_credit, tmp_path):
+def test_a_shadowed_option(mine, credit, tmp_path):
     folder = mine("model/ddpm.yaml", "_target_: my.Model\n")
-    message = the_one_message(run_credit(*folder, cwd=tmp_path))
+    message = the_one_message(credit(*folder, cwd=tmp_path))
     assert "mine/model/ddpm.yaml" in message
     assert "give them other names" in message
 

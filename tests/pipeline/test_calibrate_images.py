@@ -75,14 +75,14 @@ def test_what_a_part_took_is_not_told_as_the_time_of_fewer_images(prepared, stud
 
 
 @pytest.mark.slow
-def test_the_command_calibrates_and_the_study_goes_on_from_there(run_credit, miniature, tmp_path):
+def test_the_command_calibrates_and_the_study_goes_on_from_there(credit, miniature, tmp_path):
     words = (
         *("plan.finetuning_steps=4", "generation.steps=4", "generation=ddim"),
         *("calibrate.coalitions=8", "calibrate.agreement=-1", "calibrate.sampler_steps=[2]"),
     )
     keys = {word.partition("=")[0] for word in words}
     shrunk = [*words, *(word for word in miniature if word.partition("=")[0] not in keys)]
-    done = run_credit("stage=calibrate", *shrunk, cwd=tmp_path)
+    done = credit("stage=calibrate", *shrunk, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert "credit ... " in done.stdout or "stay with the study's own" in done.stdout
     folder = tmp_path / "outputs/studies/digits_ddpm/calibrate"
@@ -105,9 +105,9 @@ def test_the_command_calibrates_and_the_study_goes_on_from_there(run_credit, min
             *("component", "coalition", "training", "generation"),
         ]
     before = {path.name: path.read_bytes() for path in folder.iterdir()}
-    again = run_credit("stage=calibrate", *shrunk, cwd=tmp_path)
+    again = credit("stage=calibrate", *shrunk, cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert ", 0 to evaluate" in again.stderr
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
-    study = run_credit("stage=evaluate", *shrunk, cwd=tmp_path)
+    study = credit("stage=evaluate", *shrunk, cwd=tmp_path)
     assert " 10 reused, " in study.stderr  # 8 coalitions and both ends

@@ -149,7 +149,12 @@ def test_the_order_is_not_one_of_better_digits(name, swapped):
 REDUCED = (
     "+experiment=digits_planted",
     "property=[fid]",
+    "design=paired_uniform",  # half of all coalitions
+    "design.budget=32",
+    "estimator=bayesian",
+    "executor=serial",
     "replicates=1",
+    "model.training.batch_size=16",
     "model.training.steps=600",
     "plan.recovery_steps=100",
     "plan.finetuning_steps=50",

@@ -31,7 +31,7 @@ PRELOADED = (
     "sklearn.datasets",
 )
 
-_LONGEST = 120  # seconds, after which a command counts as hung and is ended
+_LONGEST = 600  # seconds, after which a command counts as hung and is ended
 
 
 def the_only_message(finished: "subprocess.CompletedProcess[str]") -> str:
@@ -53,6 +53,7 @@ class Forks:
     """Use as a context: `forks(*words, cwd=folder)` is what the fixture `run_credit` returns.
 
     Imports take seconds, of which a test of a single message needs next to nothing otherwise.
+    What is read of the environment while importing is as it was when this was made.
     """
 
     def __init__(self, env: Mapping[str, str]) -> None:
@@ -72,9 +73,11 @@ class Forks:
         self._server.stdout.close()
         self._server.wait(timeout=60)
 
-    def __call__(self, *args: object, cwd: Path) -> "subprocess.CompletedProcess[str]":
+    def __call__(
+        self, *args: object, cwd: Path, env: Mapping[str, str] | None = None
+    ) -> "subprocess.CompletedProcess[str]":
         words = [word for arg in args for word in ([arg] if isinstance(arg, str) else arg)]
-        self._server.stdin.write(json.dumps([words, str(cwd)]) + "\n")
+        self._server.stdin.write(json.dumps([words, str(cwd), env or {}]) + "\n")
         self._server.stdin.flush()
         code, said, printed = json.loads(self._server.stdout.readline())
         return subprocess.CompletedProcess(words, code, printed, said)
@@ -87,10 +90,11 @@ def _serve() -> None:
     for name in PRELOADED:
         importlib.import_module(name)
     for line in sys.stdin:
-        words, folder = json.loads(line)
+        words, folder, env = json.loads(line)
         with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as said:
             child = os.fork()
             if child == 0:
+                os.environ.update(env)
                 _become_credit(words, folder, printed.fileno(), said.fileno())
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             printed.seek(0)
