@@ -27,7 +27,9 @@ from crediting.pipeline.train import train
 
 QUICK = [
     "model.training.steps=4",
+    "plan.recovery_steps=2",
     "finetuning.recipe.steps=2",
+    "extractor.reference_classifier.steps=20",
     "generation.images=8",
     "generation.steps=2",
     "executor=serial",

@@ -45,6 +45,8 @@ MADE_SMALL = (
 STAND_INS = {
     "model.pretrained=google/ddpm-cifar10-32": "model.pretrained=miniature/models/ddpm-32",
     "dataset.size=256": "dataset.size=64",
+    "dataset.size=64": "dataset.size=40",
+    "model.unet.sample_size=64": "model.unet.sample_size=40",
     "executor.address=auto": "executor.address=null",
     "executor.gpus_per_worker=0.25": "executor.gpus_per_worker=0",
     "executor.parameters.slurm_partition=gpu": "executor.cluster=local",
@@ -134,7 +136,7 @@ def test_own_images_as_the_readme_shows_them(tmp_path, miniature):
 
 FEW_SETTINGS = (
     *("finetuning_steps=[0.5]", "generation_steps=[0.5]", "sampler_steps=[]"),
-    "coalitions=8",
+    "coalitions=6",
 )
 
 

@@ -42,11 +42,12 @@ def ran(script, monkeypatch):
 
 def test_a_use_case_is_one_command_of_credit(script, ran, tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
-    assert script.main(["celeba_ldm", "dataset.reference=faces"]) == 0
+    assert script.main(["celeba_ldm", "dataset.reference=faces", "~property.fid"]) == 0
     words = ["+experiment=celeba_ldm", "+proof=celeba_ldm", "stage=compare"]
-    assert ran.commands == [["-m", "crediting", *words, "dataset.reference=faces"]]
+    given = ["dataset.reference=faces", "~property.fid"]
+    assert ran.commands == [["-m", "crediting", *words, *given]]
     told = capsys.readouterr().out
-    assert f"credit {' '.join(words)} dataset.reference=faces\n" in told
+    assert f"credit {' '.join(words)} dataset.reference=faces '~property.fid'\n" in told
     assert "Tables" not in told
 
 

@@ -22,12 +22,12 @@ from miniature_study import make_study, read_ledgers
 from crediting.pipeline import stages
 
 OVERRIDES = (
-    "design.budget=24",
+    "design.budget=14",
     "partition.contributors=5",
-    "finetuning.recipe.steps=12",
-    "model.training.steps=60",
-    "pruning.recovery.steps=20",
-    "runtime.checkpoint_seconds=0.2",
+    "finetuning.recipe.steps=8",
+    "model.training.steps=40",
+    "pruning.recovery.steps=16",
+    "runtime.checkpoint_seconds=0.1",
 )
 
 
