@@ -5,6 +5,7 @@ Started as a program by `Forks`; it reads a command per line as JSON and answers
 
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -53,7 +54,8 @@ class Forks:
     """Use as a context: `forks(*words, cwd=folder)` is what the fixture `run_credit` returns.
 
     Imports take seconds, of which a test of a single message needs next to nothing otherwise.
-    What is read of the environment while importing is as it was when this was made.
+    What is read of the environment while importing is as it was when this was made. With
+    `bytes_per_file` no file can grow beyond so many, as on a full disk.
     """
 
     def __init__(self, env: Mapping[str, str]) -> None:
@@ -74,10 +76,15 @@ class Forks:
         self._server.wait(timeout=60)
 
     def __call__(
-        self, *args: object, cwd: Path, env: Mapping[str, str] | None = None
+        self,
+        *args: object,
+        cwd: Path,
+        env: Mapping[str, str] | None = None,
+        bytes_per_file: int | None = None,
     ) -> "subprocess.CompletedProcess[str]":
         words = [word for arg in args for word in ([arg] if isinstance(arg, str) else arg)]
-        self._server.stdin.write(json.dumps([words, str(cwd), env or {}]) + "\n")
+        asked = words, str(cwd), env or {}, bytes_per_file
+        self._server.stdin.write(json.dumps(asked) + "\n")
         self._server.stdin.flush()
         code, said, printed = json.loads(self._server.stdout.readline())
         return subprocess.CompletedProcess(words, code, printed, said)
@@ -90,11 +97,13 @@ def _serve() -> None:
     for name in PRELOADED:
         importlib.import_module(name)
     for line in sys.stdin:
-        words, folder, env = json.loads(line)
+        words, folder, env, bytes_per_file = json.loads(line)
         with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as said:
             child = os.fork()
             if child == 0:
                 os.environ.update(env)
+                if bytes_per_file is not None:
+                    resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_per_file, bytes_per_file))
                 _become_credit(words, folder, printed.fileno(), said.fileno())
             code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
             printed.seek(0)

@@ -7,13 +7,13 @@ from collections.abc import Callable, Collection, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
-from multiprocessing import get_context
 from types import TracebackType
 
 from crediting.errors import ConfigError, EvaluationError
-from crediting.executors.environment import GPU, environment_of_workers
-from crediting.executors.worker import Raised, evaluate, outcomes, report_for_duty, start_worker
+from crediting.executors.environment import GPU, ONE_THREAD, environment_of_workers
+from crediting.executors.worker import Answer, evaluate, outcomes, report_for_duty, start_worker
 from crediting.interfaces import Evaluator, Job, Outcome, Task
+from crediting.multiprocess import starting_context, tell_resident
 
 
 class Processes:
@@ -143,12 +143,13 @@ class _Crew:
     """
 
     def __init__(self, size: int, make_evaluator: bytes, devices: Sequence[str]) -> None:
-        context = get_context("spawn")
+        context = starting_context(on_gpus=bool(devices))
         self._size = size
         self._devices = devices
         self._control, self._worker_end = context.Pipe()
+        variables = None if devices else os.environ | ONE_THREAD  # as of now, for who is forked
         self._pool = ProcessPoolExecutor(
-            size, context, start_worker, (make_evaluator, self._worker_end)
+            size, context, start_worker, (make_evaluator, self._worker_end, variables)
         )
 
     def __enter__(self) -> "_Crew":
@@ -171,7 +172,7 @@ class _Crew:
         self.stop()
         self._worker_end.close()
 
-    def submit(self, job: Job) -> "Future[Sequence[Outcome] | Raised]":
+    def submit(self, job: Job) -> "Future[Answer]":
         """Queue a job.
 
         Raises:
@@ -192,7 +193,7 @@ def _work_until_a_worker_dies(
     crew: _Crew, backlog: _Backlog
 ) -> Generator[Outcome, None, list[Job]]:
     """Yield outcomes until all is done or the pool broke; return the jobs lost with it."""
-    in_flight: dict[Future[Sequence[Outcome] | Raised], Job] = {}
+    in_flight: dict[Future[Answer], Job] = {}
     lost: list[Job] = []
     while in_flight or (backlog and not lost):
         if not lost:
@@ -202,12 +203,14 @@ def _work_until_a_worker_dies(
             if isinstance(future.exception(), BrokenProcessPool):
                 lost.append(job)
             else:
-                yield from outcomes(future.result(), job)
+                answer = future.result()
+                tell_resident(answer.resident)
+                yield from outcomes(answer.outcomes, job)
     return lost
 
 
 def _submit_what_fits(
-    crew: _Crew, backlog: _Backlog, in_flight: "dict[Future[Sequence[Outcome] | Raised], Job]"
+    crew: _Crew, backlog: _Backlog, in_flight: "dict[Future[Answer], Job]"
 ) -> list[Job]:
     """Submit as many jobs as may be in flight; return the one that a broken pool refused."""
     while queue := backlog.next(in_flight.values()):

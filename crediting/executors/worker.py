@@ -3,7 +3,7 @@
 import os
 import pickle
 import traceback
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 from crediting.errors import CreditingError, as_user_error
 from crediting.interfaces import Evaluator, Job, Outcome
+from crediting.multiprocess import most_resident
 
 
 class Raised(NamedTuple):
@@ -25,16 +26,29 @@ class Raised(NamedTuple):
     mendable: CreditingError | None
 
 
+class Answer(NamedTuple):
+    """What a worker made of a job, and the most memory it took so far, in bytes."""
+
+    outcomes: Sequence[Outcome] | Raised
+    resident: int
+
+
 _evaluator: Evaluator | Raised
 
 
-def start_worker(make_evaluator: bytes, control: Connection) -> None:
+def start_worker(
+    make_evaluator: bytes, control: Connection, variables: Mapping[str, str] | None
+) -> None:
     """Build the evaluator, pickled here so that failing to unpickle it is reported like the rest.
 
     A message on `control` tells that the worker is ready; its end tells the worker to exit.
+    `variables` are all of its environment, or None if it inherited the right one.
     """
     global _evaluator
     Thread(target=_exit_when_told, args=(control,), daemon=True).start()
+    if variables is not None:
+        os.environ.clear()
+        os.environ.update(variables)
     _evaluator = build(make_evaluator)
     with suppress(BrokenPipeError):  # the driver stopped meanwhile: the thread is about to exit
         control.send_bytes(b"ready")
@@ -44,9 +58,9 @@ def report_for_duty() -> None:
     """Do nothing: a pool starts one worker for each task that finds none idle."""
 
 
-def evaluate(job: Job) -> Sequence[Outcome] | Raised:
+def evaluate(job: Job) -> Answer:
     """Return what the evaluator of this worker makes of a job, or what it raised."""
-    return answer(_evaluator, job)
+    return Answer(answer(_evaluator, job), most_resident())
 
 
 def build(make_evaluator: bytes) -> Evaluator | Raised:

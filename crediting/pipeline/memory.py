@@ -1,7 +1,5 @@
 """How much memory a study takes: foretold, held against what the device has, and then seen."""
 
-import resource
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
@@ -18,6 +16,7 @@ from crediting.memory import (
     of_training,
     told,
 )
+from crediting.multiprocess import most_resident
 from crediting.pipeline.machine import open_machine, release_memory, training_processes
 from crediting.pipeline.study import Study
 from crediting.progress import say
@@ -104,10 +103,7 @@ def peak() -> dict[str, Any]:
     if torch.cuda.is_initialized():
         seen, what = torch.cuda.max_memory_allocated(), "tensors on the GPU"
     else:
-        kinds = (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)
-        unit = 1 if sys.platform == "darwin" else 1024
-        seen = unit * max(resource.getrusage(kind).ru_maxrss for kind in kinds)
-        what = "resident in the largest process"
+        seen, what = most_resident(), "resident in the largest process"
     return {"peak_memory": seen, "peak_memory_of": what}
 
 

@@ -38,7 +38,16 @@ TRAINING = (
     "training",
     "stacking",
 )
-FOUNDATIONS = ("errors", "interfaces", "game", "ledger", "executors", "reporting", "progress")
+FOUNDATIONS = (
+    "errors",
+    "interfaces",
+    "game",
+    "ledger",
+    "executors",
+    "reporting",
+    "progress",
+    "multiprocess",
+)
 
 MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "": (),
@@ -58,7 +67,8 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "game": ("errors",),
     **dict.fromkeys(GAME_ROW, ("game", "errors")),
     "ledger": ("errors", "game", "interfaces"),
-    "executors": ("errors", "interfaces"),
+    "multiprocess": (),
+    "executors": ("errors", "interfaces", "multiprocess"),
     "reporting": ("game",),
     "randomness": (),
     "recipe": ("errors",),

@@ -111,6 +111,17 @@ class SeesItsGpu(DiesOn):
         return super().outcome(task)
 
 
+class TakesMemory(OneByOne):
+    """Its outcomes tell whether torch had been imported when it was built."""
+
+    def __init__(self, size: int) -> None:
+        self.imported = "torch" in sys.modules
+        self.memory = b"x" * size
+
+    def outcome(self, task: Task) -> Outcome:
+        return outcome_of(task, float(self.imported))
+
+
 def lacks_its_model() -> None:
     raise FileNotFoundError("there is no model.safetensors")
 

@@ -148,25 +148,24 @@ def test_the_environment_of_the_driver_is_put_back(monkeypatch, visible):
     assert dict(os.environ) == before
 
 
-def seen_gpus(folder: Path) -> Counter[str]:
-    """Return how many evaluators saw which GPU, all before torch was imported."""
+def seen_gpus(folder: Path) -> Counter[tuple[str, str]]:
+    """Return how many evaluators saw which GPU, and whether before torch was imported."""
     names = [path.name.split("-") for path in folder.glob("sees-*")]
-    assert {state for _, _, state, _ in names} == {"early"}
-    return Counter(gpu for _, gpu, _, _ in names)
+    return Counter((gpu, state) for _, gpu, state, _ in names)
 
 
 def test_workers_are_dealt_to_the_gpus_in_turn(tmp_path):
     executor = Processes(3, 0, 1).sized(1, ["2", "GPU:1f"])
     make = partial(evaluators.SeesItsGpu, tmp_path, {}, 3)
     assert scores(executor.run(make, evaluators.jobs(6))) == {str(n): n**2 for n in range(6)}
-    assert seen_gpus(tmp_path) == {"2": 2, "GPU:1f": 1}
+    assert seen_gpus(tmp_path) == {("2", "early"): 2, ("GPU:1f", "early"): 1}
 
 
 def test_workers_that_replace_others_leave_no_gpu_idle(tmp_path):
     executor = Processes(3, 1, 1).sized(1, ["0", "1"])
     make = partial(evaluators.SeesItsGpu, tmp_path, {"4": 1}, 3)
     assert scores(executor.run(make, evaluators.jobs(8))) == {str(n): n**2 for n in range(8)}
-    assert seen_gpus(tmp_path) == {"0": 4, "1": 2}
+    assert seen_gpus(tmp_path) == {("0", "early"): 4, ("1", "early"): 2}
 
 
 @pytest.mark.parametrize("visible", ["7,8", None])
@@ -176,7 +175,30 @@ def test_without_gpus_to_deal_what_the_user_set_stays(tmp_path, monkeypatch, vis
         monkeypatch.setenv(GPU, visible)
     make = partial(evaluators.SeesItsGpu, tmp_path, {}, 1)
     list(Processes("auto", 0, 3).sized(1).run(make, evaluators.jobs(1)))
-    assert seen_gpus(tmp_path) == {visible or "unset": 1}
+    assert [gpu for gpu, _ in seen_gpus(tmp_path)] == [visible or "unset"]
+
+
+_FORKING = """
+from functools import partial
+import evaluators_for_tests as evaluators
+from crediting import multiprocess, randomness
+from crediting.executors import Processes
+
+size = 2 * multiprocess.most_resident()
+for crew in range(2):
+    outcomes = Processes(2, 0, 1).run(partial(evaluators.TakesMemory, size), evaluators.jobs(4))
+    print(*(outcome.values["score"] for outcome in outcomes))
+print(multiprocess.most_resident() > size)
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere forks are not safe")
+def test_workers_have_what_the_driver_imported_and_their_memory_is_known():
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    command = [sys.executable, "-c", _FORKING]
+    told = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    assert told.stdout.split() == 8 * ["1.0"] + ["True"], told.stderr
+    assert told.stderr == ""
 
 
 @pytest.mark.parametrize("workers", [0, -1, "all", 1.5, True, None])

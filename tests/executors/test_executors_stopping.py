@@ -35,8 +35,10 @@ def busy_workers(folder: Path) -> list[int]:
     return [int(path.name.split("-")[1]) for path in folder.glob("pid-*")]
 
 
-def children(pid: int) -> list[int]:
-    return [int(child) for child in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
+def started_by(pid: int) -> list[int]:
+    """Return the processes that one started, those that these started, and so on."""
+    children = map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+    return [who for child in children for who in (child, *started_by(child))]
 
 
 @contextmanager
@@ -62,14 +64,14 @@ def driver(folder: Path):
 class TestADriverWithBusyWorkers:
     def test_killed_leaves_no_process(self, tmp_path):
         with driver(tmp_path) as (process, workers):
-            helpers = children(process.pid)
+            helpers = started_by(process.pid)
             assert set(workers) <= set(helpers)
             os.kill(process.pid, signal.SIGKILL)
             assert wait_until(lambda: not any(map(is_alive, helpers)), 5)
 
     def test_interrupted_exits_promptly_and_quietly(self, tmp_path):
         with driver(tmp_path) as (process, workers):
-            helpers = children(process.pid)
+            helpers = started_by(process.pid)
             started = time.monotonic()
             os.killpg(process.pid, signal.SIGINT)
             stdout, stderr = process.communicate(timeout=10)
