@@ -17,10 +17,10 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import distributed
-from torch.multiprocessing import get_context
 
 from crediting.batches import Batch
 from crediting.errors import CreditingError, as_user_error
+from crediting.multiprocess import starting_context
 
 _SECONDS_TO_EXIT = 10
 
@@ -53,7 +53,7 @@ def run_together(processes: int, device: str, work: Callable[[int], None]) -> No
         CreditingError: as raised in a process; or one was killed.
         RuntimeError: another error was raised in a process; holds its traceback.
     """
-    context = get_context("spawn")
+    context = starting_context(on_gpus=device == "cuda")
     ends = [context.Pipe(duplex=False) for _ in range(processes)]
     with TemporaryDirectory(prefix="credit-") as folder:
         place = _Place(processes, device, str(Path(folder) / "meeting"))

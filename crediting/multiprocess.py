@@ -2,25 +2,28 @@
 
 import resource
 import sys
-from multiprocessing import get_context
-from multiprocessing.context import BaseContext
+from multiprocessing import get_context, resource_tracker
+from multiprocessing.context import ForkServerContext, SpawnContext
 
+_PRELOADED = ("crediting", "diffusers", "transformers", "torchvision")
 _told = 0
 
 
-def starting_context(on_gpus: bool) -> BaseContext:
+def starting_context(on_gpus: bool) -> ForkServerContext | SpawnContext:
     """Return how to start processes that are to see GPUs, or none.
 
-    On Linux they are forked from a process that has imported what this one has of `crediting`
-    by now, and does nothing else: imports take seconds, and comparing methods starts workers for
-    each. They inherit the environment of the moment at which the first was started. For GPUs every
-    process is started afresh: a library may look at them while it is imported, and a fork cannot
-    use what was looked at before.
+    On Linux they are forked from a process that has imported what this one has by now of
+    `crediting` and of what takes seconds to import, and does nothing else: comparing methods
+    starts workers for each. They inherit the environment of the moment at which the first was
+    started. For GPUs every process is started afresh: a library may look at them while it is
+    imported, and a fork cannot use what was looked at before.
     """
+    resource_tracker.ensure_running()  # now: when it starts, it unblocks what signals were blocked
     if on_gpus or not sys.platform.startswith("linux"):
         return get_context("spawn")
     context = get_context("forkserver")
-    context.set_forkserver_preload([name for name in sys.modules if _is_ours(name)])
+    imported = [name for name in sys.modules if name.partition(".")[0] in _PRELOADED]
+    context.set_forkserver_preload([name for name in imported if name != "crediting.__main__"])
     return context
 
 
@@ -38,7 +41,3 @@ def tell_resident(memory: int) -> None:
 def _resident(who: int) -> int:
     unit = 1 if sys.platform == "darwin" else 1024
     return unit * resource.getrusage(who).ru_maxrss
-
-
-def _is_ours(name: str) -> bool:
-    return name.partition(".")[0] == "crediting" and name != "crediting.__main__"

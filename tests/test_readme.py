@@ -55,7 +55,7 @@ STAND_INS = {
     "hydra/launcher=submitit_slurm": "hydra/launcher=submitit_local",
     "hydra.launcher.partition=gpu": "hydra.launcher.name=credit",
     "seed=0,1": "seed=0",
-    "calibrate.images=[1000,2500,5000]": "calibrate.images=[2,4]",
+    "calibrate.images=[1000,2500,5000]": "calibrate.images=[2]",
     "plan.coalitions=200": "plan.coalitions=20",
     "plan.finetuning_steps=200": "plan.finetuning_steps=4",
 }
@@ -135,15 +135,14 @@ def test_own_images_as_the_readme_shows_them(tmp_path, miniature):
 
 
 FEW_SETTINGS = (
-    *("finetuning_steps=[0.5]", "generation_steps=[0.5]", "sampler_steps=[]"),
-    "coalitions=6",
+    *("calibrate.finetuning_steps=[0.5]", "calibrate.generation_steps=[0.5]"),
+    *("calibrate.sampler_steps=[]", "calibrate.coalitions=6", "generation.images=4"),
 )
 
 
 def shrunk(arguments, miniature):
     """Return a command line that does the same in little."""
-    if "stage=calibrate" in arguments:
-        miniature = [*miniature, *(f"calibrate.{setting}" for setting in FEW_SETTINGS)]
+    few = FEW_SETTINGS if "stage=calibrate" in arguments else ()
     if arguments[:1] == ["--help"]:
         return arguments
     outputs = "paths.outputs=outputs"
@@ -151,10 +150,10 @@ def shrunk(arguments, miniature):
         return [*arguments, outputs]
     stand_ins = [STAND_INS.get(word, word) for word in arguments]
     if not any(f"+experiment={name}" in arguments for name in MADE_SMALL):
-        return [*stand_ins, outputs, *(word for word in miniature if fits(word, arguments))]
+        fitting = (word for word in miniature if fits(word, arguments))
+        return [*stand_ins, outputs, *fitting, *few]
     small = [word for word in stand_ins if word != "+size=miniature"]
-    small += [word for word in miniature if word.startswith("calibrate")]
-    return [*small, "+size=miniature", "executor=serial", outputs]
+    return [*small, "+size=miniature", "executor=serial", outputs, *few]
 
 
 def fits(override, arguments):

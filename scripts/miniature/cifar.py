@@ -38,7 +38,7 @@ FINE = sorted(COARSE_OF)
 KEPT = [FINE[i] for i in (*range(40, 45), *range(55, 65), *range(80, 85))]
 """The 20 classes of the experiment; there are more pictures of them than of the others."""
 
-OF_KEPT = 8
+OF_KEPT = 4
 OF_OTHERS = 1
 SIZE = 32
 

@@ -76,7 +76,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "examples": ("randomness",),
     "loss": ("errors", "examples", "randomness"),
     "lora": ("errors", "randomness"),
-    "distributed": ("batches", "errors"),
+    "distributed": ("batches", "errors", "multiprocess"),
     "batches": ("randomness", "recipe"),
     "compiling": ("errors",),
     "halving": ("progress",),
