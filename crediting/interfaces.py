@@ -422,7 +422,9 @@ class Estimator(Protocol):
     """A pure function from evaluated coalitions to credits.
 
     One whose credits are not Shapley values says what they are in a class attribute `estimates`;
-    they are then not held against exact Shapley values.
+    they are then not held against exact Shapley values. One that cannot do without certain
+    coalitions has a method `require`, which is shown those drawn, (m, n), before any is evaluated
+    and raises LedgerError if one of them is missing.
     """
 
     name: ClassVar[str]

@@ -3,10 +3,10 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from crediting.estimators.beside_an_end import by_differences, utilities_beside
+from crediting.estimators.beside_an_end import by_differences, require_beside, utilities_beside
 from crediting.estimators.uncertainty import check_confidence
 from crediting.game.attribution import Attribution
-from crediting.game.coalition import empty_coalition
+from crediting.game.coalition import CoalitionMatrix, empty_coalition
 from crediting.game.game import EvaluatedSample
 
 
@@ -33,6 +33,14 @@ class AddOneIn:
     def minimum_coalitions(self, n_players: int) -> int:
         """Return n: one for every contributor."""
         return n_players
+
+    def require(self, coalitions: CoalitionMatrix) -> None:
+        """Check that coalitions (m, n) hold those n.
+
+        Raises:
+            LedgerError: one of them is missing.
+        """
+        require_beside(empty_coalition(coalitions.shape[1]), coalitions, self.name)
 
     def __call__(self, sample: EvaluatedSample) -> Attribution:
         """Return the credits.

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from crediting.errors import LedgerError
 from crediting.estimators.uncertainty import by_covariance, unknown
 from crediting.game.attribution import Attribution
-from crediting.game.coalition import Coalition, coalition_key
+from crediting.game.coalition import Coalition, CoalitionMatrix, coalition_key
 from crediting.game.game import EvaluatedSample
 
 Floats = NDArray[np.float64]
@@ -16,25 +16,19 @@ Floats = NDArray[np.float64]
 MOST_SPELT_OUT = 3
 
 
-def utilities_beside(end: Coalition, sample: EvaluatedSample, name: str) -> Floats:
-    """Return the utility of the coalition that differs from an end by each contributor, (n,).
-
-    A coalition that occurs more than once gets its mean utility.
+def require_beside(end: Coalition, coalitions: CoalitionMatrix, name: str) -> None:
+    """Check that coalitions (m, n) hold all n that differ from an end by one contributor.
 
     Args:
         end: the empty or the grand coalition.
-        sample: rows in any order; what is neither is not used.
+        coalitions: in any order, with any others.
         name: of the estimator and of the design that has just these coalitions.
 
     Raises:
         LedgerError: one of these coalitions is missing.
     """
-    n_players = sample.n_players
-    differs = sample.coalitions != end
-    rows = np.flatnonzero(differs.sum(axis=1) == 1)
-    players = np.argmax(differs[rows], axis=1)
-    counts = np.bincount(players, minlength=n_players)
-    missing = np.flatnonzero(counts == 0)
+    n_players = len(end)
+    missing = np.flatnonzero(_counts(end, coalitions) == 0)
     if len(missing):
         unlike_end = end ^ np.eye(n_players, dtype=bool)
         examples = [coalition_key(row) for row in unlike_end[missing[:MOST_SPELT_OUT]]]
@@ -44,7 +38,20 @@ def utilities_beside(end: Coalition, sample: EvaluatedSample, name: str) -> Floa
             "design, or have them and others with design=paired_uniform design.ends=true and a "
             f"design.budget of at least {2 * n_players}."
         )
-    return np.bincount(players, weights=sample.utilities[rows], minlength=n_players) / counts
+
+
+def utilities_beside(end: Coalition, sample: EvaluatedSample, name: str) -> Floats:
+    """Return the utility of the coalition that differs from an end by each contributor, (n,).
+
+    A coalition that occurs more than once gets its mean utility. Arguments and errors are those of
+    `require_beside`; other coalitions of the sample are not used.
+    """
+    require_beside(end, sample.coalitions, name)
+    differs = sample.coalitions != end
+    rows = np.flatnonzero(differs.sum(axis=1) == 1)
+    players = np.argmax(differs[rows], axis=1)
+    sums = np.bincount(players, weights=sample.utilities[rows], minlength=len(end))
+    return sums / _counts(end, sample.coalitions)
 
 
 def by_differences(
@@ -60,3 +67,9 @@ def by_differences(
     covariance = variance * (1 + np.eye(len(credits)))
     noise = np.sqrt(np.diag(covariance))
     return by_covariance(credits, covariance, np.inf, sample, name, confidence, noise)
+
+
+def _counts(end: Coalition, coalitions: CoalitionMatrix) -> NDArray[np.int64]:
+    """Return how often the coalition that differs from an end by each contributor occurs, (n,)."""
+    differs = coalitions != end
+    return differs[differs.sum(axis=1) == 1].sum(axis=0)

@@ -1,17 +1,19 @@
 """Which estimator can use the coalitions of which design, and how many of them."""
 
 from crediting.errors import ConfigError
+from crediting.game.coalition import CoalitionMatrix
 from crediting.interfaces import Estimator
 
 RECORDED = "recorded"
 """The design of whoever recorded a table: all of its rows."""
 
 
-def check_pairing(estimator: Estimator, design: str, drawn: int, n_players: int) -> None:
-    """Check that an estimator can use the coalitions drawn by the design of this name.
+def check_pairing(estimator: Estimator, design: str, coalitions: CoalitionMatrix) -> None:
+    """Check that an estimator can use the coalitions (m, n) drawn by the design of this name.
 
     Raises:
         ConfigError: it cannot, or they are too few.
+        LedgerError: one that it cannot do without is not among them.
     """
     if design not in estimator.designs:
         able = " or ".join(f"design={name}" for name in estimator.designs if name != RECORDED)
@@ -24,10 +26,23 @@ def check_pairing(estimator: Estimator, design: str, drawn: int, n_players: int)
             f"estimator={estimator.name} cannot use the coalitions of design={design}; "
             f"it can use {able}"
         )
+    where = "game.path" if design == RECORDED else "design.budget"
+    check_number(estimator, coalitions, where)
+
+
+def check_number(estimator: Estimator, coalitions: CoalitionMatrix, where: str) -> None:
+    """Check that coalitions (m, n) suffice for an estimator; `where` is the key that limits them.
+
+    Raises:
+        ConfigError: they are too few.
+        LedgerError: one that it cannot do without is not among them.
+    """
+    drawn, n_players = coalitions.shape
     least = estimator.minimum_coalitions(n_players)
     if drawn < least:
-        where = "game.path" if design == RECORDED else "design.budget"
         raise ConfigError(
             f"{where}: estimator={estimator.name} needs at least {least} coalitions for "
             f"{n_players} contributors, got {drawn}"
         )
+    if hasattr(estimator, "require"):
+        estimator.require(coalitions)

@@ -76,7 +76,7 @@ class RecordedStudy:
             config, game, RECORDED if whole else design.name, sample, parts["estimator"]
         )
         declared_players(game.names, **config["axioms"])
-        check_pairing(study.estimator, study.design, len(sample), game.n_players)
+        check_pairing(study.estimator, study.design, sample.coalitions)
         return study
 
     @property

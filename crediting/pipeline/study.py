@@ -28,7 +28,7 @@ from crediting.interfaces import (
 from crediting.ledger import Store
 from crediting.pipeline.address import Addressed, GameSpec, locate
 from crediting.pipeline.machine import capacity, gpus, training_processes
-from crediting.pipeline.pairing import check_pairing
+from crediting.pipeline.pairing import check_number, check_pairing
 
 
 @dataclass(frozen=True)
@@ -95,7 +95,7 @@ class Study:
             **locate(config, parts, partition, readers),
         )
         declared_players(partition.names, **config["axioms"])
-        check_pairing(study.estimator, study.design.name, len(study.sample), len(partition))
+        check_pairing(study.estimator, study.design.name, study.sample.coalitions)
         _check_stopping(study)
         _check_stack(study)
         return study
@@ -229,12 +229,8 @@ def _reader(name: str, measured: Property, extractors: Mapping[str, Extractor]) 
 
 def _check_stopping(study: Study) -> None:
     budget = study.config["stop"]["budget"]
-    least = study.estimator.minimum_coalitions(len(study.partition))
-    if budget is not None and budget < least:
-        raise ConfigError(
-            f"stop.budget: estimator={study.estimator.name} needs at least {least} coalitions for "
-            f"{len(study.partition)} contributors, got {budget}"
-        )
+    if budget is not None:
+        check_number(study.estimator, study.sample.coalitions[:budget], "stop.budget")
     rules = [f"stop.{name}" for name, value in study.config["stop"].items() if value is not None]
     if rules and not study.can_shrink:
         raise ConfigError(

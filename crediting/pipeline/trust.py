@@ -5,34 +5,30 @@ It is kept beside the ledger of the game, so every study that plays the game can
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 
 from crediting.agreement import Fidelity, verdict
 from crediting.finetuning import Retrain
 from crediting.ledger import atomic_write_text
 from crediting.pipeline.study import Study
 
-_FILE = "fidelity.json"
-
 
 def remember_fidelity(study: Study, found: Mapping[str, Fidelity]) -> None:
     """Keep how well the utilities of a study's game stand for retraining, by property."""
-    path = study.stored_in(study.game.address) / _FILE
-    known = json.loads(path.read_text()) if path.exists() else {}
     for name, one in found.items():
-        known[study.property_fingerprints[name]] = one._asdict()
-    atomic_write_text(path, json.dumps(known, indent=1))
+        atomic_write_text(_path(study, name), json.dumps(one._asdict(), indent=1))
 
 
 def trust(study: Study) -> str:
     """Say how well a coalition's utility stands for that of a model trained from scratch."""
     if isinstance(study.game.finetuning, Retrain):
         return "Coalitions' models are trained from scratch."
-    path = study.stored_in(study.game.address) / _FILE
-    known = json.loads(path.read_text()) if path.exists() else {}
+    known = {name: _path(study, name) for name in study.properties}
+    threshold = study.config["compare"]["fidelity"]
     told = [
-        _told(name, Fidelity(**known[key]), study.config["compare"]["fidelity"])
-        for name, key in study.property_fingerprints.items()
-        if key in known
+        _told(name, Fidelity(**json.loads(path.read_text())), threshold)
+        for name, path in known.items()
+        if path.exists()
     ]
     if told:
         return "\n".join(told)
@@ -40,6 +36,12 @@ def trust(study: Study) -> str:
         "Whether utilities rank coalitions as those of models trained from scratch do was not "
         "checked; stage=compare does."
     )
+
+
+def _path(study: Study, name: str) -> Path:
+    """Return the file of a property, its own, as several comparisons may end at the same time."""
+    folder = study.stored_in(study.game.address)
+    return folder / f"fidelity-{study.property_fingerprints[name]}.json"
 
 
 def _told(name: str, found: Fidelity, threshold: float) -> str:

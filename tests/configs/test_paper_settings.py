@@ -5,6 +5,9 @@ Where ours differs on purpose, the table says why.
 
 import pytest
 
+from crediting import config
+from crediting.pipeline.study import _reader
+
 ADAM_EMA = {
     "weight_decay": 0.0,
     "schedule": "constant",
@@ -94,8 +97,6 @@ TABLE = {
         "generation._target_": "crediting.generation.Ddim",
         "generation.steps": 100,
         "generation.images": 10_240,
-        "property.inception_score.extractor": "inception_v3",
-        "property.fid.extractor": "clean_fid",
         "design._target_": "crediting.design.ShapleyKernel",
         "design.budget": 500,
         "estimator._target_": "crediting.estimators.KernelShap",
@@ -185,13 +186,13 @@ def test_a_setting_is_that_of_the_paper(experiment, key, resolved):
 @pytest.mark.parametrize("experiment", TABLE)
 def test_no_trained_setting_is_left_out(experiment, resolved):
     """Whatever a training or a generation reads stands in the table above."""
-    config = resolved(f"+experiment={experiment}")
+    found = resolved(f"+experiment={experiment}")
     named = TABLE[experiment]
     how_not_what = {"_target_", "batch_size", "prompts", "guidance", "pretrained", "mirror"}
     for group in ("pruning", "generation", "finetuning", "design"):
         left_out = {
             key
-            for key in config[group]
+            for key in found[group]
             if key not in how_not_what | {"seed"} and f"{group}.{key}" not in named
         }
         assert not left_out
@@ -203,3 +204,19 @@ def test_the_same_model_is_fine_tuned_by_the_same_number_of_steps(experiment, re
     recipe = resolved(f"+experiment={experiment}")["finetuning"]["recipe"]
     assert isinstance(recipe["steps"], int)
     assert not {"epochs", "passes"} & set(recipe)
+
+
+@pytest.mark.parametrize("proof", [(), ("+proof=cifar_ddpm",)])
+def test_fid_reads_the_network_that_it_is_defined_with_and_classes_the_one_that_has_them(
+    proof, resolved
+):
+    """Neither is named beside a property, so that either can be measured alone."""
+    parts = config.build(resolved("+experiment=cifar_ddpm", *proof), ("property", "extractor"))
+    read = {name: _reader(name, one, parts["extractor"]) for name, one in parts["property"].items()}
+    assert read == {"inception_score": "inception_v3", "fid": "clean_fid"}
+
+
+@pytest.mark.parametrize("name", ["inception_score", "fid"])
+def test_either_property_of_cifar_can_be_measured_alone(name, resolved):
+    alone = resolved("+experiment=cifar_ddpm", f"property=[{name}]")
+    assert [*config.build(alone, ("property", "extractor"))["property"]] == [name]

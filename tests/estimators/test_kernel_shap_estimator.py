@@ -7,6 +7,7 @@ import pytest
 from crediting.design import (
     Bernoulli,
     Exhaustive,
+    LeaveOneOut,
     PairedKernel,
     PairedUniform,
     Permutation,
@@ -461,3 +462,25 @@ def test_a_thousand_contributors(design):
     assert np.isfinite(found.std_errors).all()
     errors = (found.credits - worth) / found.noise_errors
     assert 0.8 < errors.std() < 1.2
+
+
+def test_noise_is_known_where_the_whole_error_is_not():
+    """Credits are linear in the utilities, so noise is read off what changing each of them does."""
+    drawn = LeaveOneOut().sample(10)
+    nine = Sample(drawn.coalitions[:9], drawn.log_probabilities[:9])
+    sample = play(INTERACTIONS, nine, noise_variance=0.25)
+    attribution = ESTIMATOR(sample)
+    assert np.isnan(attribution.std_errors).all()
+
+    def moved(change, v_empty=0.0, v_full=0.0):
+        other = replace(
+            sample,
+            utilities=sample.utilities + change,
+            v_empty=sample.v_empty + v_empty,
+            v_full=sample.v_full + v_full,
+        )
+        return ESTIMATOR(other).credits - attribution.credits
+
+    effects = [moved(change) for change in np.eye(9)] + [moved(0, 1.0), moved(0, 0, 1.0)]
+    expected = 0.5 * np.linalg.norm(effects, axis=0)
+    np.testing.assert_allclose(attribution.noise_errors, expected, rtol=1e-6)

@@ -3,6 +3,7 @@
 import csv
 import math
 from itertools import chain
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -22,7 +23,7 @@ from crediting.pipeline.calibrate.costs import Work, costs, fitted_rates, work_o
 from crediting.pipeline.calibrate.image_parts import PartFactory
 from crediting.pipeline.calibrate.settings import Settings, proper_coalitions
 from crediting.pipeline.calibrate.stage import found_by
-from crediting.pipeline.calibrate.variance import best_spent
+from crediting.pipeline.calibrate.variance import best_spent, halves
 from crediting.pipeline.evaluate import evaluate
 from crediting.pipeline.study import Study
 
@@ -404,3 +405,24 @@ def test_the_ceiling_is_the_second_replicate_against_the_first(found):
     assert calm.repeat["fid"].agreement.spearman == 1
     assert calm.repeat["fid"].inside == N
     assert 0 < noisy.repeat["fid"].agreement.spearman < 0.95
+
+
+@pytest.mark.parametrize(
+    ("images", "prompts", "expected"),
+    [
+        (16, None, [(0, 8), (8, 16)]),
+        (16, 3, [(0, 6), (6, 12)]),
+        (16, 8, [(0, 8), (8, 16)]),
+        (5, 3, []),
+        (1, None, []),
+    ],
+)
+def test_each_half_of_the_images_begins_with_the_first_prompt(
+    monkeypatch, images, prompts, expected
+):
+    module = "crediting.pipeline.calibrate.variance.prompts_of"
+    monkeypatch.setattr(module, lambda study: ["a prompt"] * prompts)
+    model = SimpleNamespace(conditional=prompts is not None)
+    study = SimpleNamespace(model=model, generation=SimpleNamespace(images=images))
+    found = halves(SimpleNamespace(study=study))
+    assert [(half.first, half.last) for half in found] == expected

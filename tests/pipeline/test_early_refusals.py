@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 from diffusers import UNet2DModel
 
-from crediting.errors import ConfigError
+from crediting.errors import ConfigError, LedgerError
 from crediting.pipeline import stages
 
 RANKS = ("pruning=lora_ranks",)
@@ -108,3 +108,19 @@ def test_a_pretrained_model_without_an_untrained_twin_does_not_recover(study, tr
     assert trainings == []
     stages.run(accepted, "prune")
     assert trainings == [accepted.partition.n_examples]
+
+
+@pytest.mark.parametrize("name", ["leave_one_out", "add_one_in"])
+@pytest.mark.parametrize("key", ["design.budget", "stop.budget"])
+def test_coalitions_that_an_estimator_cannot_do_without_are_drawn_or_nothing_is(study, name, key):
+    words = (f"estimator={name}", "design=paired_uniform", "design.budget=14")
+    assert study(*words, f"{key}=8").name  # of 4 contributors
+    with pytest.raises(LedgerError, match=rf"estimator={name} needs .*, [12] of them are missing"):
+        study(*words, f"{key}=5")
+
+
+@pytest.mark.parametrize("name", ["leave_one_out", "add_one_in", "shapley_kernel", "permutation"])
+def test_a_design_without_complements_is_refused_where_they_are_compared(study, name):
+    refused = rf"estimator=bayesian cannot use the coalitions of design={name}; it can use design="
+    with pytest.raises(ConfigError, match=refused):
+        study("estimator=bayesian", f"design={name}")
