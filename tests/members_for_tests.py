@@ -40,7 +40,9 @@ def killed_in_the_second(rank: int) -> None:
 
 
 def sleep(folder: Path, rank: int) -> None:
-    (folder / f"pid-{os.getpid()}").touch()
+    """Note this process, and whether it leaves interrupts to the one that started it."""
+    blocked = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    (folder / f"pid-{os.getpid()}-{blocked}").touch()
     time.sleep(600)
 
 

@@ -240,7 +240,9 @@ def test_stopped_by_the_user_they_leave_no_process_and_no_noise(tmp_path, sent, 
     )
     try:
         assert wait_until(lambda: len(list(tmp_path.glob("pid-*"))) == 2)
-        team = [int(path.name.split("-")[1]) for path in tmp_path.glob("pid-*")]
+        noted = [path.name.split("-") for path in tmp_path.glob("pid-*")]
+        assert [blocked for _, _, blocked in noted] == ["True", "True"]
+        team = [int(pid) for _, pid, _ in noted]
         (os.killpg if sent == signal.SIGINT else os.kill)(process.pid, sent)
         assert process.communicate(timeout=60) == (told, "")
         assert wait_until(lambda: not any(map(is_alive, team)))
