@@ -19,14 +19,21 @@ from crediting.ledger import Ledger
 from crediting.pipeline.compare import charts
 from crediting.pipeline.compare import stage as compare_stage
 from crediting.pipeline.compare.agreements import agreements, paces
-from crediting.pipeline.compare.baselines import _address
+from crediting.pipeline.compare.baselines import _address, read_proxy
 from crediting.pipeline.compare.contest import OWN, Contest
 from crediting.pipeline.compare.contestants import contestants
 from crediting.pipeline.compare.counterfactuals import counterfactuals
 from crediting.pipeline.compare.judged import judge, over_budget, trained
-from crediting.pipeline.compare.needs import lacks, needs_of_methods, needs_of_truth
+from crediting.pipeline.compare.material import StudyMaterial
+from crediting.pipeline.compare.needs import (
+    agreement_coalitions,
+    lacks,
+    needs_of_methods,
+    needs_of_truth,
+)
 from crediting.pipeline.compare.remarks import _apart
 from crediting.pipeline.compare.stage import compare, still_lacking
+from crediting.pipeline.gauges import Gauge
 from crediting.pipeline.study import Study
 from crediting.pipeline.trust import trust
 
@@ -628,6 +635,20 @@ def test_what_baselines_share_counts_for_each_of_them(compared):
     assert drawing / 3600 <= hours["pixel_similarity_mean"]
 
 
+def test_scores_and_utilities_of_a_proxy_are_of_the_same_features(compared, monkeypatch):
+    extracted = []
+
+    class Counting(Gauge):
+        def features(self, images):
+            extracted.append(len(images))
+            return super().features(images)
+
+    monkeypatch.setattr("crediting.pipeline.compare.material.Gauge", Counting)
+    contest, _ = compared("baseline=[mixture_proxy]")
+    assert read_proxy(contest.own, "mixture_proxy", agreement_coalitions(contest)) is not None
+    assert len(extracted) == 2  # of training and of generated images
+
+
 def test_baselines_are_computed_once_and_their_hours_are_told(compared, monkeypatch):
     contest, everybody = compared("baseline=[size,mixture_proxy]")
     hours = {one.name: one.hours for one in everybody}
@@ -639,6 +660,6 @@ def test_baselines_are_computed_once_and_their_hours_are_told(compared, monkeypa
 
     for baseline in contest.own.baselines.values():
         monkeypatch.setattr(type(baseline), "scores", refuse)
-    compare_stage.score_baselines(contest.own)
+    compare_stage.score_baselines(contest.own, StudyMaterial(contest.own))
     fewer = replace(contest.own, baselines={"size": contest.own.baselines["size"]})
-    compare_stage.score_baselines(fewer)
+    compare_stage.score_baselines(fewer, StudyMaterial(fewer))

@@ -28,8 +28,8 @@ Scores = Mapping[str, NDArray[np.float64]]
 """By property, (n,): the higher, the more a contributor is said to do for it."""
 
 
-def score_baselines(study: Study) -> None:
-    """Compute the scores of all chosen baselines that the store lacks.
+def score_baselines(study: Study, material: StudyMaterial) -> None:
+    """Compute the scores of all chosen baselines that the store lacks, from a study's material.
 
     Raises:
         ConfigError: a baseline cannot work with this study; the message names it.
@@ -38,7 +38,6 @@ def score_baselines(study: Study) -> None:
     if not missing:
         return
     prune_for(study, study.dense)
-    material = StudyMaterial(study)
     for name, baseline in missing.items():
         material.begin()
         try:
@@ -48,7 +47,7 @@ def score_baselines(study: Study) -> None:
             raise ConfigError(str(error) if whole else f"baseline.{name}.{error}") from error
 
 
-def evaluate_proxies(study: Study, coalitions: CoalitionMatrix) -> None:
+def evaluate_proxies(study: Study, material: StudyMaterial, coalitions: CoalitionMatrix) -> None:
     """Compute the utilities by which proxies among the baselines stand for coalitions' models.
 
     A proxy is a baseline that has a method `utilities`, which trains nothing.
@@ -57,7 +56,6 @@ def evaluate_proxies(study: Study, coalitions: CoalitionMatrix) -> None:
     missing = [name for name in proxies if read_proxy(study, name, coalitions) is None]
     if not missing or not len(coalitions):
         return
-    material = StudyMaterial(study)
     for name in missing:
 
         def produce(folder: Path, name: str = name) -> dict[str, Any]:

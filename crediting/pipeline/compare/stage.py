@@ -14,6 +14,7 @@ from crediting.pipeline.compare.counterfactuals import (
     lacks_of_counterfactuals,
     needs_of_counterfactuals,
 )
+from crediting.pipeline.compare.material import StudyMaterial
 from crediting.pipeline.compare.needs import (
     Lack,
     Need,
@@ -101,8 +102,9 @@ def _evaluate(contest: Contest) -> None:
         say(f"compare: credits of {name}")
         prune(study)
         evaluate(study)
-    score_baselines(contest.own)
-    evaluate_proxies(contest.own, agreement_coalitions(contest))
+    material = StudyMaterial(contest.own)  # one for both: features of images take their time
+    score_baselines(contest.own, material)
+    evaluate_proxies(contest.own, material, agreement_coalitions(contest))
     _meet_all([*needs_of_truth(contest), *needs_of_agreement(contest)])
     _meet_all(list(needs_of_counterfactuals(contest, contestants(contest))))
 
