@@ -17,8 +17,8 @@ pytestmark = pytest.mark.slow
 NEEDED = {
     "cifar_ddpm": {
         "dataset.root": ("cs.toronto.edu/~kriz/cifar-100-python.tar.gz", "169 MB", "none stated"),
-        "extractor.inception_v3.weights": ("download.pytorch.org", "109 MB", "BSD-3-Clause"),
         "extractor.clean_fid.weights": ("nvlabs-fi-cdn.nvidia.com", "96 MB", "Apache-2.0"),
+        "extractor.inception_v3.weights": ("download.pytorch.org", "109 MB", "BSD-3-Clause"),
     },
     "celeba_ldm": {
         "dataset.root": ("github.com/ndb796/LatentHSJA", "527 MB", "non-commercial research"),
@@ -64,7 +64,7 @@ def test_a_command_started_afresh_says_the_same(credit, cut_off, run_credit, tmp
     message = the_only_message(run_credit(*words, cwd=tmp_path, env=cut_off))
     assert [*told_by_key(message)] == [
         *("dataset.root", "model.pretrained"),
-        *("extractor.inception_v3.weights", "extractor.clean_fid.weights"),
+        *("extractor.clean_fid.weights", "extractor.inception_v3.weights"),
     ]
     assert message == the_only_message(credit(*words, cwd=tmp_path))
 
