@@ -2,7 +2,9 @@
 
 A config group names a class by `_target_`; the class fits the protocol below. Constructors take
 plain arguments only (numbers, strings, lists, mappings) and do no work, so that a study can be
-checked before anything runs and can be sent to workers.
+checked before anything runs and can be sent to workers. If settings of a model, an extractor, a
+generation or a baseline only bound memory, a class attribute `memory_settings` holds their keys:
+results are found again whatever these say.
 """
 
 from __future__ import annotations

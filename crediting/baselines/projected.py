@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
@@ -44,6 +44,8 @@ class GradientBaseline(ABC):
     memory_mb: int
     generated: int | None
     aggregate: str
+
+    memory_settings: ClassVar[tuple[str, ...]] = ("memory_mb",)
 
     def __post_init__(self) -> None:
         for key in ("timesteps", "dimensions", "memory_mb", "generated"):

@@ -6,6 +6,7 @@ mean of these, all brought to length 1: no matrix of pairs is ever needed.
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -36,6 +37,8 @@ class PixelSimilarity:
 
     aggregate: str
     batch_size: int
+
+    memory_settings: ClassVar[tuple[str, ...]] = ("batch_size",)
 
     def __post_init__(self) -> None:
         check_aggregate(self.aggregate)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ _MEND = "Delete it, so that it is fetched anew, or name another."
 
 class Published:
     """An extractor whose network is published: there is nothing to fit."""
+
+    memory_settings: ClassVar[tuple[str, ...]] = ("batch_size",)
 
     def fit(self, images: Tensor, labels: NDArray[np.int64] | None, folder: Path) -> None:
         """Write nothing: `load` reads the published weights where they lie."""

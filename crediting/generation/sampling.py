@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import torch
 from torch import Tensor, nn
@@ -38,6 +38,8 @@ class SchedulerSampling(ABC):
             prompt (c) and with the empty one (e), or null for the plain prediction c (Ho and
             Salimans, 2022).
     """
+
+    memory_settings: ClassVar[tuple[str, ...]] = ("batch_size",)
 
     @staticmethod
     @abstractmethod

@@ -35,6 +35,7 @@ class LDM(Unconditional):
     """
 
     encoder_settings = ("autoencoder", "scaling", "mirror")
+    memory_settings: ClassVar[tuple[str, ...]] = ("batch_size",)
     unstated_noise: ClassVar[Mapping[str, Any]] = {"clip_sample": False}  # latents have no bounds
     published = ("CompVis/ldm-celebahq-256", 1_096_000_000, "Apache-2.0")
 

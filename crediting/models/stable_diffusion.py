@@ -40,6 +40,7 @@ class StableDiffusion:
 
     conditional: ClassVar[bool] = True
     encoder_settings: ClassVar[tuple[str, ...]] = ("pretrained", "mirror")
+    memory_settings: ClassVar[tuple[str, ...]] = ("batch_size",)
 
     def __init__(
         self,

@@ -49,7 +49,7 @@ def locate(
     """
     seed = {"seed": config["seed"]}
     data = fingerprint("dataset", {"digest": parts["dataset"].digest()})
-    family = _identified(config["model"], parts["model"])
+    family = identified(config["model"], parts["model"])
     encoder = {key: family[key] for key in ("_target_", *parts["model"].encoder_settings)}
 
     def address(stage: str, content: Mapping[str, Any], *parents: str) -> Addressed:
@@ -62,13 +62,13 @@ def locate(
         content = {
             "players": partition.digest(),
             "finetuning": settings["finetuning"],
-            "generation": _without(config["generation"], "batch_size"),
+            "generation": identified(config["generation"], parts["generation"]),
             **seed,
         }
         return GameSpec(address("game", content, start.fingerprint), start, pruning, finetuning)
 
     extracted = {
-        name: address("extractor", {"extractor": _identified(node, parts["extractor"][name])}, data)
+        name: address("extractor", {"extractor": identified(node, parts["extractor"][name])}, data)
         for name, node in config["extractor"].items()
     }
     own = game(config, parts["pruning"], parts["finetuning"])
@@ -90,9 +90,11 @@ def locate(
     }
 
 
-def _identified(node: Mapping[str, Any], part: Any) -> dict[str, Any]:
-    """Return a part's config with everything it needs from outside told by its content."""
-    return {**node, **{key: asset.digest() for key, asset in assets_of(part).items()}}
+def identified(node: Mapping[str, Any], part: Any) -> dict[str, Any]:
+    """Return a part's config without what only bounds memory, and with assets as their content."""
+    only_memory = getattr(part, "memory_settings", ())
+    settings = {key: value for key, value in node.items() if key not in only_memory}
+    return settings | {key: asset.digest() for key, asset in assets_of(part).items()}
 
 
 def _dense(game: Callable[..., GameSpec]) -> GameSpec:
@@ -105,7 +107,3 @@ def _dense(game: Callable[..., GameSpec]) -> GameSpec:
         "finetuning": {"_target_": "crediting.finetuning.Unchanged"},
     }
     return game(settings, NoPruning(), Unchanged())
-
-
-def _without(settings: Mapping[str, Any], key: str) -> dict[str, Any]:
-    return {k: v for k, v in settings.items() if k != key}

@@ -1,6 +1,7 @@
 """Results are addressed by what produced them: content, never places."""
 
 import importlib.util
+import inspect
 import shutil
 from pathlib import Path
 
@@ -9,7 +10,9 @@ import torch
 from miniature_study import make_study
 from safetensors.torch import load_file, save_file
 
+from crediting import baselines, extractors, generation, models
 from crediting.pipeline import stages
+from crediting.pipeline.compare.baselines import address_of
 from crediting.pipeline.diffusion_game import DiffusionGame
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "miniature_files.py"
@@ -65,6 +68,50 @@ def test_other_weights_under_the_same_name_are_other_results(faces):
     assert after.examples.fingerprint != before.examples.fingerprint
     assert after.game.address.fingerprint != before.game.address.fingerprint
     assert after.property_fingerprints == before.property_fingerprints
+
+
+def addresses(study):
+    """Return all addresses of a study but those of its coalitions' properties, which hold them."""
+    return {
+        "examples": study.examples.fingerprint,
+        "trained": study.trained.fingerprint,
+        "games": [spec.address.fingerprint for spec in study.games],
+        "extracted": {name: one.fingerprint for name, one in study.extracted.items()},
+        "properties": study.property_fingerprints,
+    }
+
+
+def test_what_only_bounds_memory_is_free(faces):
+    first = faces("+size=miniature")
+    less = ("model.batch_size=1", "extractor.blip_vqa.batch_size=1", "generation.batch_size=1")
+    assert addresses(faces("+size=miniature", *less)) == addresses(first)
+    trained_on_less = faces("+size=miniature", "model.training.batch_size=1")
+    assert trained_on_less.trained.fingerprint != first.trained.fingerprint
+
+
+def test_scores_are_found_again_with_other_memory(tmp_path):
+    def lie_at(*overrides):
+        study = make_study(tmp_path, "baseline=[pixel_similarity_mean,d_trak]", *overrides)
+        return {name: address_of(study, name).fingerprint for name in study.baselines}
+
+    first = lie_at()
+    assert lie_at("baseline.d_trak.memory_mb=7") == first
+    assert lie_at("baseline.pixel_similarity_mean.batch_size=7") == first
+    assert lie_at("baseline.d_trak.timesteps=7") != first
+
+
+def classes_with_memory_settings():
+    """Return all classes of the package's parts that name settings which only bound memory."""
+    modules = (baselines, extractors, generation, models)
+    named = [getattr(module, name) for module in modules for name in module.__all__]
+    return [one for one in named if hasattr(one, "memory_settings")]
+
+
+def test_settings_of_memory_are_settings():
+    found = classes_with_memory_settings()
+    assert len(found) > 15
+    for one in found:
+        assert set(one.memory_settings) <= set(inspect.signature(one).parameters), one
 
 
 def test_images_are_encoded_once_whatever_is_trained_on_them(faces, monkeypatch):

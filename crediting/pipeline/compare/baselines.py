@@ -13,7 +13,7 @@ from crediting.errors import ConfigError
 from crediting.game.coalition import CoalitionMatrix, coalition_key
 from crediting.interfaces import Baseline
 from crediting.ledger import atomic_write_text, fingerprint
-from crediting.pipeline.address import Addressed
+from crediting.pipeline.address import Addressed, identified
 from crediting.pipeline.artifact import completed, produce_once
 from crediting.pipeline.compare.material import StudyMaterial
 from crediting.pipeline.compare.needs import Lack
@@ -41,7 +41,7 @@ def score_baselines(study: Study, material: StudyMaterial) -> None:
     for name, baseline in missing.items():
         material.begin()
         try:
-            produce_once(study, _address(study, name), name, partial(_score, baseline, material))
+            produce_once(study, address_of(study, name), name, partial(_score, baseline, material))
         except ConfigError as error:
             whole = str(error).startswith("baseline.")
             raise ConfigError(str(error) if whole else f"baseline.{name}.{error}") from error
@@ -78,7 +78,7 @@ def read_proxy(study: Study, name: str, coalitions: CoalitionMatrix) -> Scores |
 
 def _proxy_address(study: Study, name: str, coalitions: CoalitionMatrix) -> Addressed:
     content = {"coalitions": [coalition_key(row) for row in coalitions]}
-    parents = (_address(study, name).fingerprint,)
+    parents = (address_of(study, name).fingerprint,)
     return Addressed("proxy", fingerprint("proxy", content, parents), content, parents)
 
 
@@ -97,13 +97,13 @@ def read_scores(study: Study, name: str) -> Scores | None:
     """Return the scores of a baseline, or None if they were not computed yet."""
     if not _is_there(study, name):
         return None
-    stored = json.loads((completed(study, _address(study, name), "compare") / _FILE).read_text())
+    stored = json.loads((completed(study, address_of(study, name), "compare") / _FILE).read_text())
     return {key: np.array(values) for key, values in stored.items()}
 
 
 def hours_of(study: Study, name: str) -> float:
     """Return the hours that the scores of a baseline took, what it shares with others included."""
-    address = _address(study, name)
+    address = address_of(study, name)
     manifest = study.store.read(address.stage, address.fingerprint)
     return sum([manifest["seconds"], *manifest["facts"]["shared_seconds"]]) / 3600
 
@@ -124,14 +124,14 @@ def _score(baseline: Baseline, material: StudyMaterial, folder: Path) -> dict[st
 
 
 def _is_there(study: Study, name: str) -> bool:
-    address = _address(study, name)
+    address = address_of(study, name)
     return study.store.is_complete(address.stage, address.fingerprint)
 
 
-def _address(study: Study, name: str) -> Addressed:
+def address_of(study: Study, name: str) -> Addressed:
     """Return where scores lie: they depend on the full model, its images and what is measured."""
     content = {
-        "baseline": study.config["baseline"][name],
+        "baseline": identified(study.config["baseline"][name], study.baselines[name]),
         "players": study.partition.digest(),
         "generation": study.dense.address.content["generation"],
         "properties": dict(study.property_fingerprints),
