@@ -20,7 +20,7 @@ from torch import distributed
 
 from crediting.batches import Batch
 from crediting.errors import CreditingError, as_user_error
-from crediting.multiprocess import starting_context
+from crediting.multiprocess import most_resident, starting_context, tell_memory
 
 _SECONDS_TO_EXIT = 10
 
@@ -86,6 +86,14 @@ class _Failure(NamedTuple):
     mendable: CreditingError | None
 
 
+class _Ended(NamedTuple):
+    """What a process says last: how it failed, if it did, and the most memory that it took."""
+
+    failure: _Failure | None
+    resident: int
+    allocated: int
+
+
 def _start(team: Sequence[Any]) -> None:
     """Start processes that leave Ctrl-C to this one."""
     signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
@@ -104,9 +112,11 @@ def _wait_for(team: Mapping[Connection, Any]) -> None:
             assert isinstance(receiver, Connection)
             waiting.remove(receiver)
             try:
-                failure = receiver.recv()
+                ended = receiver.recv()
             except EOFError:
                 raise _death(team[receiver]) from None
+            tell_memory(ended.resident, ended.allocated)
+            failure = ended.failure
             if failure is not None:
                 raise failure.mendable or RuntimeError(
                     f"a training process raised\n{failure.traceback}"
@@ -130,7 +140,7 @@ def _death(process: Any) -> Exception:
 
 
 def _member(rank: int, place: _Place, sender: Connection, work: Callable[[int], None]) -> None:
-    """Do the work of one process and send None, or what it raised."""
+    """Do the work of one process and send how it ended."""
     Thread(target=_exit_with_parent, daemon=True).start()
     failure = None
     try:
@@ -141,7 +151,8 @@ def _member(rank: int, place: _Place, sender: Connection, work: Callable[[int], 
         text = "".join(traceback.format_exception(error))
         failure = _Failure(text, as_user_error(error))
     with suppress(BrokenPipeError):  # it was stopped meanwhile
-        sender.send(failure)
+        on_gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
+        sender.send(_Ended(failure, most_resident(), on_gpu))
 
 
 def _meet(rank: int, place: _Place) -> None:

@@ -28,6 +28,10 @@ class EvaluationError(CreditingError):
     """Coalitions could not be evaluated; what was recorded before is kept."""
 
 
+class DeviceLostError(EvaluationError):
+    """A GPU answers no more, so whatever fails on it says nothing of the coalition."""
+
+
 _STORAGE_ADVICE = {
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: "your disk quota is used up; free some space",

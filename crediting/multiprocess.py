@@ -6,7 +6,7 @@ from multiprocessing import get_context, resource_tracker
 from multiprocessing.context import ForkServerContext, SpawnContext
 
 _PRELOADED = ("crediting", "diffusers", "transformers", "torchvision")
-_told = 0
+_elsewhere = {"resident": 0, "allocated": 0}
 
 
 def starting_context(on_gpus: bool) -> ForkServerContext | SpawnContext:
@@ -29,13 +29,24 @@ def starting_context(on_gpus: bool) -> ForkServerContext | SpawnContext:
 
 def most_resident() -> int:
     """Return the bytes that the largest of this process and those it started had resident."""
-    return max(_told, *(_resident(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN)))
+    own = (_resident(who) for who in (resource.RUSAGE_SELF, resource.RUSAGE_CHILDREN))
+    return max(_elsewhere["resident"], *own)
 
 
-def tell_resident(memory: int) -> None:
-    """Take notice of the `most_resident` of a process that somebody else started for this one."""
-    global _told
-    _told = max(_told, memory)
+def most_allocated_elsewhere() -> int:
+    """Return the most bytes on a GPU of a process that told, since `forget_allocated`."""
+    return _elsewhere["allocated"]
+
+
+def forget_allocated() -> None:
+    """Forget what other processes told of GPUs."""
+    _elsewhere["allocated"] = 0
+
+
+def tell_memory(resident: int, allocated: int = 0) -> None:
+    """Take notice of the most bytes that another process had resident, or on a GPU."""
+    _elsewhere["resident"] = max(_elsewhere["resident"], resident)
+    _elsewhere["allocated"] = max(_elsewhere["allocated"], allocated)
 
 
 def _resident(who: int) -> int:

@@ -37,8 +37,8 @@ class TrainingState:
         """Return the tensors of the state, named `<part>.<name>`."""
         tensors = {f"denoiser.{k}": v for k, v in self._changing().items()}
         tensors |= {f"average.{i}": v for i, v in enumerate(self.average.shadow_params)}
-        for number, values in self.optimizer.state_dict()["state"].items():
-            tensors |= {f"optimizer.{number}.{k}": v for k, v in values.items()}
+        for number, values in self._moments().items():
+            tensors |= {f"optimizer.{number}.{k}": _as_tensor(v) for k, v in values.items()}
         return {key: value.detach().cpu().contiguous() for key, value in tensors.items()}
 
     def load(self, tensors: dict[str, Tensor]) -> None:
@@ -52,17 +52,34 @@ class TrainingState:
                 value.copy_(parts["denoiser"][name])
         for index, shadow in enumerate(self.average.shadow_params):
             shadow.copy_(parts["average"][str(index)])
-        moments: dict[int, dict[str, Tensor]] = {}
+        moments: dict[int, dict[str, Tensor | int]] = {}
         for name, value in parts["optimizer"].items():
             number, key = name.split(".")
-            moments.setdefault(int(number), {})[key] = value
+            moments.setdefault(int(number), {})[key] = _as_it_was(value)
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
+
+    def _moments(self) -> dict[int, dict[str, Tensor | int]]:
+        """Return what the optimizer remembers of every parameter, by its number."""
+        # as every optimizer has it: those of bitsandbytes return it in further folds
+        moments: dict[int, dict[str, Tensor | int]]
+        moments = torch.optim.Optimizer.state_dict(self.optimizer)["state"]
+        return moments
 
     def _changing(self) -> dict[str, Tensor]:
         """Return the trained parameters and the buffers: frozen parameters stay as they are."""
         frozen = {k for k, p in self.denoiser.named_parameters() if not p.requires_grad}
         return {k: v for k, v in self.denoiser.state_dict().items() if k not in frozen}
+
+
+def _as_tensor(value: Tensor | int) -> Tensor:
+    """Return a number of steps, which bitsandbytes holds as an int, as a tensor of its own type."""
+    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.int64)
+
+
+def _as_it_was(value: Tensor) -> Tensor | int:
+    """Return what `_as_tensor` made a tensor of; torch itself counts steps in float32."""
+    return int(value.item()) if value.dtype == torch.int64 and value.dim() == 0 else value
 
 
 class TrainingCheckpoint:

@@ -221,6 +221,8 @@ def _prepared(
         yield model, optimizer
     finally:
         accelerator.unwrap_model(model, keep_fp32_wrapper=False)
+        # what else it leaves: with this mark, a second training would not be cast
+        vars(state.denoiser).pop("_is_accelerate_prepared", None)
         if own is None:  # what accelerate puts back refers to the denoiser, which would outlive us
             vars(state.denoiser).pop("forward", None)
 

@@ -18,6 +18,7 @@ from safetensors.torch import load_file, save_file
 from tiny_unet import unet
 from torch import nn
 
+import crediting.distributed
 from crediting.distributed import run_together, share_of
 from crediting.errors import ConfigError, CreditingError
 from crediting.examples import Examples
@@ -180,11 +181,14 @@ def test_the_first_process_drops_out_as_one_alone_and_the_second_otherwise(tmp_p
 # ------------------------------------------------------------------- how processes end
 
 
-def test_processes_know_each_other(tmp_path):
-    environment = dict(os.environ)
+def test_processes_know_each_other_and_tell_what_they_took(tmp_path, monkeypatch):
+    environment, told = dict(os.environ), []
+    monkeypatch.setattr(crediting.distributed, "tell_memory", lambda *memory: told.append(memory))
     run_together(3, "cpu", partial(members.add_up, tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0-6", "1-6", "2-6"]
     assert dict(os.environ) == environment
+    assert len(told) == 3
+    assert all(resident > 50e6 and allocated == 0 for resident, allocated in told)
 
 
 def test_an_error_in_one_process_ends_all_and_shows_its_traceback():

@@ -3,7 +3,7 @@ import signal
 import subprocess
 import sys
 import time
-from types import SimpleNamespace
+from types import ModuleType, SimpleNamespace
 
 import pytest
 import torch
@@ -112,6 +112,47 @@ def test_a_killed_training_ends_as_if_undisturbed(path, tmp_path, step, optimize
     if step < 12:  # what was saved last holds the optimizer, too
         assert_equal(load_file(path), load_file(other))
         assert any(key.endswith("exp_avg_sq") for key in load_file(path))
+
+
+class FoldedMomentum(torch.optim.Optimizer):
+    """Keeps its state as those of bitsandbytes do: steps as an int, and folds within folds."""
+
+    def __init__(self, groups, lr, weight_decay):
+        super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
+
+    @torch.no_grad()
+    def step(self, closure=None):
+        for group in self.param_groups:
+            for parameter in group["params"]:
+                if parameter.grad is None:
+                    continue
+                state = self.state[parameter]
+                if not state:
+                    state |= {"step": 0, "state1": torch.zeros(parameter.shape, dtype=torch.uint8)}
+                state["step"] += 1
+                state["state1"] += (parameter.grad > 0).to(torch.uint8)
+                share = state["state1"] / state["step"] - 0.5  # of the gradients that were positive
+                parameter -= group["lr"] * share
+
+    def state_dict(self):
+        found = super().state_dict()
+        state = found["state"].items()
+        found["state"] = {number: {"step": s["step"], "folded": dict(s)} for number, s in state}
+        return found
+
+
+@pytest.mark.parametrize("step", [1, 7])
+def test_eight_bit_optimizers_are_resumed(path, monkeypatch, step):
+    optim = ModuleType("bitsandbytes.optim")
+    optim.AdamW8bit = FoldedMomentum
+    monkeypatch.setitem(sys.modules, "bitsandbytes", ModuleType("bitsandbytes"))
+    monkeypatch.setitem(sys.modules, "bitsandbytes.optim", optim)
+    undisturbed, resumed = denoiser(), denoiser()
+    average = train(undisturbed, optimizer="adamw8bit")
+    interrupted(path, step, optimizer="adamw8bit")
+    assert_equal(train(resumed, saving(path), optimizer="adamw8bit"), average)
+    assert_equal(resumed.state_dict(), undisturbed.state_dict())
+    assert load_file(path)["optimizer.0.step"] == 12
 
 
 def test_a_training_may_be_killed_often(path):

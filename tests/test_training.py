@@ -7,6 +7,7 @@ import subprocess
 import sys
 import weakref
 from contextlib import nullcontext
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -503,6 +504,15 @@ def test_bf16_trains_about_the_same_and_leaves_a_plain_model():
     sample = denoiser(latents(2), torch.tensor([1, 2])).sample
     assert sample.dtype == torch.float32
     assert torch.equal(copy.deepcopy(denoiser)(latents(2), torch.tensor([1, 2])).sample, sample)
+
+
+@pytest.mark.usefixtures("other_precision")
+def test_every_training_of_a_denoiser_is_cast():
+    denoiser, kinds = small(), []
+    denoiser.first.register_forward_hook(lambda m, i, output: kinds.append(output.dtype))
+    for _ in range(2):
+        train(denoiser, replace(RECIPE, steps=1), by=trainer(precision="bf16"))
+    assert kinds == [torch.bfloat16] * 2
 
 
 def test_trained_models_are_let_go():

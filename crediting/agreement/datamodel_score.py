@@ -4,6 +4,7 @@ Source: Park et al., "TRAK: Attributing Model Behavior at Scale", 2023, definiti
 paper, definition 2 and table 1: in percent, averaged over training seeds.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -54,14 +55,17 @@ def datamodel_score(
 
     A coalition counts if no seed's utility is NaN. The score is NaN where a ranking is undefined:
     fewer than two coalitions, or all predicted or measured alike. `replicates` resamples of the
-    coalitions decide the interval, drawn from `seed`.
+    coalitions decide the interval, drawn from `seed`. Of n contributors there are finitely many
+    coalitions of a size, which is allowed for: when all were trained, only seeds are luck.
 
     Raises:
         ValueError: shapes do not fit, credits are not finite, coalitions differ in size (then size
             alone would be rewarded; paper, section 6 of the evaluation), or there is no seed.
     """
     predicted, measured = _complete(credits, coalitions, utilities)
-    found = rank_agreement(predicted, measured, replicates, seed)
+    found = rank_agreement(
+        predicted, measured, replicates, seed, _share_tested(coalitions, measured)
+    )
     per_seed = _PERCENT * found.per_column
     r = len(per_seed)
     return DatamodelScore(
@@ -89,7 +93,8 @@ def difference(
     """
     predicted_a, measured = _complete(credits_a, coalitions, utilities)
     predicted_b, _ = _complete(credits_b, coalitions, utilities)
-    gap, spread = agreement_gap(predicted_a, predicted_b, measured, replicates, seed)
+    share = _share_tested(coalitions, measured)
+    gap, spread = agreement_gap(predicted_a, predicted_b, measured, replicates, seed, share)
     half_width = spread.half_width
     return ScoreDifference(
         difference=_PERCENT * gap,
@@ -119,3 +124,11 @@ def _complete(
     complete = ~np.isnan(utilities).any(axis=1)
     scale = float(np.abs(credits).sum()) or 1.0
     return np.round(coalitions[complete] @ credits / scale, _SAME), utilities[complete]
+
+
+def _share_tested(coalitions: CoalitionMatrix, measured: Floats) -> float:
+    """Return the share of all coalitions of that size that was measured, (k, r) of (m, n)."""
+    if not len(coalitions):
+        return 0.0
+    n, size = coalitions.shape[1], int(coalitions[0].sum())
+    return min(1.0, len(measured) / math.comb(n, size))

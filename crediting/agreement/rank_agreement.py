@@ -27,35 +27,40 @@ class RankAgreement(NamedTuple):
     high: float
 
 
-def rank_agreement(first: Floats, second: Floats, replicates: int, seed: int) -> RankAgreement:
+def rank_agreement(
+    first: Floats, second: Floats, replicates: int, seed: int, share: float = 0.0
+) -> RankAgreement:
     """Return how well a vector (m,) ranks the rows of every column of (m, r).
 
     The interval is symmetric in Fisher's z. Its variance is that over resampled rows, which all
-    columns share, and what the columns differ by beyond it. The ends are unknown for fewer than
-    4 rows; of a single column, they are about other rows only. All is NaN where one of the
-    correlations is undefined.
+    columns share, and what the columns differ by beyond it. The rows are a `share` of all there
+    are: the more of them, the less of the first variance is left. The ends are unknown for fewer
+    than 4 rows; of a single column, they are about other rows only, whatever the share, as what
+    rows and columns vary cannot be told apart. All is NaN where a correlation is undefined.
     """
     per_column = _per_column(first, second)
     mean = float(per_column.mean())
     if np.isnan(mean) or len(first) < 4:
         return RankAgreement(mean, per_column, float("nan"), float("nan"))
     resampled = resampled_spearman(first, second, replicates, seed)
-    low, high = _fisher_interval(mean, _spread(per_column, resampled, len(first)), len(first))
+    spread = _spread(per_column, resampled, len(first), share)
+    low, high = _fisher_interval(mean, spread, len(first))
     return RankAgreement(mean, per_column, low, high)
 
 
 def agreement_gap(
-    first: Floats, other: Floats, second: Floats, replicates: int, seed: int
+    first: Floats, other: Floats, second: Floats, replicates: int, seed: int, share: float
 ) -> tuple[float, Spread]:
     """Return by how much `first` (m,) ranks the rows of (m, r) better than `other`, in the mean.
 
-    Both are held against the same resamples, so that luck which they share cancels.
+    Both are held against the same resamples, so that luck which they share cancels; `share` is as
+    for `rank_agreement`.
     """
     gaps = _per_column(first, second) - _per_column(other, second)
     if np.isnan(gaps).any() or len(first) < 4:
         return float(gaps.mean()), Spread(float("nan"), float("nan"))
     one, two = (resampled_spearman(v, second, replicates, seed) for v in (first, other))
-    return float(gaps.mean()), _spread(gaps, one - two, len(first))
+    return float(gaps.mean()), _spread(gaps, one - two, len(first), share)
 
 
 def resampled_spearman(first: Floats, second: Floats, replicates: int, seed: int) -> Floats:
@@ -98,8 +103,12 @@ def _correlation(one: Floats, other: Floats, counts: Floats) -> Floats:
     return np.where(undefined, np.nan, products / np.sqrt(np.where(undefined, 1.0, squares)))
 
 
-def _spread(per_column: Floats, resampled: Floats, n_rows: int) -> Spread:
-    """Return the spread of the mean over columns, as `spread_of_mean` for resampled rows."""
+def _spread(per_column: Floats, resampled: Floats, n_rows: int, share: float) -> Spread:
+    """Return the spread of the mean over columns, as `spread_of_mean` for resampled rows.
+
+    What the columns have in common when rows are redrawn is due to the rows alone, of which a
+    finite population leaves 1 - share (Cochran, "Sampling Techniques", 1977, section 2.6).
+    """
     defined = resampled[~np.isnan(resampled).any(axis=1)]
     if len(defined) < 2:
         return Spread(float("nan"), float("nan"))
@@ -110,6 +119,7 @@ def _spread(per_column: Floats, resampled: Floats, n_rows: int) -> Spread:
         together = (covariance.sum() - np.trace(covariance)) / (r * (r - 1))
         luck = (np.trace(covariance) / r - together) / r
         columns = max(0.0, float(per_column.var(ddof=1) / r - luck))
+        rows = (1 - share) * max(0.0, float(together)) + float(luck)
     return Spread.crossed(max(0.0, rows), n_rows, columns, r)
 
 

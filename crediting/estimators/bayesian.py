@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from crediting.errors import ConfigError
 from crediting.estimators.exact import complete_utilities, exactly, shapley_values
+from crediting.estimators.pair_model import left_by_size
 from crediting.estimators.pair_posterior import (
     SIGNALS,
     Posterior,
@@ -35,9 +36,9 @@ from crediting.game.game import EvaluatedSample
 
 Floats = NDArray[np.float64]
 
-FITTED = 3
-"""Numbers besides the credits that are fitted to the differences: those of the two covariates of
-size and the strength of the signal. So many pairs tell nothing of what is left unexplained."""
+FITTED = 1
+"""Numbers besides the credits and the covariates of size that are fitted to the differences: the
+strength of the signal. So many pairs tell nothing of what is left unexplained."""
 NEGLIGIBLE = 1e-4
 """Priors with less than this posterior probability are left out of the average."""
 
@@ -106,8 +107,9 @@ class Bayesian:
             mean, covariance, weights = self._average(pairs, 2 * sample.noise_variance)
         else:  # an equal split explains everything: there is no scale to tell an error by
             mean, covariance, weights = np.zeros(n), np.zeros((n, n)), np.zeros((n, n_pairs))
-        degrees = max(n_pairs - FITTED, 1)
-        covariance *= n_pairs / degrees
+        left = left_by_size(pairs)
+        degrees = max(left - FITTED, 1)
+        covariance *= left / degrees
         of_the_total = 1 / n - weights @ pairs.relative_sizes
         noise = 2 * sample.noise_variance * ((weights**2).sum(axis=1) + of_the_total**2)
         # Shrinkage can make a credit's whole error less than what noise alone would do unshrunk.

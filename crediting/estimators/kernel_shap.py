@@ -196,8 +196,10 @@ class KernelShap:
     The bootstrap draws anew what the design drew at once: a coalition and its complement, an order
     of all contributors, or else a single coalition. It measures the error from having evaluated
     only some coalitions and, as far as they do not repeat, the noise of their utilities; not the
-    noise of v(N) and v(empty). That a design without repeats approaches all coalitions it does not
-    see: intervals then are too wide. Once all are there, there is no sampling error.
+    noise of v(N) and v(empty). Where replicates have measured the noise and it alone is more than
+    the bootstrap shows, which is so where many repeat, errors and intervals are stretched to it.
+    That a design without repeats approaches all coalitions it does not see: intervals then are too
+    wide. Once all are there, there is no sampling error.
 
     Standard errors and interval are NaN, unknown, when what was drawn determines the credits only
     just, not without any one draw; that is so below about two coalitions per contributor.

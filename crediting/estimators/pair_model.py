@@ -141,6 +141,12 @@ def _linear(pairs: Pairs, prior: Prior) -> tuple[Floats, Floats]:
     return np.column_stack([pairs.signs, grown]), np.column_stack([np.eye(n), root * shares])
 
 
+def left_by_size(pairs: Pairs) -> int:
+    """Return how many differences, at least 1, the size covariates leave to be explained."""
+    taken = int(np.linalg.matrix_rank(_size_effects(pairs)))
+    return max(len(pairs.differences) - taken, 1)
+
+
 def _size_effects(pairs: Pairs) -> Floats:
     """Return the size covariates t and t^3 of proper coalitions, (p, 2)."""
     size = pairs.relative_sizes

@@ -10,6 +10,7 @@ from crediting.estimators.pair_model import (
     Decomposed,
     Prior,
     decomposed,
+    left_by_size,
     remainder_variance,
 )
 from crediting.estimators.pairs import Pairs, shapley_weights, weighted_covariance
@@ -21,6 +22,9 @@ THIRD_ORDER = (0.3, 1.0, 3.0)
 EXPONENTS = {0.0: 0.0, 2.0: 0.0, 4.0: -2.0, 6.0: -4.0}
 """How much more the remainders of very small and very large coalitions vary, with the logarithm of
 how likely that is before anything is seen."""
+FEW_OF_ANOTHER_SIZE = 3
+"""With no more pairs than this nearer to equal halves than the rest, how remainders vary with size
+cannot be seen: that all differences are remainders explains them as well as that none is."""
 GROWTHS = {0.0: 0.0, 10.0: -3.0}
 """Variance of what the size of a coalition changes in a player's coefficient, against that of the
 coefficient, with the logarithm of how likely that is before anything is seen."""
@@ -28,6 +32,8 @@ SIGNALS = np.geomspace(0.03, 3e4, 25)
 """Variance of a difference against that of its remainder, for halves of equal size."""
 MOST_PAIRS_FOR_THIRD_ORDER = 700
 """Beyond them matrices of pairs by pairs take too long, and all is left to the first order."""
+SAME_SIZE = 1e-9
+"""Relative sizes that are no further apart are equal."""
 UNMEASURED_NOISE = 0.5
 """Share of the remainder's variance taken for noise where no replicate has measured it."""
 
@@ -66,9 +72,11 @@ def candidates(pairs: Pairs, noise: float, towards: Floats | None) -> list[Candi
     if towards is not None and np.ptp(towards) > 0:
         apart = towards - towards.mean()
         leanings.append(apart * n / np.linalg.norm(apart))
+    unequal = abs(pairs.relative_sizes)
+    nearer = int((unequal < unequal.max() - SAME_SIZE).sum())
     return [
         judged(pairs, noise, Prior(exponent, share, growth, leaning))
-        for exponent in EXPONENTS
+        for exponent in (EXPONENTS if nearer > FEW_OF_ANOTHER_SIZE else (0.0,))
         for share in (0.0, *third)
         for growth in (GROWTHS if third else (0.0,))
         for leaning in leanings
@@ -78,17 +86,22 @@ def candidates(pairs: Pairs, noise: float, towards: Floats | None) -> list[Candi
 def judged(pairs: Pairs, noise: float, prior: Prior) -> Candidate:
     """Return a prior with its evidence, its remainders no smaller than measured noise.
 
-    Plainer priors are likelier beforehand.
+    Plainer priors are likelier beforehand. What the size covariates take up says nothing for or
+    against any: next to no prior is next to none in whatever unit.
+    Source: Patterson & Thompson, "Recovery of inter-block information when block sizes are
+    unequal", 1971 (residual maximum likelihood).
     """
     model = decomposed(pairs, prior)
     standard = centred(pairs) / model.deviations
     seen = standard @ model.vectors
     unexplained = max(float(standard @ standard - seen @ seen), 0.0)
     stretched = 1 + np.outer(SIGNALS / model.variance, model.values)
-    free = ((seen**2 / stretched).sum(axis=1) + unexplained) / len(pairs.differences)
+    left = left_by_size(pairs)
+    free = ((seen**2 / stretched).sum(axis=1) + unexplained) / left
     scales = np.fmax(free, noise)
-    evidence = -len(pairs.differences) / 2 * (np.log(scales) + free / scales)
+    evidence = -left / 2 * (np.log(scales) + free / scales)
     evidence -= np.log(stretched).sum(axis=1) / 2 + np.log(model.deviations).sum()
+    evidence += (len(pairs.differences) - left) / 2 * np.log(SIGNALS / model.variance)
     evidence += EXPONENTS[prior.exponent] + GROWTHS[prior.growth]
     evidence -= math.log(1 + prior.share) / 2
     return Candidate(prior, model, evidence, scales)

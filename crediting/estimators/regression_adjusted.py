@@ -24,12 +24,18 @@ from crediting.estimators.odd_regression import (
 )
 from crediting.estimators.pairs import Pairs, shapley_weights, weighted_covariance
 from crediting.estimators.tree_values import forest_shapley_values
-from crediting.estimators.uncertainty import by_covariance, check_confidence
+from crediting.estimators.uncertainty import by_covariance, check_confidence, unknown
 from crediting.game.attribution import Attribution
 from crediting.game.game import EvaluatedSample
 
 Floats = NDArray[np.float64]
 
+FEWEST_LEFT = 3
+"""Observations that the regression must leave over, lest nothing tell how sure it is."""
+TOO_FEW = (
+    "Its uncertainty is unknown: the coalitions leave nothing over that could tell it. About 2.5 "
+    "per contributor do."
+)
 NOISE_SHARE = 0.5
 """Of what stays unexplained of an observation, where replicates have not measured the noise."""
 
@@ -59,7 +65,8 @@ class RegressionAdjusted:
 
     Standard errors are those of the regression with the trees held fixed, of the coalitions that
     were not evaluated, and of the noise; where replicates have not measured it, half of what stays
-    unexplained is taken for noise.
+    unexplained is taken for noise. With fewer than about 2.5 coalitions per contributor they are
+    NaN, unknown: the regression then leaves nothing over that could tell them.
 
     Args:
         confidence: of the intervals, which are those of a Student distribution.
@@ -127,18 +134,16 @@ class RegressionAdjusted:
         targets = data.targets - trees.held_out
         penalty = best_penalty(ridge, targets)
         weights = _weights(data, ridge, penalty)
+        credits = data.total / sample.n_players + trees.credits + weights.used @ targets
+        credits += weights.own @ (trees.held_out - trees.mean)
+        noise = _noise_errors(data, weights.used, sample.noise_variance)
+        if not _tells_errors(data, ridge, penalty):
+            return unknown(credits, sample, self.name, TOO_FEW, noise)
         variance = _variance(ridge, penalty, targets)
         covariance = _covariance(data, ridge, penalty, weights, variance, 2 * sample.noise_variance)
-        credits = trees.credits + weights.used @ targets
-        credits += weights.own @ (trees.held_out - trees.mean)
+        degrees = len(data.targets)
         return by_covariance(
-            data.total / sample.n_players + credits,
-            covariance,
-            len(data.targets),
-            sample,
-            self.name,
-            self.confidence,
-            _noise_errors(data, weights.used, sample.noise_variance),
+            credits, covariance, degrees, sample, self.name, self.confidence, noise
         )
 
     def _cross_fit(self, data: Observations, ridge: Ridge) -> Trees:
@@ -160,6 +165,18 @@ class RegressionAdjusted:
             credits += forest_shapley_values(boosted.forest, n_players) / (2 * n_folds)
         trust = _slope(held_out, left_over, data.weights)
         return Trees(trust * held_out, trust * mean, trust * (credits - credits.mean()))
+
+
+def _tells_errors(data: Observations, ridge: Ridge, penalty: float) -> bool:
+    """Return whether what the regression leaves over can tell how sure it is.
+
+    It must span all contributors and leave FEWEST_LEFT observations, or all there are be there.
+    """
+    n_observed, n_players = data.signs.shape
+    if not data.lone.any() and n_observed == 2 ** (n_players - 1) - 1:
+        return True
+    left = n_observed - ridge.basis.shape[1] - float(ridge.kept(penalty).sum())
+    return len(ridge.scales) >= n_players - 1 and left >= FEWEST_LEFT
 
 
 def _slope(predictions: Floats, truths: Floats, weights: Floats) -> float:

@@ -24,6 +24,7 @@ from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 from scipy.special import betaln, gammaln
 
 from crediting.errors import LedgerError
@@ -83,7 +84,8 @@ def weighted_rows(sample: EvaluatedSample, semivalue: Semivalue) -> Weighted:
     If all are there, each counts once, however often it was drawn.
 
     Raises:
-        LedgerError: they weigh no more than fewer than n equally weighted ones.
+        LedgerError: they weigh no more than fewer than n equally weighted ones, or are of sizes
+            that hardly count.
     """
     n_players = sample.n_players
     sizes = sample.coalitions.sum(axis=1)
@@ -106,7 +108,35 @@ def weighted_rows(sample: EvaluatedSample, semivalue: Semivalue) -> Weighted:
             f"contributors, {n_players}; evaluate more, or with "
             f"design={semivalue.fitting_design}, which suits it best."
         )
+    _check_sizes(np.unique(joined), n_players, semivalue)
     return Weighted(rows, weights, complete)
+
+
+def _check_sizes(present: NDArray[np.int64], n_players: int, semivalue: Semivalue) -> None:
+    """Raise LedgerError if coalitions are of none of the sizes that a semivalue is made of.
+
+    Weights cannot make up for sizes that were never drawn. Those of the design's first coalitions,
+    1 and n - 1, are next to nothing of a Banzhaf value.
+    """
+    sizes = np.arange(1, n_players)
+    log_p = semivalue.log_weights
+    log_law = np.logaddexp(log_p[:-1], log_p[1:])
+    log_law += gammaln(n_players + 1) - gammaln(sizes + 1) - gammaln(n_players - sizes + 1)
+    law = np.exp(log_law - log_law.max())
+    law /= law.sum()
+    mean = law @ sizes
+    deviation = math.sqrt(law @ (sizes - mean) ** 2)
+    if law[present - 1].sum() < 0.5 and abs(present - mean).min() > deviation:
+        raise LedgerError(
+            f"estimator={semivalue.name}: the coalitions are of {_shown(present)} contributors, "
+            f"and those of {mean - deviation:.0f} to {mean + deviation:.0f} make up most of what "
+            f"it weighs; evaluate more, or with design={semivalue.fitting_design}, which draws "
+            "these."
+        )
+
+
+def _shown(sizes: NDArray[np.int64]) -> str:
+    return f"{sizes[0]}" if len(sizes) == 1 else f"{', '.join(map(str, sizes[:-1]))} or {sizes[-1]}"
 
 
 def regression_minimum(n_players: int) -> int:

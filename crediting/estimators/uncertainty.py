@@ -91,12 +91,20 @@ def by_resampling(
     noise: Floats,
     explanation: str = "",
 ) -> Attribution:
-    """Return credits (n,) with percentile intervals of a bootstrap, credits (r, n); see above."""
+    """Return credits (n,) with percentile intervals of a bootstrap, credits (r, n); see above.
+
+    Resamples are stretched about the credits to the measured noise where that alone is more: they
+    cannot show that of coalitions which were drawn again and again.
+    """
+    errors = resampled.std(axis=0, ddof=1)
+    with np.errstate(divide="ignore", invalid="ignore"):
+        stretch = np.where(errors > 0, np.fmax(noise / errors, 1.0), 1.0)
+    resampled = credits + stretch * (resampled - credits)
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     low, high = np.quantile(resampled, tails, axis=0)
     return Attribution(
         credits=credits,
-        std_errors=resampled.std(axis=0, ddof=1),
+        std_errors=stretch * errors,
         ci_low=low,
         ci_high=high,
         noise_errors=noise,

@@ -13,7 +13,7 @@ from crediting.errors import ConfigError, EvaluationError
 from crediting.executors.environment import GPU, ONE_THREAD, environment_of_workers
 from crediting.executors.worker import Answer, evaluate, outcomes, report_for_duty, start_worker
 from crediting.interfaces import Evaluator, Job, Outcome, Task
-from crediting.multiprocess import starting_context, tell_resident
+from crediting.multiprocess import starting_context, tell_memory
 
 
 class Processes:
@@ -106,7 +106,9 @@ class _Backlog:
     """The jobs still to be submitted.
 
     A pool breaks as a whole, so whatever was in flight is suspected of having killed the worker.
-    Suspects go first and alone, each task for itself: then only the culprit uses up its retries.
+    Suspects go first and alone, one job after another; of a job that a worker died with alone each
+    task goes for itself, and so does every one that has a single retry left: then only the culprit
+    uses up its retries.
     """
 
     def __init__(self, jobs: Sequence[Job], size: int, retries: int) -> None:
@@ -129,10 +131,12 @@ class _Backlog:
 
     def take_back(self, lost: Sequence[Job]) -> list[Task]:
         """Queue the tasks that a worker died with; return those that have no retries left."""
-        tasks = [task for job in lost for task in job]
-        self._deaths.update(tasks)
-        self._suspects.extend((task,) for task in tasks if self._deaths[task] <= self._retries)
-        return [task for task in tasks if self._deaths[task] > self._retries]
+        for job in lost:
+            self._deaths.update(job)
+            again = tuple(task for task in job if self._deaths[task] <= self._retries)
+            together = len(lost) > 1 and all(self._deaths[task] < self._retries for task in again)
+            self._suspects.extend([again] if together and again else [(task,) for task in again])
+        return [task for job in lost for task in job if self._deaths[task] > self._retries]
 
 
 class _Crew:
@@ -204,7 +208,7 @@ def _work_until_a_worker_dies(
                 lost.append(job)
             else:
                 answer = future.result()
-                tell_resident(answer.resident)
+                tell_memory(answer.resident)
                 yield from outcomes(answer.outcomes, job)
     return lost
 

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
@@ -10,7 +11,7 @@ from multiprocessing.connection import Connection, wait
 from threading import Thread
 from typing import NamedTuple
 
-from crediting.errors import CreditingError, as_user_error
+from crediting.errors import CreditingError, DeviceLostError, as_user_error
 from crediting.interfaces import Evaluator, Job, Outcome
 from crediting.multiprocess import most_resident
 
@@ -73,11 +74,18 @@ def build(make_evaluator: bytes) -> Evaluator | Raised:
 
 
 def answer(evaluator: Evaluator | Raised, job: Job) -> Sequence[Outcome] | Raised:
-    """Return what an evaluator makes of a job, or what it or its building raised."""
+    """Return what an evaluator makes of a job, or what it or its building raised.
+
+    A worker whose GPU is lost ends, so that the job is tried again by another.
+    """
     if isinstance(evaluator, Raised):
         return evaluator
     try:
         return evaluator(job)
+    except DeviceLostError:
+        traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
     except BaseException as error:
         return _raised("evaluating", error)
 

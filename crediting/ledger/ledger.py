@@ -225,18 +225,24 @@ class Ledger:
         )
 
     def seconds(
-        self, coalitions: Sequence[str], replicates: int, property_fingerprints: Mapping[str, str]
+        self,
+        coalitions: Sequence[str],
+        replicates: int,
+        property_fingerprints: Mapping[str, str] | None,
     ) -> float:
         """Return the seconds that evaluating these keys took, each once, for these properties.
 
-        Values are never replaced, so what was recorded once gives the same sum ever after. Of the
-        properties of a coalition, measured together or later on kept images, the longest counts.
+        Of the properties of a coalition, measured together or later on kept images, the longest
+        counts. None stands for all that were ever measured: what the images took, too. With given
+        ones, what was recorded once gives the same sum ever after, as values are never replaced.
         """
-        wanted = list(property_fingerprints.values())
+        of_these, wanted = "", []
+        if property_fingerprints is not None:
+            wanted = list(property_fingerprints.values())
+            of_these = f" AND property_fingerprint IN ({', '.join('?' * len(wanted))})"
         longest = self._query(
             "SELECT coalition, MAX(seconds) FROM evaluations WHERE game = ? AND replicate < ?"
-            f" AND property_fingerprint IN ({', '.join('?' * len(wanted))})"
-            " GROUP BY coalition, replicate",
+            f"{of_these} GROUP BY coalition, replicate",
             self.game,
             replicates,
             *wanted,

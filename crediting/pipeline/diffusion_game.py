@@ -12,7 +12,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from crediting.errors import ArtifactError, ConfigError
+from crediting.errors import ArtifactError, ConfigError, DeviceLostError
 from crediting.game.coalition import coalition_from_key
 from crediting.interfaces import Job, Outcome, Task
 from crediting.models.checkpoint import load_weights, save_weights
@@ -62,7 +62,8 @@ class DiffusionGame:
 
         Raises:
             OSError, ArtifactError: a file cannot be read or written,
-            ConfigError: or a setting cannot work, which is no fault of the coalition.
+            ConfigError: or a setting cannot work,
+            DeviceLostError: or the GPU answers no more, which are no faults of the coalition.
         """
         outcomes: list[Outcome] = []
         for replicate, tasks in groupby(job, lambda task: task.replicate):
@@ -71,8 +72,22 @@ class DiffusionGame:
             outcomes += map(self._measure, together, drawn)
             if self._calls is not None:
                 self._calls.forget()  # the next trainings need the memory
+        if any(outcome.failures for outcome in outcomes):
+            self._check_device()
         self._watch.look()
         return outcomes
+
+    def _check_device(self) -> None:
+        """Raise DeviceLostError if all that comes after would fail on this GPU, too."""
+        if self._device.type != "cuda":
+            return
+        try:
+            torch.cuda.synchronize()
+        except RuntimeError as error:
+            raise DeviceLostError(
+                f"the GPU answers no more ({str(error).splitlines()[0]}), and a process cannot use "
+                "it again. Nothing recorded so far is lost: run the same command again to continue"
+            ) from error
 
     def images(self, coalition: str, replicate: int, keep: bool) -> torch.Tensor:
         """Return a coalition's images, uint8 (N, C, H, W): the kept ones, or newly generated."""

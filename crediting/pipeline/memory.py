@@ -16,7 +16,7 @@ from crediting.memory import (
     of_training,
     told,
 )
-from crediting.multiprocess import most_resident
+from crediting.multiprocess import forget_allocated, most_allocated_elsewhere, most_resident
 from crediting.pipeline.machine import open_machine, release_memory, training_processes
 from crediting.pipeline.study import Study
 from crediting.progress import say
@@ -89,7 +89,8 @@ def check_memory(study: Study, denoiser: nn.Module, device: str) -> None:
 
 
 def start_watching() -> None:
-    """Forget the peak so far of this process on the GPU."""
+    """Forget the peak so far on GPUs."""
+    forget_allocated()
     if torch.cuda.is_initialized():
         torch.cuda.reset_peak_memory_stats()
 
@@ -97,11 +98,13 @@ def start_watching() -> None:
 def peak() -> dict[str, Any]:
     """Return the most memory that was taken, as facts: bytes, and what was looked at.
 
-    On a GPU by the tensors of this process since `start_watching`; else by the largest of this
-    process and those it started, resident, since each began.
+    On a GPU by the tensors of this process, or of one that it trained with, since
+    `start_watching`; else by the largest of this process and those it started, resident, since
+    each began.
     """
     if torch.cuda.is_initialized():
-        seen, what = torch.cuda.max_memory_allocated(), "tensors on the GPU"
+        seen = max(torch.cuda.max_memory_allocated(), most_allocated_elsewhere())
+        what = "tensors on the GPU"
     else:
         seen, what = most_resident(), "resident in the largest process"
     return {"peak_memory": seen, "peak_memory_of": what}

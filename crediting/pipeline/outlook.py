@@ -10,6 +10,7 @@ from crediting.errors import LedgerError
 from crediting.game.coalition import distinct
 from crediting.pipeline.estimate import read_sample
 from crediting.pipeline.finding import Finding
+from crediting.pipeline.stopping import FIRST_LOOK
 from crediting.pipeline.study import Study
 from crediting.reporting.forecast import Precision, Spent, forecast, noise_floor
 
@@ -32,10 +33,10 @@ def outlook(study: Study, findings: Mapping[str, Finding], mean_seconds: float) 
 
 
 def _half(study: Study) -> Study | None:
-    """Return the study with half of its budget, in whole pairs, if the estimator can use it."""
-    budget = len(study.sample) // 4 * 2
-    least = study.estimator.minimum_coalitions(len(study.partition))
-    return study.with_budget(budget) if study.can_shrink and budget >= max(least, 1) else None
+    """Return the study with half of its budget, in whole pairs, if that tells errors well."""
+    budget, n_players = len(study.sample) // 4 * 2, len(study.partition)
+    least = max(study.estimator.minimum_coalitions(n_players), FIRST_LOOK * n_players)
+    return study.with_budget(budget) if study.can_shrink and budget >= least else None
 
 
 def _precision(study: Study, half: Study | None, name: str, finding: Finding) -> Precision:

@@ -126,7 +126,8 @@ class Schedule:
     def seconds_left(self, width: int) -> float:
         """Return the expected seconds until all tasks are done, so many at a time.
 
-        NaN if nothing tells how long one takes.
+        NaN if nothing tells how long one takes. Measuring kept images, which is short, is left out
+        until one of them was measured, unless nothing else is left.
         """
         expected = np.zeros(len(self._tasks))
         for which, paces in (
@@ -134,6 +135,8 @@ class Schedule:
             (self._kept, (self._measured,)),
         ):
             pace = max(paces, key=lambda one: one.count)
+            if which is self._kept and not pace.count and (self._left & ~self._kept).any():
+                continue
             expected[which] = self._scaled(which, pace.expected(self._examples[which]))
         left = expected[self._left]
         return float(max(left.sum() / width, left.max())) if len(left) else 0.0

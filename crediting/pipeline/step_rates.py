@@ -40,8 +40,11 @@ def steps_per_second(study: Study, spec: GameSpec, size: int) -> float:
     return size * _STEPS / seconds
 
 
-def _prepared(study: Study, spec: GameSpec, size: int) -> Callable[[], float] | None:
-    """Return what trains and tells the seconds of `_STEPS` steps, or None if nothing is trained."""
+def _prepared(study: Study, spec: GameSpec, size: int) -> Callable[..., float] | None:
+    """Return what trains and tells the seconds of `_STEPS` steps, or None if nothing is trained.
+
+    It takes what is to be called before the clock starts, as `Clock`.
+    """
     accelerator = open_machine(study.runtime)
     examples = load_examples(study, accelerator.device)
     trainer = make_trainer(examples, study.model, accelerator, study.runtime)
@@ -56,8 +59,8 @@ def _prepared(study: Study, spec: GameSpec, size: int) -> Callable[[], float] | 
     steps = RUN_IN + _STEPS
     brief = [replace(one, recipe=replace(one.recipe, steps=steps)) for one in trainings]
 
-    def run() -> float:
-        clock = Clock(accelerator.device)
+    def run(begin: Callable[[], Any] = lambda: None) -> float:
+        clock = Clock(accelerator.device, begin=begin)
         if size > 1:
             train_stacked(trainer, brief, Stream("tuning"), clock)
         else:
@@ -73,17 +76,25 @@ class Clock:
     Args:
         device: where it trains.
         run_in: how many steps come before the clock starts.
+        begin: called when these are done; the clock starts when it returns.
     """
 
-    def __init__(self, device: torch.device, run_in: int = RUN_IN) -> None:
+    def __init__(
+        self,
+        device: torch.device,
+        run_in: int = RUN_IN,
+        begin: Callable[[], Any] = lambda: None,
+    ) -> None:
         self._device = device
         self._run_in = run_in
+        self._begin = begin
         self._started = 0.0
 
     def __call__(self, step: int) -> None:
         """Take notice of the number of finished steps."""
         if step == self._run_in:
             wait(self._device)
+            self._begin()
             self._started = time.perf_counter()
 
     def seconds(self) -> float:
@@ -133,7 +144,7 @@ def _member(study: Study, spec: GameSpec, barrier: Any, rates: Any) -> None:
     assert run is not None, "single trainings were measured before"
     try:
         run()
-        barrier.wait()
-        rates.put(_STEPS / run())
+        # all begin to count at once: what comes before, such as recording, takes unlike times
+        rates.put(_STEPS / run(barrier.wait))
     except torch.OutOfMemoryError:
         sys.exit(1)  # so many do not fit, which is an answer

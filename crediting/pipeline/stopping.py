@@ -178,14 +178,15 @@ def _look(part: Study) -> Look:
         known[name] = Sureness(math.nan, math.nan)
         with suppress(LedgerError):  # too few are left, for now; the last look would end in it
             known[name] = sureness(part.estimator(read_sample(part, name)))
-    return Look(len(part.sample), hours_spent(part), known)
+    # of its own properties alone: others, measured later, must not change where it ended
+    return Look(len(part.sample), hours_spent(part, part.property_fingerprints), known)
 
 
-def hours_spent(part: Study) -> float:
+def hours_spent(part: Study, property_fingerprints: Mapping[str, str] | None) -> float:
     """Return the hours of work in evaluating a study, as the ledgers recorded them.
 
     They are summed over workers: were it the time that passed, where evaluating ends would depend
-    on the machine that the table is made on.
+    on the machine that the table is made on. Properties are those of `Ledger.seconds`.
     """
     seconds = 0.0
     for spec in part.games:
@@ -193,7 +194,7 @@ def hours_spent(part: Study) -> float:
         if ledger is not None:
             with ledger:
                 keys = coalition_keys(part.coalitions(spec))
-                seconds += ledger.seconds(keys, len(part.replicates), part.property_fingerprints)
+                seconds += ledger.seconds(keys, len(part.replicates), property_fingerprints)
     return seconds / 3600
 
 

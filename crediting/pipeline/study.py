@@ -155,7 +155,7 @@ class Study:
     @property
     def can_shrink(self) -> bool:
         """Whether the design has a budget, which a study can have less of."""
-        return is_dataclass(self.design) and hasattr(self.design, "budget")
+        return has_budget(self.design)
 
     def with_budget(self, budget: int) -> "Study":
         """Return the study whose design draws so many coalitions, the first of those of this one.
@@ -225,6 +225,11 @@ def _reader(name: str, measured: Property, extractors: Mapping[str, Extractor]) 
         f"property.{name}.extractor: it reads {measured.extractor}, and chosen are only {chosen}; "
         f"add it with extractor=[{chosen},{measured.extractor}]"
     )
+
+
+def has_budget(design: Design) -> bool:
+    """Return whether a design can be ended early, having a budget that can be lowered."""
+    return is_dataclass(design) and hasattr(design, "budget")
 
 
 def _check_stopping(study: Study) -> None:

@@ -38,7 +38,8 @@ class Precision(NamedTuple):
         if not (before > 0 and now > 0 and self.growth > 1):
             return USUAL_RATE
         seen = math.log(before / now) / (2 * math.log(self.growth))
-        return min(max(seen, SLOWEST), FASTEST)
+        # an error that did not fall says more of how it was told than of how it will fall
+        return min(max(seen, SLOWEST), FASTEST) if seen > 0 else USUAL_RATE
 
     @property
     def to_halve(self) -> float:

@@ -191,6 +191,41 @@ def test_interval_covers_seeds_that_differ_where_an_interval_over_coalitions_fai
     assert np.mean(narrow) < 0.7
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("share", [0.4, 1.0])
+def test_interval_allows_for_the_share_of_all_coalitions_that_was_trained(share):
+    generator = np.random.default_rng(0)
+    predicted = generator.normal(size=50)
+    common = predicted + generator.normal(size=50)  # what all seeds make of each coalition
+
+    def trained(rows, seeds):
+        return common[rows, None] + 0.7 * generator.normal(size=(len(rows), seeds))
+
+    everything = np.arange(50)
+    truth = np.mean([stats.spearmanr(predicted, c).statistic for c in trained(everything, 4000).T])
+    covered, widths = [], {0.0: 0.0, share: 0.0}
+    for _ in range(400):
+        rows = generator.permutation(50)[: round(50 * share)]
+        utilities = trained(rows, 3)
+        for known in widths:
+            found = rank_agreement(predicted[rows], utilities, 150, 0, known)
+            widths[known] += found.high - found.low
+        covered.append(found.low <= truth <= found.high)
+    assert 0.95 - 4 * np.sqrt(0.95 * 0.05 / 400) < np.mean(covered) < 0.995
+    assert widths[share] < {0.4: 0.9, 1.0: 0.6}[share] * widths[0.0]
+
+
+def test_all_coalitions_and_no_luck_leave_nothing_unsure():
+    coalitions = np.array([row for row in np.ndindex(*[2] * 5) if sum(row) == 2], dtype=bool)
+    utilities = np.random.default_rng(1).normal(size=10)
+    credits = np.arange(5.0)
+    known = datamodel_score(credits, coalitions, np.stack([utilities] * 2, axis=1), 200, 0)
+    assert (known.low, known.high) == pytest.approx((known.score, known.score))
+    fewer = datamodel_score(credits, coalitions[:9], np.stack([utilities[:9]] * 2, axis=1), 200, 0)
+    single = datamodel_score(credits, coalitions, utilities[:, None], 200, 0)
+    assert 10 < fewer.high - fewer.low < 0.5 * (single.high - single.low)
+
+
 # ------------------------------------------------------------------------------ differences
 
 

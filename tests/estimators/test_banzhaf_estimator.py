@@ -9,6 +9,7 @@ from scipy.linalg import hadamard
 from crediting.design import (
     Bernoulli,
     Exhaustive,
+    FixedSize,
     PairedKernel,
     PairedUniform,
     ShapleyKernel,
@@ -158,6 +159,22 @@ def test_coalitions_that_are_too_unlike_those_of_the_value_are_refused():
         LedgerError, match=r"400 coalitions are worth \d+\.\d .*contributors, 100; .*=bernoulli"
     ):
         ESTIMATOR(sample)
+
+
+@pytest.mark.parametrize("n_players", [5, 7, 20, 50])
+def test_sizes_that_hardly_count_are_no_sample_of_it(n_players):
+    weights = np.arange(1.0, n_players + 1)
+    ends = PairedUniform(2 * n_players, 0, ends=True).sample(n_players)
+    others = n_players - 1
+    said = rf"the coalitions are of 1 or {others} contributors.*design=bernoulli, which draws these"
+    with pytest.raises(LedgerError, match=said):
+        ESTIMATOR(play(lambda c: np.sqrt(c @ weights), ends))
+
+
+def test_halves_alone_are_a_sample_of_it():
+    halves = FixedSize(alpha=0.5, budget=200, seed=0).sample(20)
+    found = ESTIMATOR(play(lambda c: c @ np.arange(20.0), halves))
+    assert np.isfinite(found.credits).all()
 
 
 def test_who_is_never_out_is_named():

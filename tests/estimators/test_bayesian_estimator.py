@@ -131,8 +131,10 @@ def test_the_posterior_is_that_of_the_regression_on_all_coefficients(
         to_credits[:, column] = shapley_values(grown(all_coalitions(n)))
     to_credits[:, len(coefficients) :] = shapley_weights(everything)
     given = inside[:-1, :-1] - np.outer(inside[:-1, -1], inside[:-1, -1]) / inside[-1, -1]
-    scale = observed[:-1] @ np.linalg.solve(given, observed[:-1]) / m
-    evidence = -m / 2 * (np.log(scale) + 1) - np.linalg.slogdet(given)[1] / 2
+    left = m - 2  # t and t^3 are fitted
+    scale = observed[:-1] @ np.linalg.solve(given, observed[:-1]) / left
+    evidence = -left / 2 * (np.log(scale) + 1) - np.linalg.slogdet(given)[1] / 2
+    evidence += (m - left) / 2 * np.log(signal)
     evidence += pair_posterior.EXPONENTS[exponent] + pair_posterior.GROWTHS[growth]
     evidence -= math.log(1 + share) / 2
 
@@ -337,6 +339,23 @@ def test_intervals_of_few_pairs_hold_what_they_promise(noise, count):
         found = BAYESIAN(sample_of(pairs(10, count, seed), game, noise, seed))
         inside.append((found.ci_low <= values) & (values <= found.ci_high))
     assert 0.93 < np.mean(inside) < 0.99
+
+
+@pytest.mark.parametrize("beyond", [0, 4, 8])
+def test_single_contributors_alone_are_no_remainders(beyond):
+    """The first coalitions of the default design, and few more: nothing tells how they vary."""
+    n, inside, ratios = 20, [], []
+    for seed in range(8):
+        weights = np.random.default_rng(seed).gamma(1.0, size=n)
+        design = PairedUniform(2 * n + beyond, seed, ends=True).sample(n)
+        for concave in (False, True):
+            game = (lambda c, w=weights: c @ w) if not concave else Airport(tuple(weights))
+            values = weights if not concave else game.shapley_values
+            found = BAYESIAN(play(game, design))
+            inside.append((found.ci_low <= values) & (values <= found.ci_high))
+            ratios.append(error(found.credits, values))
+    assert np.mean(inside) > 0.93
+    assert np.median(ratios) < 0.6
 
 
 def test_a_single_pair_is_better_than_nothing_and_never_far_off():

@@ -296,6 +296,21 @@ def test_intervals_of_a_noisy_game_are_wide_enough(design, budget):
     assert 0.83 < np.mean(covered) <= 1
 
 
+def test_the_noise_of_coalitions_that_repeat_is_in_the_intervals():
+    """A hundred draws of 30 coalitions: resampling them shows little of their noise."""
+    game = Additive((1.0, 2.0, 3.0, 4.0, 5.0))
+    inside = []
+    for seed in range(100):
+        sample = play(NoisyGame(game, 1.0, seed), ShapleyKernel(100, seed).sample(5))
+        found = KernelShap(0.95, 200, 0)(replace(sample, noise_variance=1.0))
+        inside.append(
+            (found.ci_low <= game.shapley_values) & (game.shapley_values <= found.ci_high)
+        )
+        assert (found.std_errors >= found.noise_errors * (1 - 1e-9)).all()
+        assert found.draws.std(axis=0, ddof=1) == pytest.approx(found.std_errors)
+    assert 0.9 < np.mean(inside) < 0.99
+
+
 @pytest.mark.parametrize("design", [*PAIRED, stratified, orders, ShapleyKernel, Bernoulli])
 def test_an_influence_is_what_the_credits_lose_without_a_unit(design):
     data = regression(play(INTERACTIONS, design(90, 2).sample(10)))

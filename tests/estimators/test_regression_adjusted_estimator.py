@@ -71,10 +71,12 @@ def test_an_additive_game_is_recovered(design):
 
 @pytest.mark.parametrize("design", DESIGNS, ids=repr)
 @pytest.mark.parametrize("budget", [1, 2, 3, 5, 12, 60])
-def test_credits_are_efficient_and_finite(design, budget):
+def test_credits_are_efficient_and_errors_told_where_something_tells_them(design, budget):
     found = ESTIMATOR(play(INTERACTIONS, replace(design, budget=budget).sample(10)))
     assert abs(found.efficiency_gap) < 1e-9
-    assert np.isfinite(found.std_errors).all()
+    assert np.isfinite(found.credits).all()
+    assert np.isfinite(found.std_errors).all() == (budget == 60)
+    assert ("uncertainty is unknown" in found.explanation) == (budget < 60)
 
 
 def test_trees_help_where_a_regression_cannot_follow():

@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
-from crediting.errors import ConfigError
+from crediting.errors import ConfigError, DeviceLostError
 from crediting.executors import Processes
 from crediting.interfaces import Job, Outcome, Task
 
@@ -59,6 +59,17 @@ class DiesOn(Square):
             (self.folder / f"died-{task.coalition}-{uuid4().hex}").touch()
             os.kill(os.getpid(), signal.SIGKILL)
         return super().outcome(task)
+
+
+class LosesItsGpu(DiesOn):
+    """Raises, as often, what an evaluator raises whose GPU answers no more."""
+
+    def outcome(self, task: Task) -> Outcome:
+        died = len(list(self.folder.glob(f"died-{task.coalition}-*")))
+        if died < self.deaths.get(task.coalition, 0):
+            (self.folder / f"died-{task.coalition}-{uuid4().hex}").touch()
+            raise DeviceLostError("the GPU answers no more")
+        return Square.outcome(self, task)
 
 
 class Sleeps(OneByOne):

@@ -13,6 +13,7 @@ import pytest
 from crediting.errors import ConfigError, EvaluationError
 from crediting.executors import Processes, Serial
 from crediting.executors.environment import GPU, ONE_THREAD, environment_of_workers
+from crediting.executors.processes import _Backlog
 
 
 def scores(outcomes) -> dict[str, float]:
@@ -91,6 +92,35 @@ def test_of_a_job_that_kills_only_the_culprit_uses_up_its_retries(tmp_path):
     outcomes = list(Processes(2, retries=1, per_gpu=1).run(make, evaluators.jobs(9, size=3)))
     assert [outcome.task.coalition for outcome in outcomes if outcome.failures] == ["1"]
     assert len(outcomes) == 9
+
+
+def test_jobs_stay_whole_until_a_worker_died_with_one_of_them_alone():
+    first, second = evaluators.jobs(6, size=3)
+    backlog = _Backlog([first, second], size=2, retries=2)
+    in_flight = [backlog.next([]).popleft() for _ in range(2)]
+    assert backlog.take_back(in_flight) == []
+    assert backlog.next([]).popleft() == first
+    assert backlog.next([first]) is None  # alone
+    assert backlog.next([]).popleft() == second
+    assert backlog.take_back([second]) == []
+    singles = [backlog.next([]).popleft() for _ in range(3)]
+    assert singles == [(task,) for task in second]
+    assert backlog.take_back([singles[0]]) == [second[0]]
+    assert not backlog
+
+
+def test_with_a_single_retry_every_task_goes_for_itself():
+    jobs = evaluators.jobs(4, size=2)
+    backlog = _Backlog(jobs, size=2, retries=1)
+    backlog.take_back([backlog.next([]).popleft() for _ in range(2)])
+    assert [backlog.next([]).popleft() for _ in range(4)] == [(t,) for job in jobs for t in job]
+
+
+def test_a_worker_whose_gpu_is_lost_is_replaced(tmp_path, capfd):
+    make = partial(evaluators.LosesItsGpu, tmp_path, {"2": 1})
+    found = list(Processes(2, 2, 1).run(make, evaluators.jobs(5, size=2)))
+    assert sorted(float(outcome.values["score"]) for outcome in found) == [0, 1, 4, 9, 16]
+    assert "DeviceLostError: the GPU answers no more" in capfd.readouterr().err
 
 
 def test_an_evaluator_that_cannot_be_built_shows_its_own_traceback():

@@ -182,6 +182,7 @@ def test_seconds_are_those_of_the_coalitions_replicates_and_properties_in_questi
     ledger.record(both("a", {"fid": 1.0}, {}), BOTH)  # measured later, in 2 seconds
     assert ledger.seconds(["a"], 1, BOTH) == 4.0
     assert ledger.seconds(["a"], 1, {"fid": BOTH["fid"]}) == 2.0
+    assert ledger.seconds(["a", "b"], 2, None) == 28.0
     ledger.record(outcome("a", 3.0, seconds=99.0), SCORE)  # the first record counts
     assert ledger.seconds(["a"], 1, SCORE) == 4.0
 

@@ -19,11 +19,11 @@ from crediting.ledger import Ledger
 from crediting.pipeline.compare import charts
 from crediting.pipeline.compare import stage as compare_stage
 from crediting.pipeline.compare.agreements import agreements, paces
-from crediting.pipeline.compare.baselines import _address, read_proxy
+from crediting.pipeline.compare.baselines import address_of, read_proxy
 from crediting.pipeline.compare.contest import OWN, Contest
 from crediting.pipeline.compare.contestants import contestants
 from crediting.pipeline.compare.counterfactuals import counterfactuals
-from crediting.pipeline.compare.judged import judge, over_budget, trained
+from crediting.pipeline.compare.judged import common_trainings, judge, over_budget, trained
 from crediting.pipeline.compare.material import StudyMaterial
 from crediting.pipeline.compare.needs import (
     agreement_coalitions,
@@ -158,6 +158,22 @@ def test_counterfactuals_are_sums_of_what_is_left(compared):
         "removed", 0.25
     ] == pytest.approx(chance)
     assert removed.beyond_random.mean == pytest.approx(removed.change.mean - chance)
+
+
+def test_shares_that_leave_the_same_contributors_are_drawn_at_one_place(compared, monkeypatch):
+    drawn = {}
+
+    def keep(path, title, x_label, y_label, series):
+        drawn[path.name] = {one.label: list(one.x) for one in series}
+
+    monkeypatch.setattr(charts, "curve_chart", keep)
+    compared("compare.keep=[0.95,0.9,0.5]", "compare.remove=[0.3]")
+    curves = drawn["counterfactual_fid.png"]
+    assert curves == {
+        "own, top removed": [25.0],
+        "own, bottom removed": [12.5, 50.0],
+        "random": [12.5, 25.0, 50.0],
+    }
 
 
 def test_where_lower_is_better_those_who_lower_it_are_on_top(compared):
@@ -329,6 +345,43 @@ def test_of_a_half_trained_test_the_trainings_count_that_all_have(make):
     evaluate_coalitions(later.study, later.spec, later.coalitions)
     assert trained(contest, "fid")[0.25].utilities.shape == (12, 2)
     assert 0.5 not in trained(contest, "fid")
+
+
+def test_a_failed_training_costs_its_own_coalition_alone():
+    assert common_trainings(np.array([0, 3, 3, 2, 3, 3, 3, 3, 3, 3, 3, 3])) == 3
+    assert common_trainings(np.array([1, 1, 2, 2, 2, 2, 2, 2, 2, 2])) == 1
+    assert common_trainings(np.array([2, 1, 2])) == 1
+    assert common_trainings(np.zeros(3, dtype=int)) == 0
+
+
+def test_an_estimator_that_gives_no_credits_says_why(compared):
+    words = ("+method.few.estimator._target_=crediting.estimators.KernelBanzhaf",)
+    words += ("+method.few.estimator.confidence=0.95", "+method.few.design.budget=18")
+    contest, everybody = compared(*words, "compare.removals=[few]")
+    (few,) = (one for one in everybody if one.name == "few")
+    assert few.fit("fid", None) is None
+    text = (contest.own.folder / "compare/compare.md").read_text()
+    assert "Nothing is missing" in text
+    assert text.count("few gives no credits: ") == 2  # of either property
+    assert few.refusal("fid") in text.replace("\\", "")
+
+
+def test_what_stands_for_retraining_is_said_and_reports_are_not_told(compared, make):
+    words = ("compare.truth.finetuning._target_=crediting.finetuning.Finetune",)
+    contest, _ = compared(*words, "compare.truth.finetuning.recipe.steps=3")
+    text = (contest.own.folder / "compare/compare.md").read_text()
+    assert "Finetune stands for the training from scratch" in text
+    assert "was not checked; stage=compare does" in trust(contest.own)
+
+
+def test_what_was_measured_later_is_no_work(make):
+    study, variants, _ = make("property=[fid]")
+    compare(study, variants)
+    (first, *_) = contestants(Contest.assemble(study, variants))
+    study, variants, _ = make("property=[inception_score]", seconds=1.0)
+    compare(study, variants)
+    (later, *_) = contestants(Contest.assemble(study, variants))
+    assert later.hours == first.hours == len(study.coalitions(study.game))
 
 
 def test_what_is_missing_is_counted_and_priced(make):
@@ -511,9 +564,9 @@ def test_scores_that_do_not_fit_are_refused_before_anything_is_evaluated(
 
 
 def test_a_study_that_was_stopped_is_compared_as_far_as_it_went(compared):
-    contest, everybody = compared(
-        "method=[retrain_shapley]", "stop.ci_width=0.5", "stop.budget=null", noise=1.0
-    )
+    methods = "method=[retrain_shapley,leave_one_out]"
+    contest, everybody = compared(methods, "stop.ci_width=0.5", "stop.budget=null", noise=1.0)
+    assert len(contest.games["leave_one_out"].sample) == N  # rules end nothing that needs all
     own = contest.reached()["own"]
     assert len(own.sample) < 60
     assert lacks(needs_of_methods(contest)) == []
@@ -625,7 +678,7 @@ def test_what_baselines_share_counts_for_each_of_them(compared):
     contest, everybody = compared("baseline=[pixel_similarity_mean,size,pixel_similarity_max]")
     store, seconds = contest.own.store, {}
     for name in contest.own.baselines:
-        address = _address(contest.own, name)
+        address = address_of(contest.own, name)
         manifest = store.read(address.stage, address.fingerprint)
         seconds[name] = manifest["facts"]["shared_seconds"]
     assert seconds["pixel_similarity_mean"] == seconds["size"] == []

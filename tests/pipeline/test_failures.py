@@ -7,7 +7,13 @@ import pytest
 import torch
 
 from crediting import config
-from crediting.errors import ArtifactError, ConfigError, EvaluationError, LedgerError
+from crediting.errors import (
+    ArtifactError,
+    ConfigError,
+    DeviceLostError,
+    EvaluationError,
+    LedgerError,
+)
 from crediting.game.coalition import coalition_key, grand_coalition
 from crediting.interfaces import Outcome, Task
 from crediting.ledger import Ledger
@@ -201,3 +207,19 @@ def test_a_property_may_return_any_kind_of_number(prepared):
     task = Task(coalition_key(np.ones(4, bool)), 0, ("fid",))
     (outcome,) = DiffusionGame(ready, ready.game)((task,))
     assert type(outcome.values["fid"]) is float
+
+
+# ------------------------------------------------------------------------------ a GPU that is lost
+
+
+def test_failures_on_a_gpu_that_answers_no_more_are_no_coalitions(monkeypatch):
+    def dead():
+        raise RuntimeError("CUDA error: an illegal memory access was encountered\nmore of it")
+
+    game = DiffusionGame.__new__(DiffusionGame)
+    game._device = torch.device("cuda")
+    monkeypatch.setattr(torch.cuda, "synchronize", dead)
+    with pytest.raises(DeviceLostError, match=r"an illegal memory access was encountered\), and a"):
+        game._check_device()
+    monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
+    game._check_device()  # the GPU is well: the coalition failed

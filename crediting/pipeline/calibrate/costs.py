@@ -41,10 +41,9 @@ def measured_seconds(setting: Setting) -> float:
     if setting.part is not None or ledger is None:
         return math.nan
     with ledger:
-        keys = [coalition_key(row) for row in proper_coalitions(study)]
-        times, measured = len(study.replicates), study.property_fingerprints
-        done = len(keys) * times - len(ledger.missing(keys, times, measured))
-        return ledger.seconds(keys, times, measured) / done if done else math.nan
+        keys = {coalition_key(row) for row in proper_coalitions(study)}
+        seconds = [seconds for key, seconds in ledger.durations() if key in keys]
+        return math.fsum(seconds) / len(seconds) if seconds else math.nan
 
 
 def fitted_rates(works: Sequence[Work], seconds: Sequence[float]) -> Rates:

@@ -67,7 +67,7 @@ def agreements(contest: Contest, name: str) -> list[Agreement]:
 
 def remember(contest: Contest, name: str, found: Sequence[Agreement]) -> None:
     """Keep, for reports, how every method stands for retraining at the main size."""
-    for one in found:
+    for one in found if contest.retrains else ():
         if one.alpha == contest.main_alpha and one.name in contest.distinct_games:
             remember_fidelity(contest.distinct_games[one.name], {name: one.fidelity})
 
@@ -93,7 +93,7 @@ def paces(contest: Contest) -> Iterator[Pace]:
                 seconds = ledger.mean_seconds()
             if seconds is not None:
                 asked = games.get(key)  # retraining and other steps draw none
-                drawn, hours = (len(asked.sample), hours_spent(asked)) if asked else (0, 0.0)
+                drawn, hours = (len(asked.sample), hours_spent(asked, None)) if asked else (0, 0.0)
                 yield Pace(key, seconds, drawn, hours)
 
 

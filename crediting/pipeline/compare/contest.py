@@ -10,9 +10,10 @@ import numpy as np
 
 from crediting.design import FixedSize
 from crediting.errors import ConfigError
+from crediting.finetuning import Retrain
 from crediting.game.coalition import CoalitionMatrix, grand_coalition
 from crediting.pipeline.stopping import stopped
-from crediting.pipeline.study import Study
+from crediting.pipeline.study import Study, has_budget
 from crediting.randomness import derive_seed
 
 OWN = "own"
@@ -58,6 +59,11 @@ class Contest:
     def settings(self) -> Mapping[str, Any]:
         """The section `compare` of the config."""
         return self.own.config["compare"]
+
+    @property
+    def retrains(self) -> bool:
+        """Whether what credits are judged by is training from scratch, as it is unless changed."""
+        return isinstance(self.truth.game.finetuning, Retrain)
 
     @property
     def games(self) -> dict[str, Study]:
@@ -143,6 +149,8 @@ class Contest:
 
 
 def _variant(name: str, config: Mapping[str, Any], parts: Mapping[str, Any]) -> Study:
+    if not has_budget(parts["design"]):  # needs all its coalitions, whatever ends the others
+        config = {**config, "stop": dict.fromkeys(config["stop"])}
     try:
         return Study.assemble(config, parts)
     except ConfigError as error:

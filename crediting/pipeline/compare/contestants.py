@@ -40,13 +40,15 @@ class Contestant:
     """One of those compared: its name, its kind, and what it says of a property.
 
     `fit` takes the property and the test coalitions, or None to leave none out; it returns None
-    where something is not evaluated yet. `hours` are of work.
+    where something is not evaluated yet, or where `refusal`, which takes the property, says why
+    there are no credits though everything is evaluated. `hours` are of work.
     """
 
     name: str
     kind: str
     fit: Callable[[str, CoalitionMatrix | None], Fit | None]
     hours: float | None
+    refusal: Callable[[str], str | None] = lambda _: None
 
 
 def contestants(contest: Contest) -> list[Contestant]:
@@ -83,7 +85,21 @@ def estimated(study: Study, name: str, tests: CoalitionMatrix | None) -> Attribu
 
 def _methods(contest: Contest) -> Iterator[Contestant]:
     for name, study in contest.reached().items():
-        yield Contestant(name, "game", partial(fit, study), hours_spent(study) or None)
+        hours = hours_spent(study, None) or None
+        yield Contestant(name, "game", partial(fit, study), hours, partial(_refusal, study))
+
+
+def _refusal(study: Study, name: str) -> str | None:
+    """Return why an estimator gives no credits although all that it asked for is evaluated."""
+    try:
+        sample = read_sample(study, name)
+    except LedgerError:
+        return None
+    try:
+        study.estimator(sample)
+    except LedgerError as error:
+        return str(error)
+    return None
 
 
 def fit(study: Study, name: str, tests: CoalitionMatrix | None) -> Fit | None:

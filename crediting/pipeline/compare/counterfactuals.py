@@ -38,6 +38,7 @@ class RandomChange(NamedTuple):
 
     which: str
     share: float
+    left: int
     change: Change | None
 
 
@@ -58,7 +59,10 @@ def lacks_of_counterfactuals(contest: Contest, everybody: Sequence[Contestant]) 
     each = len(_shares(contest)) * contest.trainings
     for one in everybody:
         if one.name in contest.settings["removals"] and each:
-            unknown = sum(one.fit(name, None) is None for name in contest.own.properties)
+            unknown = sum(
+                one.fit(name, None) is None and one.refusal(name) is None
+                for name in contest.own.properties
+            )
             if unknown:
                 purpose = f"counterfactuals by {one.name}, once its credits are known"
                 yield Lack(purpose, unknown * each, None, "evaluations at most")
@@ -69,14 +73,12 @@ def counterfactuals(
 ) -> tuple[list[Counterfactual], list[RandomChange]]:
     """Return the changes of a property by everybody's credits, and by chance."""
     full = _utilities(contest, contest.full(), name)[0]
-    by_chance = {
-        (which, share): _utilities(contest, rows, name) for which, share, rows in _random(contest)
-    }
-    random = [
-        RandomChange(which, share, relative_change(values, full) if _known(values, full) else None)
-        for (which, share), values in by_chance.items()
-        if len(values)
-    ]
+    by_chance, random = {}, []
+    for which, share, rows in _random(contest):
+        values = by_chance[which, share] = _utilities(contest, rows, name)
+        if len(rows):
+            change = relative_change(values, full) if _known(values, full) else None
+            random.append(RandomChange(which, share, int(rows[0].sum()), change))
     found = []
     for one in everybody:
         for which, share, row in _chosen(contest, one, name):

@@ -27,6 +27,8 @@ from crediting.randomness import derive_seed
 RESAMPLES = 2000
 BUDGETS = (0.25, 0.5, 0.75, 1.0)
 """Shares of a method's coalitions at which it is judged."""
+FEW = 0.1
+"""A share of the test coalitions that may be left out for lack of trainings that others have."""
 
 
 class Trained(NamedTuple):
@@ -66,7 +68,8 @@ class BudgetPoint(NamedTuple):
 def trained(contest: Contest, name: str) -> dict[float, Trained]:
     """Return the test coalitions that were trained, by alpha.
 
-    Where not all were trained as often as asked for, those count that all others were.
+    Where not all were trained as often as asked for, those count that all others were, too; but a
+    few that failed, or were not trained so often yet, are left out instead.
     """
     study = contest.truth.repeated(contest.trainings)
     found = {}
@@ -76,11 +79,20 @@ def trained(contest: Contest, name: str) -> dict[float, Trained]:
         except LedgerError:
             continue
         leading = np.cumprod(~np.isnan(values), axis=1).sum(axis=1).astype(int)
-        some = leading > 0
-        if some.any():
-            times = int(leading[some].min())
-            found[alpha] = Trained(alpha, coalitions[some], values[some, :times])
+        times = common_trainings(leading)
+        if times:
+            enough = leading >= times
+            found[alpha] = Trained(alpha, coalitions[enough], values[enough, :times])
     return found
+
+
+def common_trainings(trainings: NDArray[np.intp]) -> int:
+    """Return how many trainings nearly all coalitions have that have any, given their numbers (m,).
+
+    0 where nothing was trained.
+    """
+    numbers = np.sort(trainings[trainings > 0])
+    return int(numbers[math.floor(FEW * len(numbers))]) if len(numbers) else 0
 
 
 def judge(contest: Contest, everybody: Sequence[Contestant], name: str) -> list[Judged]:
@@ -147,7 +159,7 @@ def _point(part: Study, name: str, test: Trained, reference: Fit | None) -> Budg
     found = fit(part, name, test.coalitions)
     if found is None or found.leaks:
         return None
-    point = BudgetPoint(len(part.sample), hours_spent(part), _score(found, test), None, None)
+    point = BudgetPoint(len(part.sample), hours_spent(part, None), _score(found, test), None, None)
     if reference is None:
         return point
     pair = found.credits, reference.credits

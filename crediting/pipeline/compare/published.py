@@ -112,7 +112,7 @@ def _sizes(contest: Contest) -> Iterator[list[str | None]]:
     ours = {
         "full": _millions(before),
         "pruned": _millions(after),
-        "removed": f"{1 - after / before:.1%}" if before else None,
+        "removed": None if math.isnan(before) else f"{1 - after / before:.1%}",
     }
     said = {"full": "parameters before pruning", "pruned": "after it", "removed": "share removed"}
     for key, value in published.items():

@@ -18,7 +18,8 @@ def score_notes(
     yield (
         "100 times the rank correlation of summed credits with the property of models trained from "
         "scratch, over coalitions of one size; intervals of 95 % over coalitions and training "
-        "seeds. The paper's interval is over seeds only."
+        "seeds, which allow for the share of all coalitions of that size that was trained, if it "
+        "was trained more than once. The paper's interval is over seeds only."
     )
     for alpha, rows in contest.tests.items():
         test = tests.get(alpha)
@@ -31,6 +32,10 @@ def score_notes(
             trainings = "1 training of each, so that intervals are over coalitions alone"
         yield f"{said}, {trainings}{short}."
     yield from _verdict_notes(contest, judged)
+    for one in judged:
+        reason = None if one.fits or not tests else one.contestant.refusal(name)
+        if reason:
+            yield f"{one.contestant.name} gives no credits: {reason}"
     for alpha in tests:
         yield from _fit_notes(alpha, {one.contestant.name: one.fits.get(alpha) for one in judged})
     for one in judged:

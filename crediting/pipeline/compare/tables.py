@@ -68,7 +68,6 @@ def counterfactual_grid(
         Column("beyond random", "points"),
     ]
     columns += [Column("published", "%")] if published else []
-    left = {(one.which, one.share): one.left for one in found}
     rows: list[list[Any]] = []
     for which, share in dict.fromkeys((one.which, one.share) for one in found):
         label = f"top {100 * share:g} % {which}"
@@ -79,7 +78,7 @@ def counterfactual_grid(
                 rows.append([*cells, *([known] if published else [])])
         for chance in random:
             if (chance.which, chance.share) == (which, share):
-                cells = [label, RANDOM, left[which, share], _change(chance.change), None]
+                cells = [label, RANDOM, chance.left, _change(chance.change), None]
                 rows.append([*cells, *([None] if published else [])])
     better = "falls" if contest.own.properties[name].higher_is_better else "rises"
     notes = [

@@ -32,6 +32,11 @@ def write_comparison(
     folder.mkdir(parents=True, exist_ok=True)
     missing = missing_text(lacks)
     parts = [f"# {escape_markdown(contest.own.name)}: credits against retraining", missing]
+    if not contest.retrains:
+        parts.append(
+            f"**Nothing is retrained here**: by compare.truth, {what_judges(contest)} stands for "
+            "the training from scratch of which tables and figures speak."
+        )
     for name in contest.own.properties:
         parts += _property(contest, everybody, name, folder)
     pace = list(paces(contest))
@@ -43,6 +48,11 @@ def write_comparison(
         parts.append(_table(besides, folder, "published"))
     atomic_write_text(folder / "compare.md", "\n\n".join(part.strip() for part in parts) + "\n")
     print(f"\n{missing}\nEverything is in {folder}")
+
+
+def what_judges(contest: Contest) -> str:
+    """Return the name of the fine-tuning that stands for retraining."""
+    return type(contest.truth.game.finetuning).__name__
 
 
 def missing_text(lacks: Sequence[Lack]) -> str:
