@@ -73,8 +73,11 @@ class TrainingState:
 
 
 def _as_tensor(value: Tensor | int) -> Tensor:
-    """Return a number of steps, which bitsandbytes holds as an int, as a tensor of its own type."""
-    return value if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.int64)
+    """Return a number of steps, which bitsandbytes holds as an int, as a tensor of its own type.
+
+    Tensors are copied: in bitsandbytes parameters share the tables of what 8 bits stand for.
+    """
+    return value.clone() if isinstance(value, Tensor) else torch.tensor(value, dtype=torch.int64)
 
 
 def _as_it_was(value: Tensor) -> Tensor | int:

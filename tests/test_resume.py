@@ -115,10 +115,11 @@ def test_a_killed_training_ends_as_if_undisturbed(path, tmp_path, step, optimize
 
 
 class FoldedMomentum(torch.optim.Optimizer):
-    """Keeps its state as those of bitsandbytes do: steps as an int, and folds within folds."""
+    """Keeps its state as those of bitsandbytes do: steps as an int, shared tables, more folds."""
 
     def __init__(self, groups, lr, weight_decay):
         super().__init__(groups, {"lr": lr, "weight_decay": weight_decay})
+        self.shared = torch.arange(256.0)
 
     @torch.no_grad()
     def step(self, closure=None):
@@ -129,6 +130,7 @@ class FoldedMomentum(torch.optim.Optimizer):
                 state = self.state[parameter]
                 if not state:
                     state |= {"step": 0, "state1": torch.zeros(parameter.shape, dtype=torch.uint8)}
+                    state["qmap1"] = self.shared
                 state["step"] += 1
                 state["state1"] += (parameter.grad > 0).to(torch.uint8)
                 share = state["state1"] / state["step"] - 0.5  # of the gradients that were positive
@@ -139,6 +141,11 @@ class FoldedMomentum(torch.optim.Optimizer):
         state = found["state"].items()
         found["state"] = {number: {"step": s["step"], "folded": dict(s)} for number, s in state}
         return found
+
+    def load_state_dict(self, state_dict):
+        state = state_dict["state"].items()
+        unfolded = {number: values.get("folded", values) for number, values in state}
+        super().load_state_dict({**state_dict, "state": unfolded})
 
 
 @pytest.mark.parametrize("step", [1, 7])
