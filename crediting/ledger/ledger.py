@@ -225,24 +225,19 @@ class Ledger:
         )
 
     def seconds(
-        self,
-        coalitions: Sequence[str],
-        replicates: int,
-        property_fingerprints: Mapping[str, str] | None,
+        self, coalitions: Sequence[str], replicates: int, measured: Mapping[str, str] | None
     ) -> float:
-        """Return the seconds that evaluating these keys took, each once, for these properties.
+        """Return the seconds that evaluating these keys took, each once, for measured properties.
 
         Of the properties of a coalition, measured together or later on kept images, the longest
         counts. None stands for all that were ever measured: what the images took, too. With given
         ones, what was recorded once gives the same sum ever after, as values are never replaced.
         """
-        of_these, wanted = "", []
-        if property_fingerprints is not None:
-            wanted = list(property_fingerprints.values())
-            of_these = f" AND property_fingerprint IN ({', '.join('?' * len(wanted))})"
+        wanted = list(measured.values()) if measured is not None else []
+        of_these = f" AND property_fingerprint IN ({', '.join('?' * len(wanted))})"
         longest = self._query(
             "SELECT coalition, MAX(seconds) FROM evaluations WHERE game = ? AND replicate < ?"
-            f"{of_these} GROUP BY coalition, replicate",
+            f"{of_these if measured is not None else ''} GROUP BY coalition, replicate",
             self.game,
             replicates,
             *wanted,
