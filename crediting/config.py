@@ -247,7 +247,11 @@ def explain(error: Exception) -> str:
         return f"{where}{error.full_key}: there is no such setting; {advice}"
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         where += f"{error.full_key}: "
-    return where + re.split(r"\n\s*(?:full_key|Config search path)", str(error))[0].strip()
+    said = re.split(r"\n\s*(?:full_key|Config search path)", str(error))[0].strip()
+    single = re.fullmatch(
+        r"Invalid value assigned: \w+ is not a ListConfig, list or tuple\.?", said
+    )
+    return where + ("expected a list, for instance of one: [value]" if single else said)
 
 
 def _no_such_option(error: MissingConfigException) -> str:

@@ -28,8 +28,8 @@ class Exhaustive:
         if n_players > MAX_PLAYERS:
             raise ConfigError(
                 f"design=exhaustive evaluates all 2^n coalitions: expected at most {MAX_PLAYERS} "
-                f"contributors, got {n_players}; use design=shapley_kernel, whose number of "
-                "coalitions you set with design.budget, or a partition with fewer contributors."
+                f"contributors, got {n_players}; use estimator=bayesian, for which "
+                "plan.coalitions sets how many are drawn, or a partition with fewer contributors."
             )
         coalitions = all_coalitions(n_players)
         return Sample(coalitions, np.full(len(coalitions), -n_players * math.log(2)))

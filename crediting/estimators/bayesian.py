@@ -10,6 +10,7 @@ smallest and largest coalitions vary, is averaged over by how well it explains t
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 from typing import ClassVar
 
 import numpy as np
@@ -31,7 +32,7 @@ from crediting.estimators.uncertainty import (
     check_confidence,
 )
 from crediting.game.attribution import Attribution
-from crediting.game.coalition import empty_coalition, grand_coalition
+from crediting.game.coalition import CoalitionMatrix, empty_coalition, grand_coalition
 from crediting.game.game import EvaluatedSample
 
 Floats = NDArray[np.float64]
@@ -85,6 +86,14 @@ class Bayesian:
                 raise ConfigError(
                     f"estimator.{key}: expected a positive number, got {getattr(self, key)}."
                 )
+
+        for number in () if self.towards is None else self.towards:
+            if isinstance(number, bool) or not isinstance(number, Real):
+                raise ConfigError(f"estimator.towards: expected numbers, got {number!r}.")
+
+    def require(self, coalitions: CoalitionMatrix) -> None:
+        """Raise ConfigError if there is not a number to lean towards for every contributor."""
+        self._leaning(coalitions.shape[1])
 
     def minimum_coalitions(self, n_players: int) -> int:
         """Return 2: what is not known is shrunk towards an equal split."""

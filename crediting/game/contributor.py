@@ -33,7 +33,10 @@ class Partition:
     def __post_init__(self) -> None:
         names = [contributor.name for contributor in self.contributors]
         if len(names) < 2:
-            raise DataError(f"a game needs at least 2 contributors, got {len(names)}: {names}")
+            raise DataError(
+                f"a game needs at least 2 contributors, got {len(names)}: {names}; choose another "
+                "partition, or, if contributors are folders, as dataset.root the folder of these"
+            )
         repeated = sorted({name for name in names if names.count(name) > 1})
         if repeated:
             raise DataError(f"contributor names must be unique, got twice: {repeated}")

@@ -24,8 +24,12 @@ from crediting.game.table_problems import (
     game_problems,
     header_problems,
     listed,
+    misread_columns,
     refuse,
+    separator_problems,
 )
+
+_TRUTHS = {"true": 1.0, "false": 0.0}
 
 
 @dataclass(frozen=True)
@@ -106,9 +110,10 @@ def read_recorded(path: Path, properties: Sequence[str] | None) -> RecordedGame:
 
     With `properties` None, the contributors are the leading columns that hold only 0 and 1, up to
     the first other column, and all columns from there on are properties. So a first property that
-    holds only 0 and 1 passes for a contributor, and a contributor with a 2 for a 1 passes for a
-    property. Naming the properties rules out both: then the contributors are the columns before
-    the first one named, which must hold only 0 and 1; columns after it are ignored unless named.
+    holds only 0 and 1 passes for a contributor; a later column that mostly does is refused, as it
+    may be a contributor with a slip. Naming the properties rules out both: then the contributors
+    are the columns before the first one named, which must hold only 0 and 1; columns after it are
+    ignored unless named.
 
     Args:
         path: ending in .csv (UTF-8, commas, a header) or .parquet.
@@ -119,10 +124,13 @@ def read_recorded(path: Path, properties: Sequence[str] | None) -> RecordedGame:
     """
     path = Path(path)
     table, problems = _read_table(path)
-    unusable = header_problems(table, properties)
+    unusable = separator_problems(table.header) or header_problems(table, properties)
     refuse(path, [*unusable, *problems] if unusable else [])
     numbers = np.array([[_number(cell) for cell in cells] for _, cells in table.rows])
     n_players, measured = _columns(table.header, numbers, properties)
+    if properties is None:
+        misread = misread_columns(table, numbers, measured)
+        refuse(path, [*misread, *problems] if misread else [])
     problems += cell_problems(table, numbers, n_players, measured)
     problems += game_problems(table.header, numbers, n_players)
     refuse(path, problems)
@@ -197,6 +205,9 @@ def _read_parquet(path: Path) -> tuple[Table, list[str]]:
 
 
 def _number(cell: Any) -> float:
+    """Return the number in a cell; true and false, as data frames write them, are 1 and 0."""
+    if isinstance(cell, str) and cell.strip().lower() in _TRUTHS:
+        return _TRUTHS[cell.strip().lower()]
     try:
         return float(cell)
     except (TypeError, ValueError):

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from crediting.errors import DataError
 
 _MOST_SPELT_OUT = 20
+_MOSTLY = 0.5
+"""A column of which more than this share is 0 or 1 is hardly a property with other values."""
 
 
 class Table(NamedTuple):
@@ -36,6 +38,29 @@ def header_problems(table: Table, properties: Sequence[str] | None) -> list[str]
         if not properties:
             problems.append("no property is named; name at least one column")
     return problems
+
+
+def separator_problems(header: Sequence[str]) -> list[str]:
+    """Return that columns are not separated by commas, if the header says so."""
+    other = next(
+        (mark for mark in (";", "\t", "|") if len(header) == 1 and mark in header[0]), None
+    )
+    return [f"expected columns separated by commas, got {other!r}; save it anew"] if other else []
+
+
+def misread_columns(
+    table: Table, numbers: NDArray[np.float64], measured: Sequence[int]
+) -> list[str]:
+    """Return the cells for which a contributor would pass for a property, its column unnamed."""
+    binary = np.isin(numbers, (0, 1))
+    doubtful = [c for c in measured if _MOSTLY < binary[:, c].mean() < 1]
+    return [
+        f"{table.rows[row][0]}, column {table.header[column]!r}: expected 0 or 1, as most of it "
+        f"is, got {table.rows[row][1][column]!r}; if it is a property, name all that are: "
+        f"game.properties=[{table.header[column]},...]"
+        for column in doubtful
+        for row in np.flatnonzero(~binary[:, column])
+    ]
 
 
 def cell_problems(

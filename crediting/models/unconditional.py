@@ -159,9 +159,21 @@ class Unconditional:
                 f"model.unet: expected the keys in_channels and sample_size, found no "
                 f"{' and no '.join(missing)}; set them to the shape of what is to be denoised."
             )
-        size = unet["sample_size"]
+        channels, size = unet["in_channels"], unet["sample_size"]
+        out_channels = unet.get("out_channels", 3)  # what diffusers takes where it is not said
+        if out_channels != channels:
+            raise ConfigError(
+                f"model.unet.out_channels: expected {channels}, as many as in_channels, because "
+                f"the noise that is predicted is of the same shape, got {out_channels}."
+            )
         height, width = (size, size) if isinstance(size, int) else size
-        return (unet["in_channels"], height, width)
+        halvings = 2 ** (len(unet.get("block_out_channels") or [0]) - 1)
+        if height % halvings or width % halvings:
+            raise ConfigError(
+                f"model.unet.sample_size: expected a multiple of {halvings}, as the size is halved "
+                f"between its levels of block_out_channels, got {size}."
+            )
+        return (channels, height, width)
 
     def noise_scheduler(self) -> Any:
         """Return the forward process, a `diffusers.DDPMScheduler`.

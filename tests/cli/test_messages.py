@@ -32,6 +32,18 @@ QUICKLY_NOTICED = {
     ),
     "a misspelt key with a plus": (["+sede=3"], ["sede: there is no such setting", "seed"]),
     "a wrong type": (["seed=abc"], ["seed: ", "'abc'", "Integer"]),
+    "one for a list": (
+        ["game.lower_is_better=fid"],
+        ["game.lower_is_better: expected a list, for instance of one: [value]"],
+    ),
+    "text for numbers": (
+        ["estimator.towards=[1,x]"],
+        ["estimator.towards: expected numbers", "'x'"],
+    ),
+    "channels that differ": (
+        ["model.unet.in_channels=3", "dry_run=true"],
+        ["model.unet.out_channels: expected 3, as many as in_channels"],
+    ),
     "a wrong choice": (["stage=tain"], ["stage: ", "'tain'", "all, fetch, encode, train, prune"]),
     "a missing value": (["design.budget=???"], ["no value yet: design.budget=<value>"]),
     "something unreadable": (["design"], ["cannot read 'design': expected group=option"]),

@@ -421,6 +421,8 @@ def test_what_has_no_complement_is_left_out():
 def test_numbers_to_lean_towards_that_are_too_few_are_refused():
     with pytest.raises(ConfigError, match=r"estimator\.towards: expected 6 numbers.*got 2"):
         replace(BAYESIAN, towards=[1.0, 2.0])(sample_of(pairs(6, 5), mixed(6)[0]))
+    with pytest.raises(ConfigError, match=r"estimator\.towards: expected 6 numbers.*got 2"):
+        replace(BAYESIAN, towards=[1.0, 2.0]).require(pairs(6, 5))  # before anything is evaluated
 
 
 @pytest.mark.parametrize(
@@ -428,6 +430,8 @@ def test_numbers_to_lean_towards_that_are_too_few_are_refused():
     [
         ({"confidence": 1.0}, r"estimator\.confidence: expected a number between 0 and 1"),
         ({"signal": 0.0}, r"estimator\.signal: expected a positive number"),
+        ({"towards": [1.0, "x"]}, r"estimator\.towards: expected numbers, got 'x'"),
+        ({"towards": [1.0, None]}, r"estimator\.towards: expected numbers, got None"),
         ({"signal_spread": -1.0}, r"estimator\.signal_spread: expected a positive number"),
     ],
 )

@@ -196,6 +196,32 @@ def test_a_table_that_holds_no_game_is_refused(tmp_path, text, properties, compl
     assert complaint in refusal(tmp_path, text, properties)
 
 
+def test_a_slip_in_a_contributors_column_makes_no_property_of_it(tmp_path):
+    rows = ["0,0,0,1", "1,0,0,2", "0,1,2,3", "1,1,0,4", "0,0,1,5", "1,0,1,6", "0,1,,7", "1,1,1,8"]
+    said = refusal(tmp_path, "\n".join(["ada,bo,cy,fid", *rows]))
+    assert "line 4, column 'cy': expected 0 or 1, as most of it is, got '2'" in said
+    assert "line 8, column 'cy': expected 0 or 1, as most of it is, got ''" in said
+    assert "game.properties=[cy,...]" in said
+    mended = (
+        "\n".join(["ada,bo,cy,fid", *rows]).replace("0,1,2,3", "0,1,0,3").replace(",,7", ",1,7")
+    )
+    assert from_text(tmp_path, mended).names == ("ada", "bo", "cy")
+    named = from_text(tmp_path, "ada,bo,cy,fid\n0,0,0,1\n1,1,2,4\n1,0,1,2\n0,1,1,3", ["cy"])
+    assert named.names == ("ada", "bo")
+
+
+def test_truths_of_data_frames_are_zeros_and_ones(tmp_path):
+    game = from_text(tmp_path, "ada,bo,fid\nFalse,False,1\nTrue,False,2\nFalse,True,3\nTrue,True,4")
+    assert (game.n_players, game.n_coalitions) == (2, 4)
+
+
+@pytest.mark.parametrize("mark", [";", "\t"])
+def test_columns_that_no_comma_separates_are_one_problem(tmp_path, mark):
+    said = refusal(tmp_path, "ada,bo,fid\n0,0,1\n1,1,2".replace(",", mark))
+    assert f"expected columns separated by commas, got {mark!r}" in said
+    assert said.count("\n") == 1
+
+
 def test_everything_wrong_with_a_table_is_said_at_once(tmp_path):
     bad = ["1,0", "1,0,nan", "0,1,seven", "0,1,", "0,1,inf", "1,0,2,3"]
     message = refusal(tmp_path, SMALL + "\n" + "\n".join(bad) + "\n")

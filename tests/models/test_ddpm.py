@@ -53,6 +53,19 @@ def test_it_needs_nothing_from_outside():
     assert ddpm().assets() == {}
 
 
+@pytest.mark.parametrize(
+    ("unet", "said"),
+    [
+        ({"in_channels": 3}, r"out_channels: expected 3, as many as in_channels.*got 1"),
+        ({"sample_size": 9}, r"sample_size: expected a multiple of 2.*got 9"),
+        ({"sample_size": [8, 7]}, r"sample_size: expected a multiple of 2"),
+    ],
+)
+def test_shapes_that_cannot_be_denoised_are_refused(unet, said):
+    with pytest.raises(ConfigError, match=rf"^model\.unet\.{said}"):
+        ddpm(**unet).latent_shape()
+
+
 def test_it_reads_no_prompts():
     assert not DDPM.conditional
     with pytest.raises(ConfigError, match=r"^generation\.prompts: expected null.*model=sd_lora"):

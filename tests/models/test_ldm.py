@@ -173,7 +173,7 @@ def test_latents_of_another_shape_are_refused(vq_folder):
     with pytest.raises(ConfigError, match=reason):
         ldm(vq_folder).encode(images(2, size=32), {})
     with pytest.raises(ConfigError, match=r"^model\.autoencoder: .*\(4, 8, 8\)"):
-        ldm(vq_folder, in_channels=4).encode(images(2), {})
+        ldm(vq_folder, in_channels=4, out_channels=4).encode(images(2), {})
 
 
 def test_grey_images_are_refused(vq_folder):
