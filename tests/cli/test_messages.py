@@ -40,10 +40,6 @@ QUICKLY_NOTICED = {
         ["estimator.towards=[1,x]"],
         ["estimator.towards: expected numbers", "'x'"],
     ),
-    "channels that differ": (
-        ["model.unet.in_channels=3", "dry_run=true"],
-        ["model.unet.out_channels: expected 3, as many as in_channels"],
-    ),
     "a wrong choice": (["stage=tain"], ["stage: ", "'tain'", "all, fetch, encode, train, prune"]),
     "a missing value": (["design.budget=???"], ["no value yet: design.budget=<value>"]),
     "something unreadable": (["design"], ["cannot read 'design': expected group=option"]),

@@ -14,7 +14,7 @@ def test_exhaustive_has_every_coalition_once(n_players):
 
 
 def test_exhaustive_refuses_more_than_twenty_players():
-    with pytest.raises(ConfigError, match=r"at most 20 contributors, got 21; .*shapley_kernel"):
+    with pytest.raises(ConfigError, match=r"at most 20 contributors, got 21; .*estimator=bayesian"):
         Exhaustive().sample(21)
 
 
