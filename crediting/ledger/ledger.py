@@ -233,11 +233,11 @@ class Ledger:
         counts. None stands for all that were ever measured: what the images took, too. With given
         ones, what was recorded once gives the same sum ever after, as values are never replaced.
         """
-        wanted = list(measured.values()) if measured is not None else []
-        of_these = f" AND property_fingerprint IN ({', '.join('?' * len(wanted))})"
+        wanted = [] if measured is None else list(measured.values())
+        among = f" AND property_fingerprint IN ({', '.join('?' * len(wanted))})" if wanted else ""
         longest = self._query(
             "SELECT coalition, MAX(seconds) FROM evaluations WHERE game = ? AND replicate < ?"
-            f"{of_these if measured is not None else ''} GROUP BY coalition, replicate",
+            f"{among} GROUP BY coalition, replicate",
             self.game,
             replicates,
             *wanted,
