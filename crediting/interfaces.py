@@ -277,6 +277,9 @@ class Generation(Protocol):
     def at_once(self, device: str) -> int:
         """Return how many images are drawn at once on a kind of device (cpu, cuda)."""
 
+    def check(self, model: DiffusionModel) -> None:
+        """Raise ConfigError if it cannot draw from such a model; called before any is trained."""
+
     def generate(
         self,
         denoiser: torch.nn.Module,

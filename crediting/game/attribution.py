@@ -9,7 +9,10 @@ Floats = NDArray[np.float64]
 
 
 _ROUNDING = 1e-9
-"""Share of the credits' sizes below which their sum is zero."""
+"""Share of the credits' sizes below which their sum, or what two of them differ by, is zero."""
+
+_ORDERS = 1000
+"""How often those that tie are put in order where their credits are certain."""
 
 
 @dataclass(frozen=True)
@@ -56,8 +59,14 @@ class Attribution:
         return _ranks(self.credits[None], higher_is_better)[0]
 
     def rank_draws(self, higher_is_better: bool = True) -> NDArray[np.int64]:
-        """Return the ranks in each of the draws, (r, n)."""
-        return _ranks(self.draws, higher_is_better)
+        """Return the ranks in each of the draws, (r, n); none where that is unknown.
+
+        Chance orders those that tie up to rounding, so that each may have any of their ranks.
+        """
+        draws = np.repeat(self.draws, _ORDERS, axis=0) if len(self.draws) == 1 else self.draws
+        chance = np.random.default_rng(0).standard_normal(draws.shape)
+        scale = np.abs(self.credits).max() or 1.0
+        return _ranks(draws + _ROUNDING * scale * chance, higher_is_better)
 
     def rank_probabilities(self, higher_is_better: bool = True) -> Floats:
         """Return the probability of contributor i to have rank k + 1, (n, n); NaN if unknown."""

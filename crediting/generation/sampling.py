@@ -81,6 +81,10 @@ class SchedulerSampling(ABC):
         most = MOST_AT_ONCE[device] if self._batch_size == "auto" else self._batch_size
         return min(most, self.images)
 
+    def check(self, model: DiffusionModel) -> None:
+        """Raise ConfigError if there are more steps than timesteps of the model to go through."""
+        self._scheduler(model)
+
     @torch.inference_mode()
     def generate(
         self, denoiser: nn.Module, model: DiffusionModel, seed: int, prompts: Tensor | None

@@ -1,6 +1,7 @@
 """The tables and rows of a ledger, and how its SQLite file is made, opened and complained of."""
 
 import json
+import os
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -91,6 +92,8 @@ def create(path: Path, game: str) -> None:
 def connect(path: Path) -> sqlite3.Connection:
     """Return a connection to a ledger that exists, whose commits survive a power cut.
 
+    One in a folder that may only be read can be read.
+
     Raises:
         LedgerError: the file is absent, not a ledger, damaged, or of another version.
     """
@@ -98,7 +101,7 @@ def connect(path: Path) -> sqlite3.Connection:
         raise LedgerError(f"{path}: there is no such ledger; evaluate coalitions first")
     with explained(path):
         connection = sqlite3.connect(
-            f"{path.resolve().as_uri()}?mode=rw",  # never creates
+            f"{path.resolve().as_uri()}?{_access(path)}",
             uri=True,
             timeout=_BUSY_SECONDS,
             isolation_level=None,
@@ -110,6 +113,16 @@ def connect(path: Path) -> sqlite3.Connection:
             connection.close()
             raise
     return connection
+
+
+def _access(path: Path) -> str:
+    """Return how SQLite is to open a ledger, which it must not create."""
+    if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
+        return "mode=rw"
+    # where it may not leave files beside the ledger, its log of what was written last can only be
+    # read if it is there, and without one SQLite must be told that nobody writes
+    log = path.with_name(f"{path.name}-wal")
+    return "mode=ro" if log.exists() else "mode=ro&immutable=1"
 
 
 @contextmanager

@@ -21,6 +21,7 @@ from crediting.pipeline.memory import tell_memory
 from crediting.pipeline.schedule import Schedule
 from crediting.pipeline.stopping import looks_at, rules_of
 from crediting.pipeline.study import Study
+from crediting.pipeline.train import check_what_follows
 from crediting.randomness import Stream
 from crediting.reporting.forecast import humanise_seconds
 from crediting.training import Recipe
@@ -48,7 +49,13 @@ class Work(NamedTuple):
 
 
 def dry_run(study: Study) -> None:
-    """Print every stage with its fingerprint, its state and an estimate; store nothing."""
+    """Print every stage with its fingerprint, its state and an estimate; store nothing.
+
+    Raises:
+        ConfigError: training would be refused, because what follows it cannot work.
+    """
+    if not study.store.is_complete(study.trained.stage, study.trained.fingerprint):
+        check_what_follows(study, study.model.untrained(0))
     print(
         f"Study {study.name}: {len(study.partition)} contributors, properties "
         f"{', '.join(study.properties)}"

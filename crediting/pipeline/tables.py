@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,11 @@ from crediting.reporting.terminal import print_table
 
 MOST_RANKED = 200
 """Beyond so many contributors no file holds the probability of every rank of each."""
+
+_MANIFEST = "manifest.json"
+_KINDS = ("shapley", "ranks", "interactions", "images", "exact")
+_ENDINGS = ("csv", "md", "tex", "png")
+"""The files of one property are any of <kind>_<property>.<ending>."""
 
 
 @dataclass(frozen=True)
@@ -82,10 +87,11 @@ def write_results(results: Results, folder: Path) -> Written:
     For each property: shapley_<property> as .csv, .md, .tex and .png; ranks_<property>.csv, the
     probability of every rank, where that is known and there are at most 200 contributors; and, if
     asked for and possible, interactions_<property> as .csv, .md and .png. Files of an earlier
-    report that this one has not are removed.
+    report that this one has not are removed, with those of properties it had.
     """
     tables = results.tables
     folder.mkdir(parents=True, exist_ok=True)
+    _remove_others(folder, tables)
     told: dict[str, str] = {}
     figures: dict[str, str] = {}
     for name, table in tables.items():
@@ -116,7 +122,7 @@ def property_facts(findings: Mapping[str, Finding]) -> dict[str, dict[str, Any]]
 def write_manifest(manifest: Mapping[str, Any], folder: Path) -> None:
     """Write manifest.json, in which an infinite or unknown number is text."""
     plain = json.loads(json.dumps(manifest), parse_constant=str)
-    atomic_write_text(folder / "manifest.json", json.dumps(plain, indent=2) + "\n")
+    atomic_write_text(folder / _MANIFEST, json.dumps(plain, indent=2) + "\n")
 
 
 def _write_table(table: CreditTable, stem: Path) -> None:
@@ -167,6 +173,17 @@ def _facts(finding: Finding) -> dict[str, Any]:
 def _file(stem: Path, ending: str) -> Path:
     """Return a path with an ending more; names of properties may hold dots."""
     return stem.with_name(f"{stem.name}.{ending}")
+
+
+def _remove_others(folder: Path, kept: Collection[str]) -> None:
+    """Remove what an earlier report, whose manifest is still there, told of other properties."""
+    try:
+        earlier = json.loads((folder / _MANIFEST).read_text())["properties"]
+    except (OSError, ValueError, KeyError):
+        return
+    for name in set(earlier) - set(kept):
+        for kind in _KINDS:
+            _remove(folder / f"{kind}_{name}", *_ENDINGS)
 
 
 def _remove(stem: Path, *endings: str) -> None:

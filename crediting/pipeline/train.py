@@ -37,14 +37,15 @@ def train(study: Study) -> None:
     """Train the full model and store its raw and averaged weights.
 
     Raises:
-        ConfigError: what comes later, pruning or fine-tuning, cannot work on such a model, or the
-            GPU cannot hold what training takes.
+        ConfigError: what comes later cannot work on such a model, or the GPU cannot hold what
+            training takes.
     """
 
     def produce(folder: Path) -> dict[str, Any]:
         recipe, trainer = study.model.training, open_trainer(study)
         denoiser = study.model.untrained(derive_seed("initialise", study.seed))
-        _check_what_follows(study, denoiser, trainer)
+        check_what_follows(study, denoiser)
+        _check_recipes(study, trainer)
         check_memory(study, denoiser, trainer.device.type)
         start_watching()
         averaged = train_on_everything(study, trainer, denoiser, recipe, "train", folder)
@@ -55,11 +56,24 @@ def train(study: Study) -> None:
     produce_once(study, study.trained, "train", produce)
 
 
-def _check_what_follows(study: Study, denoiser: nn.Module, trainer: Trainer) -> None:
-    """Refuse now what would else be refused after hours of training."""
+def check_what_follows(study: Study, denoiser: nn.Module) -> None:
+    """Refuse now what would else be refused after hours of training.
+
+    Args:
+        study: of which nothing needs to be in the store.
+        denoiser: the full model, untrained and on the CPU.
+
+    Raises:
+        ConfigError: pruning, fine-tuning or generation cannot work on such a model.
+    """
     for spec in study.games:
         spec.pruning.check(denoiser, study.model)
         spec.finetuning.check(denoiser, study.model)
+    study.generation.check(study.model)
+
+
+def _check_recipes(study: Study, trainer: Trainer) -> None:
+    for spec in study.games:
         for recipe in (spec.pruning.recovery, spec.finetuning.recipe):
             if recipe is not None:
                 trainer.check(recipe)

@@ -1,4 +1,5 @@
 import json
+import os
 import sqlite3
 from dataclasses import replace
 
@@ -233,6 +234,23 @@ def test_peeking_reads_what_is_there(ledger):
     ledger.record(outcome("a", 0.1), SCORE)
     with Ledger.peek(ledger.path.parent, GAME) as seen:
         assert values_of(seen, "a") == [0.1]
+
+
+@pytest.mark.parametrize("being_written", [False, True])
+def test_a_folder_that_may_only_be_read_is_left_as_it_is(tmp_path, monkeypatch, being_written):
+    writer = Ledger.open(tmp_path, GAME, {})
+    writer.record(outcome("a", 0.1), SCORE)
+    if not being_written:
+        writer.close()
+    before = sorted(path.name for path in tmp_path.iterdir())
+    assert ("ledger.sqlite-wal" in before) == being_written
+    monkeypatch.setattr(os, "access", lambda path, mode: mode == os.R_OK)
+    with Ledger.peek(tmp_path, GAME) as seen:
+        assert values_of(seen, "a") == [0.1]
+        assert sorted(path.name for path in tmp_path.iterdir()) == before
+        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+            seen.record(outcome("b", 0.2), SCORE)
+    writer.close()
 
 
 def test_the_game_is_described_beside_its_ledger(ledger):

@@ -21,16 +21,17 @@ RANKS = ("pruning=lora_ranks",)
         (["finetuning=lora"], r"^finetuning\.targets: .*to_q, to_k, to_v, which none has"),
         (["finetuning=lora", "endpoints=dense"], r"^finetuning\.targets: "),
         ([*RANKS, "endpoints=dense"], r"^pruning: lora_ranks expects "),
+        (["generation.steps=1001"], r"^generation\.steps: 1001 steps .*1000 timesteps"),
     ],
 )
-@pytest.mark.parametrize("stage", ["train", "all"])
+@pytest.mark.parametrize("stage", ["train", "all", "dry_run"])
 def test_a_method_that_cannot_work_on_the_model_trains_nothing(
     study, trainings, stage, overrides, reason
 ):
     refused = study(*overrides)
     stages.run(refused, "encode")
     with pytest.raises(ConfigError, match=reason):
-        stages.run(refused, stage)
+        stages.dry_run(refused) if stage == "dry_run" else stages.run(refused, stage)
     assert trainings == []
     assert not refused.store.is_complete("model", refused.trained.fingerprint)
 

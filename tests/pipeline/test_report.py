@@ -31,6 +31,17 @@ def test_more_top_contributors_than_there_are_and_unknown_uncertainty(study):
     assert read_manifest(bare)["properties"]["fid"]["coalitions"] == 4
 
 
+def test_files_of_properties_that_are_no_longer_asked_for_are_removed(study):
+    both = study("property=[fid,diversity]")
+    stages.run(both, "all")
+    (both.folder / "shapley_diversity_of_mine.csv").write_text("by hand")
+    stages.run(study("property=[diversity]"), "all")
+    left = {path.name for path in both.folder.iterdir()}
+    assert not [name for name in left if "fid" in name]
+    assert {"shapley_diversity.tex", "images_diversity.png"} <= left
+    assert "shapley_diversity_of_mine.csv" in left
+
+
 def test_an_infinite_setting_leaves_the_manifest_valid(study):
     unclipped = study("finetuning.recipe.gradient_clip=inf", "property=[fid]")
     stages.run(unclipped, "all")

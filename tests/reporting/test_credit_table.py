@@ -76,6 +76,21 @@ def test_exact_ranks_are_certain(exact_table):
         assert [row.p_top for row in rows] == [1, 0, 0]
 
 
+@pytest.mark.parametrize("rounding", [0.0, 1e-16])
+def test_those_who_tie_may_have_any_of_their_ranks(exactly, rounding):
+    tied = exactly([0.3, 0.1, 0.1 + rounding, 0.5], 0.0, 1.0)
+    for higher_is_better in (True, False):
+        table = credit_table(tied, "abcd", None, "p", "", higher_is_better, 3)
+        rows = {row.contributor: row for row in table.rows}
+        lowest = 3 if higher_is_better else 1
+        ends = {(rows[name].rank_low, rows[name].rank_high) for name in "bc"}
+        assert ends == {(lowest, lowest + 1)}
+        assert (rows["a"].rank_low, rows["a"].rank_high) == ((2, 2) if higher_is_better else (3, 3))
+        for name in "bc":
+            expected = 0.5 if higher_is_better else 1
+            assert rows[name].p_top == pytest.approx(expected, abs=0.05)
+
+
 def ranked(attribution, orders, confidence, top, higher_is_better=True):
     """Return the rows of 3 contributors by name, of whom every order, best first, is a draw."""
     better = 1 if higher_is_better else -1
