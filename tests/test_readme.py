@@ -27,6 +27,7 @@ ALL = [list(words) for words in dict.fromkeys(map(tuple, [*COMMANDS, *IN_TEXT]))
 CREDIT = [words[1:] for words in ALL if words[0] == "credit"]
 OF_THE_SCRIPT = ["+experiment=cifar_ddpm", "+proof=cifar_ddpm", "stage=compare"]
 """What scripts/reproduce_paper runs, which has tests of its own that run it in little."""
+OF_THE_PROOF = {"+experiment=digits_proof", "stage=compare"}
 
 
 def test_every_command_is_of_a_kind_that_is_run_here():
@@ -155,6 +156,8 @@ def shrunk(arguments, miniature):
     small = [word for word in stand_ins if word != "+size=miniature"]
     if few and "+experiment=cifar_ddpm" in arguments:  # each Inception takes its time
         few = [*few, "property=[inception_score]"]
+    if OF_THE_PROOF < set(arguments):  # which was run with all properties before
+        few = ["property=[inception_score]"]
     return [*small, "+size=miniature", "executor=serial", outputs, *few]
 
 

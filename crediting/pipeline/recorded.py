@@ -102,6 +102,7 @@ def run(config: Mapping[str, Any], parts: Mapping[str, Any], overrides: Sequence
         ConfigError, DataError: as `RecordedStudy.assemble` and `estimate`.
         LedgerError: as `estimate`.
     """
+    _check_place(config, overrides)
     study = RecordedStudy.assemble(config, parts, overrides)
     say(study.contents)
     if config["dry_run"]:
@@ -226,6 +227,14 @@ def _check_settings(config: Mapping[str, Any], overrides: Sequence[str]) -> None
         raise ConfigError(
             f"these settings mean nothing for a recorded game, leave them out: {', '.join(idle)}"
             + ("; a design chooses rows only with game.rows=design" if of_design else "")
+        )
+
+
+def _check_place(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
+    if not {"experiment", "name"} & {_key(text) for text in overrides}:
+        raise ConfigError(
+            f"name: the tables would replace those of the study {config['name']}, which is what "
+            "runs without an experiment; add +experiment=recorded, or name=<yours>"
         )
 
 

@@ -235,6 +235,19 @@ def test_other_values_than_shapleys_are_not_compared_with_them(resolved, table):
 # ------------------------------------------------------------------------------ refusals
 
 
+def test_tables_of_the_default_study_are_not_replaced(resolved, table, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    words = [f"game.path={table}", f"paths.outputs={tmp_path / 'outputs'}"]
+    plain = resolved(*words)
+    parts = config.build(plain, recorded.GROUPS)
+    with pytest.raises(ConfigError, match=r"^name: .* digits_ddpm, .* add \+experiment=recorded"):
+        recorded.run(plain, parts, words)
+    assert not (tmp_path / "outputs").exists()
+    named = [*words, "name=mine"]
+    recorded.run(resolved(*named), parts, named)
+    assert (tmp_path / "outputs/studies/mine/report.md").exists()
+
+
 @pytest.mark.parametrize(
     ("overrides", "complaint"),
     [

@@ -204,7 +204,7 @@ def _credits_by_steps(
 def convergence(contest: Contest, name: str, path: Path) -> bool:
     """Draw the study's own credits, with their intervals, after growing numbers of coalitions."""
     study = contest.reached()[OWN]
-    found = [(len(part.sample), estimated(part, name, None)) for part in parts_of(study)]
+    found = [(len(part.sample), estimated(part, name)) for part in parts_of(study)]
     known = [(budget, credits) for budget, credits in found if credits is not None]
     if len(known) < 2:
         return False

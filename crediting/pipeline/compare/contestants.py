@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from crediting.errors import DataError, LedgerError
 from crediting.game.attribution import Attribution
 from crediting.game.coalition import CoalitionMatrix, coalition_key
+from crediting.game.game import EvaluatedSample
 from crediting.pipeline.compare.baselines import Scores, hours_of, read_scores
 from crediting.pipeline.compare.contest import Contest
 from crediting.pipeline.estimate import read_sample
@@ -60,23 +61,48 @@ def contestants(contest: Contest) -> list[Contestant]:
     return [*_methods(contest), *_baselines(contest.own), *_files(contest.own)]
 
 
-def estimated(study: Study, name: str, tests: CoalitionMatrix | None) -> Attribution | None:
-    """Return the attribution of a study without test coalitions, or None where too few are left."""
+def estimated(study: Study, name: str) -> Attribution | None:
+    """Return the attribution of a study, or None where too little is evaluated for one."""
+    sample = _evaluated(study, name)
+    return None if sample is None else _attributed(study, sample)
+
+
+def fit(study: Study, name: str, tests: CoalitionMatrix | None) -> Fit | None:
+    """Return the credits that a study estimates without the test coalitions, where it can."""
+    everything = _evaluated(study, name)
+    if everything is None:
+        return None
+    clean = _without(everything, tests)
+    attribution = _attributed(study, clean)
+    if attribution is not None:
+        return Fit(attribution.credits, len(everything) - len(clean), leaks=False)
+    attribution = _attributed(study, everything)
+    return None if attribution is None else Fit(attribution.credits, 0, leaks=True)
+
+
+def _evaluated(study: Study, name: str) -> EvaluatedSample | None:
     try:
-        sample = read_sample(study, name)
+        return read_sample(study, name)
     except LedgerError:
         return None
-    if tests is not None and len(tests):
-        shared = {coalition_key(row) for row in tests}
-        stays = np.array([coalition_key(row) not in shared for row in sample.coalitions])
-        sample = replace(
-            sample,
-            coalitions=sample.coalitions[stays],
-            log_probabilities=sample.log_probabilities[stays],
-            utilities=sample.utilities[stays],
-        )
-        if len(sample) < study.estimator.minimum_coalitions(sample.n_players):
-            return None
+
+
+def _without(sample: EvaluatedSample, tests: CoalitionMatrix | None) -> EvaluatedSample:
+    """Return a sample without the test coalitions."""
+    shared = set() if tests is None else {coalition_key(row) for row in tests}
+    stays = np.array([coalition_key(row) not in shared for row in sample.coalitions], dtype=bool)
+    return replace(
+        sample,
+        coalitions=sample.coalitions[stays],
+        log_probabilities=sample.log_probabilities[stays],
+        utilities=sample.utilities[stays],
+    )
+
+
+def _attributed(study: Study, sample: EvaluatedSample) -> Attribution | None:
+    """Return what the estimator makes of a sample, or None where that is too small for it."""
+    if len(sample) < study.estimator.minimum_coalitions(sample.n_players):
+        return None
     try:
         return study.estimator(sample)
     except LedgerError:
@@ -91,26 +117,14 @@ def _methods(contest: Contest) -> Iterator[Contestant]:
 
 def _refusal(study: Study, name: str) -> str | None:
     """Return why an estimator gives no credits although all that it asked for is evaluated."""
-    try:
-        sample = read_sample(study, name)
-    except LedgerError:
+    sample = _evaluated(study, name)
+    if sample is None:
         return None
     try:
         study.estimator(sample)
     except LedgerError as error:
         return str(error)
     return None
-
-
-def fit(study: Study, name: str, tests: CoalitionMatrix | None) -> Fit | None:
-    """Return the credits that a study estimates without the test coalitions, where it can."""
-    everything = estimated(study, name, None)
-    if everything is None:
-        return None
-    clean = estimated(study, name, tests)
-    if clean is None:
-        return Fit(everything.credits, 0, leaks=True)
-    return Fit(clean.credits, everything.n_coalitions - clean.n_coalitions, leaks=False)
 
 
 def _baselines(study: Study) -> Iterator[Contestant]:
