@@ -100,7 +100,10 @@ class CreditTable:
     def _noise(self) -> str:
         """Say what part of the error is noise, hence what would lower it most."""
         if any(math.isnan(row.noise_error) for row in self.rows):
-            return "not measured; evaluating coalitions twice (replicates=2) would"
+            # nobody's examples are known where utilities come from a table of somebody's own
+            recorded = any(row.examples is None for row in self.rows)
+            twice = "rows that repeat them" if recorded else "replicates=2"
+            return f"not measured; evaluating coalitions twice ({twice}) would"
         if math.isnan(self.noise_share):
             return "standard error from the noise of training and generating alone"
         advice = "more coalitions" if self.noise_share < 0.5 else "more replicates or images"

@@ -126,11 +126,11 @@ def test_the_top_leaves_somebody_out_and_the_caption_tells_its_size(make_attribu
 # ------------------------------------------------------------------------------ noise
 
 
-def noise_line(attribution, std_errors, noise_errors):
+def noise_line(attribution, std_errors, noise_errors, examples=(3, 4)):
     changed = replace(attribution, std_errors=std_errors, noise_errors=noise_errors)
     (line,) = [
         line
-        for line in credit_table(changed, "ab", None, "p", "", True, 1).caption
+        for line in credit_table(changed, "ab", examples, "p", "", True, 1).caption
         if line.startswith("noise_error")
     ]
     return line
@@ -154,6 +154,12 @@ def test_the_caption_tells_what_would_lower_the_error_most(
 ):
     line = noise_line(make_attribution(2), np.array(std_errors), np.array(noise_errors))
     assert said in line
+
+
+def test_noise_in_a_table_of_ones_own_is_measured_by_its_rows(make_attribution):
+    unknown = np.array([np.nan, np.nan])
+    line = noise_line(make_attribution(2), np.ones(2), unknown, examples=None)
+    assert line.endswith("evaluating coalitions twice (rows that repeat them) would.")
 
 
 # ------------------------------------------------------------------------------ more
