@@ -38,6 +38,10 @@ _MOST_TICKS, _APART = 8, 1.4
 
 Floats = NDArray[np.float64]
 
+_PUBLISHED = (0, (4, 2))
+_OURS = ("solid", (0, (6, 1, 1, 1)), (0, (1, 1)))
+"""Lines of the first curves, and of those that have their colours again."""
+
 
 class Series(NamedTuple):
     """A labelled curve y over x, both (n,); its band from low to high is open where one is NaN."""
@@ -151,7 +155,8 @@ def _draw(axes: Any, series: Series, place: int) -> Any:
         lengths = [len(part) for part in parts]
         raise ValueError(f"{series.label}: expected x, y, low, high of one length, got {lengths}")
     x, y, low, high = parts
-    colour = PALETTE[place % len(PALETTE)]
+    again, hue = divmod(place, len(PALETTE))
+    colour = PALETTE[hue]
     known = np.isfinite(y)
     if known.sum() == 1:
         axes.errorbar(x[known], y[known], _arms(y, low, high)[:, known], ecolor=colour, capsize=3)
@@ -162,7 +167,7 @@ def _draw(axes: Any, series: Series, place: int) -> Any:
         y,
         color=colour,
         linewidth=1.6,
-        linestyle=(0, (4, 2)) if series.published else "solid",
+        linestyle=_PUBLISHED if series.published else _OURS[again % len(_OURS)],
         marker=MARKERS[place % len(MARKERS)],
         markersize=5,
         markerfacecolor="white" if series.published else colour,

@@ -10,7 +10,7 @@ from crediting.reporting.curves import (
     curve_chart,
     curves_figure,
 )
-from crediting.reporting.style import spread
+from crediting.reporting.style import PALETTE, spread
 
 NAN = math.nan
 BUDGETS = [32, 64, 128, 256]
@@ -88,6 +88,12 @@ def test_curves_of_one_label_share_a_colour_and_others_do_not():
     paper = PAPER._replace(label="own")
     first, second, third = curves_figure("t", "x", "y", [OWN, paper, SINGLE]).axes[0].lines[:3]
     assert first.get_color() == second.get_color() != third.get_color()
+
+
+def test_curves_that_have_to_share_a_colour_differ_in_their_lines():
+    many = [OWN._replace(label=f"method {place}") for place in range(2 * len(PALETTE))]
+    lines = curves_figure("t", "x", "y", many).axes[0].lines[: len(many)]
+    assert len({(line.get_color(), line.is_dashed()) for line in lines}) == len(many)
 
 
 def test_a_wide_positive_x_axis_is_logarithmic_with_plain_numbers():
