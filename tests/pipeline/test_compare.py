@@ -271,8 +271,9 @@ def test_credits_by_other_steps_are_compared_where_that_is_asked_for(make, monke
 
 
 def test_hours_and_scores_grow_with_the_budget(compared):
-    contest, _ = compared("method=[leave_one_out]", noise=3.0)
-    curves = over_budget(contest, "inception_score")
+    contest, everybody = compared("method=[leave_one_out]", noise=3.0)
+    judged = judge(contest, everybody, "inception_score")
+    curves = over_budget(contest, judged, "inception_score")
     assert list(curves) == ["own"]  # leave_one_out has no budget
     hours = [point.hours for point in curves["own"]]
     assert hours == sorted(hours)
@@ -283,8 +284,9 @@ def test_hours_and_scores_grow_with_the_budget(compared):
 
 def test_credits_come_nearer_to_those_by_retraining_with_the_budget(compared):
     contest, everybody = compared("method=[retrain_shapley]", noise=3.0)
-    curves = over_budget(contest, "inception_score")
-    judged = {one.contestant.name: one for one in judge(contest, everybody, "inception_score")}
+    found = judge(contest, everybody, "inception_score")
+    curves = over_budget(contest, found, "inception_score")
+    judged = {one.contestant.name: one for one in found}
     own, exact = (judged[name].fits[0.5].credits for name in ("own", "retrain_shapley"))
     assert curves["own"][-1].error == pytest.approx(np.abs(own - exact).mean())
     assert curves["own"][-1].correlation == pytest.approx(np.corrcoef(own, exact)[0, 1])
@@ -575,7 +577,7 @@ def test_a_study_that_was_stopped_is_compared_as_far_as_it_went(compared):
     assert row["coalitions"] == str(len(own.sample))
     evaluated = len(own.coalitions(own.game))
     assert float(row["altogether"]) == everybody[0].hours == evaluated  # one hour each
-    curves = over_budget(contest, "fid")
+    curves = over_budget(contest, judge(contest, everybody, "fid"), "fid")
     assert [point.coalitions for point in curves["own"]][-1] == len(own.sample)
     assert all(point.error is not None for point in curves["own"])
 

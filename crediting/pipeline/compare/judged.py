@@ -126,21 +126,27 @@ def credits_of(contest: Contest, judged: Sequence[Judged]) -> dict[str, NDArray[
     return {one.contestant.name: one.fits[main].credits for one in judged if main in one.fits}
 
 
-def over_budget(contest: Contest, name: str) -> dict[str, list[BudgetPoint]]:
-    """Return the main score of every method after growing numbers of its coalitions."""
+def over_budget(
+    contest: Contest, judged: Sequence[Judged], name: str
+) -> dict[str, list[BudgetPoint]]:
+    """Return the main score of every method after growing numbers of its coalitions.
+
+    `judged` is what became of everybody after all of them.
+    """
     test = trained(contest, name).get(contest.main_alpha)
     if test is None:
         return {}
+    whole = {one.contestant.name: one.fits.get(contest.main_alpha) for one in judged}
     games = contest.reached()
     reference = games[contest.reference]
-    final = fit(reference, name, test.coalitions)
     curves = {}
     for key, study in games.items():
-        points = [
-            point
-            for part in parts_of(study)
-            if (point := _point(part, name, test, None if part is reference else final))
-        ]
+        points = []
+        for part in parts_of(study):
+            found = whole[key] if part is study else fit(part, name, test.coalitions)
+            final = None if part is reference else whole[contest.reference]
+            if found is not None and not found.leaks:
+                points.append(_point(part, found, test, final))
         if len(points) > 1:
             curves[key] = points
     return curves
@@ -155,10 +161,7 @@ def parts_of(study: Study) -> list[Study]:
     return [study.with_budget(budget) for budget in budgets if budget >= max(least, 1)]
 
 
-def _point(part: Study, name: str, test: Trained, reference: Fit | None) -> BudgetPoint | None:
-    found = fit(part, name, test.coalitions)
-    if found is None or found.leaks:
-        return None
+def _point(part: Study, found: Fit, test: Trained, reference: Fit | None) -> BudgetPoint:
     point = BudgetPoint(len(part.sample), hours_spent(part, None), _score(found, test), None, None)
     if reference is None:
         return point

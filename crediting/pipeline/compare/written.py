@@ -79,7 +79,7 @@ def _property(
     """Write the tables and figures of a property and return their parts of the page."""
     judged = judge(contest, everybody, name)
     tests = trained(contest, name)
-    curves = over_budget(contest, name)
+    curves = over_budget(contest, judged, name)
     changes, random = counterfactuals(contest, everybody, name)
     agreeing = agreements(contest, name)
     remember(contest, name, agreeing)
