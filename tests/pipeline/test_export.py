@@ -86,12 +86,13 @@ def test_a_recorded_game_gives_the_table_of_the_study(study, resolved):
     sampled = study(PROPERTIES, "replicates=2", "plan.coalitions=12")
     record(sampled, sampled.game, sampled.coalitions(sampled.game))
     exported(sampled)
-    plain = resolved(
+    overrides = [
         *("+experiment=recorded", f"game.path={sampled.folder / 'utilities.csv'}"),
         *("game.rows=design", "plan.coalitions=12", "game.lower_is_better=[fid]"),
         f"paths.outputs={sampled.config['paths']['outputs']}",
-    )
-    recorded_game.run(plain, config.build(plain, recorded_game.GROUPS), [])
+    ]
+    plain = resolved(*overrides)
+    recorded_game.run(plain, config.build(plain, recorded_game.GROUPS), overrides)
     for name, finding in estimate(sampled).items():
         path = sampled.folder.parent / "recorded" / f"shapley_{name}.csv"
         with path.open(newline="") as file:

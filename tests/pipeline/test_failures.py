@@ -159,11 +159,12 @@ def test_failures_of_replicates_that_are_not_asked_for_do_not_matter(prepared):
         assert len(ledger.failures()) == 1
 
 
-def test_a_setting_that_cannot_work_is_no_failure_of_the_coalitions(prepared):
-    ready = prepared("property=[fid]", "generation.steps=1001")
+def test_a_setting_that_cannot_work_is_no_failure_of_the_coalitions(prepared, study):
+    prepared("property=[fid]")
+    wrong = study("property=[fid]", "generation.steps=1001")
     with pytest.raises(ConfigError, match=r"generation\.steps"):
-        stages.run(ready, "evaluate")
-    with ledger_of(ready) as ledger:
+        stages.run(wrong, "evaluate")
+    with ledger_of(wrong) as ledger:
         assert ledger.failures() == []
 
 
