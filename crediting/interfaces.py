@@ -51,7 +51,7 @@ class Asset(Protocol):
 
     @property
     def size(self) -> int:
-        """Bytes to fetch."""
+        """Bytes to fetch; 0 if unknown."""
 
     def find(self) -> Path:
         """Return where it lies on this machine, without touching the network.

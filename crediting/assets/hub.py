@@ -18,9 +18,10 @@ class HubFolder:
 
     Args:
         what: a noun phrase in the singular, such as "the pretrained miniSD".
-        repo: the id under which it is published, to which size and licence belong.
+        repo: the id under which it is published, to which size and licence belong; of any other
+            id that the config names nothing is known beforehand.
         patterns: which of its files are needed, such as "unet/*.json"; `*` matches `/` too.
-        size: bytes of those files.
+        size: bytes of those files; 0 if unknown.
         licence: as its authors name it.
         key: the config key that names it.
         local: what the config says there: an id on the hub, or a folder.
@@ -35,6 +36,12 @@ class HubFolder:
     key: str
     local: str
     required: tuple[str, ...]
+
+    def __post_init__(self) -> None:
+        if self.local != self.repo and not self._is_path():
+            of_another = {"repo": self.local, "size": 0, "licence": "see there"}
+            for field, value in of_another.items():
+                object.__setattr__(self, field, value)
 
     @property
     def source(self) -> str:

@@ -21,6 +21,8 @@ def human_size(size: int) -> str:
 
 def published(asset: Asset) -> str:
     """Return where it is published, how large it is and under which licence, as a sentence."""
+    if asset.size == 0:
+        return f"It would come from {asset.source}, which tells its licence."
     return f"It is published at {asset.source}, {human_size(asset.size)}, licence {asset.licence}."
 
 

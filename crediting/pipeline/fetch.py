@@ -103,7 +103,7 @@ def _print_table(sought: list[Sought]) -> None:
     """Print one line for each thing, and what is to be fetched in all."""
     rows = [("what", "size", "licence", "state", "source")]
     rows += [
-        (asset.what, human_size(asset.size), asset.licence, _state(problem), asset.source)
+        (asset.what, _size(asset), asset.licence, _state(problem), asset.source)
         for asset, problem in sought
     ]
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
@@ -112,9 +112,14 @@ def _print_table(sought: list[Sought]) -> None:
         say("  ".join(cells).rstrip())
     to_fetch = _to_fetch(sought)
     if to_fetch:
-        say(f"To fetch: {human_size(sum(asset.size for asset in to_fetch))}.")
+        more = "" if all(asset.size for asset in to_fetch) else ", and what is of unknown size"
+        say(f"To fetch: {human_size(sum(asset.size for asset in to_fetch))}{more}.")
     for place, _, free in _places(to_fetch):
         say(f"Free at {place}: {human_size(free)}.")
+
+
+def _size(asset: Asset) -> str:
+    return human_size(asset.size) if asset.size else "unknown"
 
 
 def _state(problem: DataError | None) -> str:

@@ -138,9 +138,13 @@ def test_what_looks_like_a_path_is_never_looked_for_on_the_hub(tmp_path, downloa
 
 
 def test_an_id_other_than_the_published_one_is_taken_as_it_is(downloads):
-    with pytest.raises(NotFetchedError, match=r"is not here \(somebody/else in "):
-        asset("somebody/else").find()
-    asset("somebody/else").fetch()
+    other = asset("somebody/else")
+    with pytest.raises(NotFetchedError, match=r"is not here \(somebody/else in ") as error:
+        other.find()
+    assert "come from https://huggingface.co/somebody/else," in str(error.value)
+    assert REPO not in str(error.value)  # its size and licence say nothing about the other
+    assert (other.size, other.licence) == (0, "see there")
+    other.fetch()
     assert [repo for repo, _ in downloads] == ["somebody/else"]
 
 

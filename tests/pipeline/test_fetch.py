@@ -1,5 +1,6 @@
 """What a study needs from outside: all of it told at once, fetched one by one, never silently."""
 
+import re
 import shutil
 from collections import namedtuple
 from dataclasses import dataclass, field
@@ -150,6 +151,13 @@ def test_fetching_tells_what_it_will_do_and_then_does_it(capsys, tmp_path):
     fetch(parts, dry_run=False)
     assert "nothing to fetch" in capsys.readouterr().err
     assert unet.fetched == ["unet"]
+
+
+def test_what_is_of_unknown_size_is_told_to_be(capsys):
+    fetch({"model": Part(unet=Fake("unet", size=0), vae=Fake("vae", size=2_000))}, dry_run=True)
+    told = capsys.readouterr().err
+    assert re.search(r"unet +unknown", told)
+    assert "To fetch: 2 kB, and what is of unknown size." in told
 
 
 def test_one_failure_does_not_keep_the_others(tmp_path):
