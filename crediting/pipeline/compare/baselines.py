@@ -39,9 +39,9 @@ def score_baselines(study: Study, material: StudyMaterial) -> None:
         return
     prune_for(study, study.dense)
     for name, baseline in missing.items():
-        material.begin()
         try:
-            produce_once(study, address_of(study, name), name, partial(_score, baseline, material))
+            score = partial(_score, name, baseline, material)
+            produce_once(study, address_of(study, name), name, score)
         except ConfigError as error:
             whole = str(error).startswith("baseline.")
             raise ConfigError(str(error) if whole else f"baseline.{name}.{error}") from error
@@ -105,22 +105,23 @@ def hours_of(study: Study, name: str) -> float:
     """Return the hours that the scores of a baseline took, what it shares with others included."""
     address = address_of(study, name)
     manifest = study.store.read(address.stage, address.fingerprint)
-    return sum([manifest["seconds"], *manifest["facts"]["shared_seconds"]]) / 3600
+    return sum(manifest["facts"]["seconds"].values()) / 3600
 
 
-def _score(baseline: Baseline, material: StudyMaterial, folder: Path) -> dict[str, Any]:
-    found = baseline.scores(material)
+def _score(name: str, baseline: Baseline, material: StudyMaterial, folder: Path) -> dict[str, Any]:
+    with material.costs.making(f"scores by {name}") as seconds:
+        found = baseline.scores(material)
     by_property = found if isinstance(found, Mapping) else dict.fromkeys(material.properties, found)
-    plain = {name: np.asarray(scores, dtype=float) for name, scores in by_property.items()}
-    for name, scores in plain.items():
+    plain = {key: np.asarray(scores, dtype=float) for key, scores in by_property.items()}
+    for key, scores in plain.items():
         if scores.shape != (material.n_contributors,) or not np.isfinite(scores).all():
             raise ValueError(
-                f"{type(baseline).__name__} gave {scores} for {name}, expected a finite score for "
+                f"{type(baseline).__name__} gave {scores} for {key}, expected a finite score for "
                 f"each of {material.n_contributors} contributors"
             )
-    text = json.dumps({name: scores.tolist() for name, scores in plain.items()}, indent=1)
+    text = json.dumps({key: scores.tolist() for key, scores in plain.items()}, indent=1)
     atomic_write_text(folder / _FILE, text)
-    return {"shared_seconds": material.reused}
+    return {"seconds": seconds}
 
 
 def _is_there(study: Study, name: str) -> bool:

@@ -1,6 +1,5 @@
 """What baselines may look at, from the store of a study; see interfaces.Material."""
 
-import time
 from collections.abc import Callable, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -19,6 +18,7 @@ from crediting.ledger import fingerprint
 from crediting.models.checkpoint import load_weights, save_weights
 from crediting.pipeline.address import Addressed
 from crediting.pipeline.artifact import completed, produce_once
+from crediting.pipeline.compare.costs import SharedCosts
 from crediting.pipeline.diffusion_game import DiffusionGame
 from crediting.pipeline.encode import load_examples, load_prompts, prompts_of
 from crediting.pipeline.gauges import Gauge
@@ -34,8 +34,7 @@ T = TypeVar("T")
 class StudyMaterial:
     """The data, the full model and its images; each is made when it is first asked for.
 
-    `reused` holds the seconds that it once took to make what was there already, counted since
-    `begin`: remembered from an earlier time, or images and features that somebody before asked for.
+    `costs` tell what it takes to make them.
     """
 
     def __init__(self, study: Study) -> None:
@@ -47,16 +46,9 @@ class StudyMaterial:
         self.model = study.model
         self.generation = study.generation
         self.properties = study.properties
-        self.reused: list[float] = []
-        self._seconds: dict[str, float] = {}
-        self._asked: set[str] = set()
+        self.costs = SharedCosts()
         self._gauges: dict[str, Gauge] = {}
         self._features: dict[tuple[str, str], Features] = {}
-
-    def begin(self) -> None:
-        """Count anew what is reused."""
-        self.reused = []
-        self._asked = set()
 
     def training_images(self) -> torch.Tensor:
         """Return the training images, uint8 (N, C, H, W), on the CPU."""
@@ -113,28 +105,23 @@ class StudyMaterial:
         address = self._address(what, settings)
 
         def produce(folder: Path) -> dict[str, Any]:
-            save_weights(folder / _FILE, {"value": compute()})
-            return {"what": what}
+            with self.costs.making(address.fingerprint) as seconds:
+                save_weights(folder / _FILE, {"value": compute()})
+            return {"what": what, "seconds": seconds}
 
-        store = self._study.store
-        if store.is_complete(address.stage, address.fingerprint):
-            self.reused.append(store.read(address.stage, address.fingerprint)["seconds"])
         produce_once(self._study, address, what, produce)
+        manifest = self._study.store.read(address.stage, address.fingerprint)
+        self.costs.use(address.fingerprint, manifest["facts"]["seconds"])
         stored = load_weights(completed(self._study, address, "compare") / _FILE)
         return stored["value"].to(self.device)
 
     def _shared(self, what: str, made: Callable[[], T]) -> T:
-        """Return what several ask for, and see to it that its seconds count once for each."""
-        if what in self._seconds:
-            if what not in self._asked:
-                self.reused.append(self._seconds[what])
-            self._asked.add(what)
+        """Return what several ask for, and see to it that its seconds count for each."""
+        if self.costs.knows(what):
+            self.costs.use(what)
             return made()
-        started = time.perf_counter()
-        found = made()
-        self._seconds[what] = time.perf_counter() - started
-        self._asked.add(what)
-        return found
+        with self.costs.making(what):
+            return made()
 
     def _address(self, what: str, settings: Mapping[str, Any]) -> Addressed:
         study = self._study
