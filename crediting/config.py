@@ -51,6 +51,9 @@ GROUPS = (
 )
 """Config groups whose options name a class by `_target_`."""
 
+_OF_SEVERAL = ("extractor", "property")
+"""Groups of which several options are chosen, and at least one."""
+
 Altered = tuple[dict[str, Any], dict[str, Any]]
 """A whole config of which some groups are otherwise, and the parts with them."""
 
@@ -114,7 +117,7 @@ def resolve(composed: DictConfig) -> dict[str, Any]:
     written = OmegaConf.to_container(composed)
     missing = sorted(_missing(written))
     if missing:
-        listed = ", ".join(f"{key}=<value>" for key in missing)
+        listed = ", ".join(map(_example, missing))
         raise ConfigError(f"these settings have no value yet: {listed}")
     try:
         # once more against the schema: `+key=value` adds keys that it does not know
@@ -123,9 +126,9 @@ def resolve(composed: DictConfig) -> dict[str, Any]:
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error)) from error
     assert isinstance(plain, dict)
-    plain["paths"]["outputs"] = _absolute(plain["paths"]["outputs"])
-    if plain["game"]["path"]:
-        plain["game"]["path"] = _absolute(plain["game"]["path"])
+    plain["paths"]["outputs"] = _absolute("paths.outputs", plain["paths"]["outputs"])
+    if plain["game"]["path"] is not None:
+        plain["game"]["path"] = _absolute("game.path", plain["game"]["path"])
     return {str(key): value for key, value in plain.items()}
 
 
@@ -269,7 +272,13 @@ def _missing(node: Any, path: str = "") -> Iterator[str]:
             yield from _missing(value, f"{path}.{key}" if path else str(key))
 
 
-def _absolute(path: str) -> str:
+def _example(key: str) -> str:
+    return f"{key}=[<option>, ...]" if key in _OF_SEVERAL else f"{key}=<value>"
+
+
+def _absolute(key: str, path: str) -> str:
+    if not path:
+        raise ConfigError(f"{key}: expected a path, got ''")
     return str(Path(path).expanduser().resolve())
 
 
