@@ -74,6 +74,10 @@ def _read_csv(file: Path, problems: list[str]) -> list[Record]:
     with file.open(encoding="utf-8-sig", newline="") as stream:  # spreadsheets write a mark first
         reader = csv.reader(stream, strict=True)
         header = next(reader, [])
+        if len(header) == 1 and (marks := [mark for mark in ";\t|" if mark in header[0]]):
+            raise _UnreadableError(
+                f"expected columns separated by commas, got {marks[0]!r}; save it anew"
+            )
         twice = sorted({column for column in header if header.count(column) > 1})
         if twice:
             raise _UnreadableError(f"columns of the same name: {twice}")

@@ -244,6 +244,8 @@ def test_links_in_a_manifest_that_lead_out(photos, tmp_path):
         ("paht,contributor", "there is no column 'path'; did you mean paht?"),
         ("path,artist", "there is no column 'contributor'; known: artist"),
         ("path,path", r"cannot be read \(columns of the same name: \['path'\]\)"),
+        ("path;contributor", r"expected columns separated by commas, got ';'; save it anew"),
+        ("path\tcontributor", r"expected columns separated by commas, got '\\t'; save it anew"),
     ],
 )
 def test_columns_of_a_manifest(header, message, photos):
