@@ -127,7 +127,7 @@ def resolve(composed: DictConfig) -> dict[str, Any]:
         raise ConfigError(explain(error)) from error
     assert isinstance(plain, dict)
     plain["paths"]["outputs"] = _absolute("paths.outputs", plain["paths"]["outputs"])
-    if plain["game"]["path"] is not None:
+    if plain["game"]["path"]:
         plain["game"]["path"] = _absolute("game.path", plain["game"]["path"])
     return {str(key): value for key, value in plain.items()}
 

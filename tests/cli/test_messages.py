@@ -44,7 +44,6 @@ QUICKLY_NOTICED = {
     "a missing value": (["design.budget=???"], ["no value yet: design.budget=<value>"]),
     "none of what there must be": (["property=[]"], ["no value yet: property=[<option>, ...]"]),
     "no folder": (["paths.outputs="], ["paths.outputs: expected a path, got ''"]),
-    "no file": (["+experiment=recorded", "game.path="], ["game.path: expected a path, got ''"]),
     "something unreadable": (["design"], ["cannot read 'design': expected group=option"]),
     "a reference to nothing": (["seed=${sede}"], ["seed: ", "'sede' not found"]),
     "a folder that is not there": (["--config-dir", "nope"], ["nope' not found"]),
