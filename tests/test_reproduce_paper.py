@@ -111,25 +111,29 @@ def place(tmp_path_factory):
     shutil.rmtree(folder)  # pytest would keep the miniature files of the last three runs
 
 
+SMALL = {
+    "celeba_ldm": ["dataset.celebrities=[17,63,65,95]"],
+    "cifar_ddpm": [
+        *("dataset.classes=[lamp,leopard,otter,pear]", "~property.fid", "~extractor.clean_fid"),
+    ],  # each of two Inceptions would take half a second per coalition
+    "artbench_sd_lora": [],
+}
+"""Changes of use cases that are small already."""
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("use_case", ["cifar_ddpm", "celeba_ldm", "artbench_sd_lora"])
-def test_a_miniature_ends_in_a_table_beside_the_papers(use_case, resolved, place):
+@pytest.mark.parametrize("use_case", SMALL)
+def test_a_miniature_ends_in_a_table_beside_the_papers(use_case, script, resolved, credit, place):
+    """The first by the script itself; the others by its command, where all is imported already."""
     published = resolved(f"published@compare.published={use_case}")["compare"]["published"]
-    small = [use_case, "--size", "miniature", "runtime.device=cpu", "executor=serial"]
-    if use_case == "cifar_ddpm":  # each Inception takes a second per coalition: one of the two
-        small += ["~property.fid", "~extractor.clean_fid"]
-    finished = subprocess.run(
-        [sys.executable, SCRIPT, *small],
-        cwd=place,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=1800,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stderr
-    folder = place / "outputs/studies" / f"{use_case}_miniature" / "compare"
-    assert str(folder) in finished.stdout
+    changes = [*SMALL[use_case], "plan.coalitions=8", "runtime.device=cpu", "executor=serial"]
+    if use_case == next(iter(SMALL)):
+        said = run_the_script(place, use_case, "--size", "miniature", *changes)
+        assert str(folder_of(place, use_case)) in said
+    else:
+        finished = credit(*script.comparison(use_case, "miniature", changes), cwd=place)
+        assert finished.returncode == 0, finished.stderr
+    folder = folder_of(place, use_case)
     with (folder / f"lds_{published['property']}.csv").open(newline="") as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
     theirs = published["scores"]["0.5"]
@@ -145,3 +149,22 @@ def test_a_miniature_ends_in_a_table_beside_the_papers(use_case, resolved, place
     assert all(what in besides for what in published["others"])
     assert f"{published['parameters']['full']:g} million" in besides
     assert [*folder.glob("*.png")]
+
+
+def folder_of(place, use_case):
+    return place / "outputs/studies" / f"{use_case}_miniature" / "compare"
+
+
+def run_the_script(place, *words):
+    """Return what it printed; the miniature files lie beside its outputs afterwards."""
+    finished = subprocess.run(
+        [sys.executable, SCRIPT, *words],
+        cwd=place,
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=1800,
+        check=False,
+    )
+    assert finished.returncode == 0, finished.stderr
+    return finished.stdout

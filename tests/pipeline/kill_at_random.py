@@ -4,11 +4,13 @@
 
 The libraries are imported once and the study is forked, so that a kill may fall into any stage.
 It is first run undisturbed, into OUTPUTS/undisturbed, which tells how long it takes here; then it
-is killed and started again, each time within a fifth of that, into OUTPUTS/killed. After each kill
-every value that the ledger held before must still be there, unchanged. Prints one line per kill and
-exits with an assertion error if anything recorded was lost.
+is started again and again, into OUTPUTS/killed, and killed after a tenth to a third of that time,
+until it ends before. After each of at most KILLS kills every value that the ledger held before must
+still be there, unchanged. Prints one line per kill and exits with an assertion error if anything
+recorded was lost.
 """
 
+import importlib
 import os
 import random
 import signal
@@ -17,34 +19,41 @@ import time
 from pathlib import Path
 
 import torch
+from credit_forks import PRELOADED
 from miniature_study import make_study, read_ledgers
 
 from crediting.pipeline import stages
 
+IMPORTED_LATE = (*PRELOADED, "diffusers.models.unets.unet_2d", "diffusers.training_utils")
 OVERRIDES = (
-    "design.budget=14",
-    "partition.contributors=5",
+    "design.budget=12",
+    "partition.contributors=4",
+    "property=[fid]",
     "finetuning.recipe.steps=8",
-    "model.training.steps=40",
-    "pruning.recovery.steps=16",
+    "model.training.steps=30",
+    "pruning.recovery.steps=12",
     "runtime.checkpoint_seconds=0.1",
 )
 
 
 def main(outputs: Path, seed: int, kills: int) -> None:
     torch.set_num_threads(1)
+    for library in IMPORTED_LATE:  # else each child would do little more than import
+        importlib.import_module(library)
     moments = random.Random(seed)
     started = time.monotonic()
     assert run_and_kill(outputs / "undisturbed", 300), "the undisturbed run did not finish"
     duration = time.monotonic() - started
     recorded: dict = {}
     for kill in range(kills):
-        moment = moments.uniform(0, duration / 5)
+        moment = moments.uniform(duration / 10, duration / 3)
         finished = run_and_kill(outputs / "killed", moment)
         now = read_ledgers(outputs / "killed")
         assert recorded.items() <= now.items(), "a recorded evaluation was lost or altered"
         print(f"kill {kill}: {moment:.2f} s, {len(now)} values, finished={finished}", flush=True)
         recorded = now
+        if finished:
+            return
     assert run_and_kill(outputs / "killed", 300), "the last run, left alone, did not finish"
 
 

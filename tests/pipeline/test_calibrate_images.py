@@ -78,7 +78,7 @@ def test_what_a_part_took_is_not_told_as_the_time_of_fewer_images(prepared, stud
 def test_the_command_calibrates_and_the_study_goes_on_from_there(credit, miniature, tmp_path):
     words = (
         *("plan.finetuning_steps=4", "generation.steps=4", "generation=ddim"),
-        *("calibrate.coalitions=8", "calibrate.agreement=-1", "calibrate.sampler_steps=[2]"),
+        *("calibrate.coalitions=6", "calibrate.agreement=-1", "calibrate.sampler_steps=[2]"),
     )
     keys = {word.partition("=")[0] for word in words}
     shrunk = [*words, *(word for word in miniature if word.partition("=")[0] not in keys)]
@@ -110,4 +110,4 @@ def test_the_command_calibrates_and_the_study_goes_on_from_there(credit, miniatu
     assert ", 0 to evaluate" in again.stderr
     assert {path.name: path.read_bytes() for path in folder.iterdir()} == before
     study = credit("stage=evaluate", *shrunk, cwd=tmp_path)
-    assert " 10 reused, " in study.stderr  # 8 coalitions and both ends
+    assert " 8 reused, " in study.stderr  # 6 coalitions and both ends
