@@ -9,7 +9,9 @@ of 10 contributors the correlation of estimated and exact interactions is 0.69 t
 coalitions, 0.81 to 0.93 at 9 n, which is the minimum, and 0.95 to 0.98 at 20 n; two standard errors
 cover 87 to 93 % of the exact ones, since what is more than pairwise is no pure noise. On toy games
 of 20 and 40 contributors the correlation is 0.73 to 0.97 at the minimum, 0.5 to 0.71 at half of it
-and 0.35 to 0.57 at 6 n, which is too little to name a pair by.
+and 0.35 to 0.57 at 6 n, which is too little to name a pair by. Errors are too small with 4 or 5
+contributors of whom four act together: two of them cover 65 and 76 to 86 % of such toy games, until
+all coalitions are there; with 6 to 8 contributors 88 to 96 %.
 """
 
 from dataclasses import dataclass
