@@ -429,7 +429,8 @@ class Estimator(Protocol):
     One whose credits are not Shapley values says what they are in a class attribute `estimates`;
     they are then not held against exact Shapley values. One that cannot do without certain
     coalitions has a method `require`, which is shown those drawn, (m, n), before any is evaluated
-    and raises LedgerError if one of them is missing.
+    and raises LedgerError if one of them is missing. One that knows how many are of use has a
+    method `advice`, which is shown them, too, and returns what to tell the user of them, or None.
     """
 
     name: ClassVar[str]

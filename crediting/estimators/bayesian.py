@@ -40,6 +40,9 @@ Floats = NDArray[np.float64]
 FITTED = 1
 """Numbers besides the credits and the covariates of size that are fitted to the differences: the
 strength of the signal. So many pairs tell nothing of what is left unexplained."""
+FEW = 3
+"""Coalitions per contributor; with fewer, of which most are single contributors and everybody else,
+credits of recorded games were up to 2.4 times as far off as an equal split, squared."""
 NEGLIGIBLE = 1e-4
 """Priors with less than this posterior probability are left out of the average."""
 
@@ -98,6 +101,17 @@ class Bayesian:
     def minimum_coalitions(self, n_players: int) -> int:
         """Return 2: what is not known is shrunk towards an equal split."""
         return 2
+
+    def advice(self, coalitions: CoalitionMatrix) -> str | None:
+        """Return what to say of so few coalitions (m, n); None if they are not."""
+        m, n = coalitions.shape
+        enough = min(FEW * n, 2**n - 2)
+        if m >= enough:
+            return None
+        return (
+            f"{m} coalitions of {n} contributors are few: credits may be further off than an equal "
+            f"split, which their intervals allow for; {enough} are worth more"
+        )
 
     def __call__(self, sample: EvaluatedSample) -> Attribution:
         """Return the credits; they sum to v(N) - v(empty) whatever the number of coalitions.

@@ -3,6 +3,7 @@
 from crediting.errors import ConfigError
 from crediting.game.coalition import CoalitionMatrix
 from crediting.interfaces import Estimator
+from crediting.progress import say
 
 RECORDED = "recorded"
 """The design of whoever recorded a table: all of its rows."""
@@ -28,6 +29,13 @@ def check_pairing(estimator: Estimator, design: str, coalitions: CoalitionMatrix
         )
     where = "game.path" if design == RECORDED else "design.budget"
     check_number(estimator, coalitions, where)
+
+
+def advise(estimator: Estimator, coalitions: CoalitionMatrix) -> None:
+    """Say if an estimator that knows such a limit has fewer coalitions (m, n) than are of use."""
+    advice = estimator.advice(coalitions) if hasattr(estimator, "advice") else None
+    if advice is not None:
+        say(f"{estimator.name}: {advice}")
 
 
 def check_number(estimator: Estimator, coalitions: CoalitionMatrix, where: str) -> None:

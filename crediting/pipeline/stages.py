@@ -11,6 +11,7 @@ from crediting.pipeline.evaluate import evaluate
 from crediting.pipeline.export import export
 from crediting.pipeline.extract import extract
 from crediting.pipeline.fetch import fetch, require
+from crediting.pipeline.pairing import advise
 from crediting.pipeline.prune import prune
 from crediting.pipeline.report import report, results_of
 from crediting.pipeline.stopping import stopped
@@ -25,6 +26,8 @@ def run(study: Study, stage: str) -> None:
 
     A dry run only says what all of them would do.
     """
+    if study.config["dry_run"] or stage in ("all", "evaluate"):
+        advise(study.estimator, study.sample.coalitions)
     if study.config["dry_run"]:
         dry_run(study)
     elif stage == "all":

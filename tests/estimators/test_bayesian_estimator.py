@@ -358,6 +358,17 @@ def test_single_contributors_alone_are_no_remainders(beyond):
     assert np.median(ratios) < 0.6
 
 
+@pytest.mark.parametrize(
+    ("n", "drawn", "better"),
+    [(50, 100, 150), (10, 29, 30), (10, 30, None), (3, 5, 6), (3, 6, None)],
+)
+def test_fewer_than_three_coalitions_per_contributor_are_told_to_be_few(n, drawn, better):
+    advice = BAYESIAN.advice(np.zeros((drawn, n), dtype=bool))
+    assert (advice is None) == (better is None)
+    assert better is None or f"{drawn} coalitions of {n} contributors are few" in advice
+    assert better is None or advice.endswith(f"{better} are worth more")
+
+
 def test_a_single_pair_is_better_than_nothing_and_never_far_off():
     found = []
     for seed in range(40):

@@ -80,3 +80,11 @@ def test_the_rules_for_ending_early_are_told(study, told):
     assert "\nAltogether at most about" in text
     exactly = told(study(*few, "stop.budget=50"))
     assert " on 50 coalitions of " in exactly
+
+
+def test_it_says_if_the_coalitions_are_too_few_to_be_of_use(study, capsys):
+    stages.run(study("dry_run=true", "design.budget=10"), "all")
+    assert "bayesian: 10 coalitions of 4 contributors are few" in capsys.readouterr().err
+    stages.run(study("dry_run=true", "design.budget=12"), "all")
+    stages.run(study("dry_run=true", "estimator=leave_one_out"), "all")
+    assert "are few" not in capsys.readouterr().err
