@@ -110,7 +110,7 @@ class Bayesian:
             return None
         return (
             f"{m} coalitions of {n} contributors are few: credits may be further off than an equal "
-            f"split, which their intervals allow for; {enough} are worth more"
+            f"split; {enough} are worth more"
         )
 
     def __call__(self, sample: EvaluatedSample) -> Attribution:
