@@ -149,15 +149,15 @@ def test_the_order_is_not_one_of_better_digits(name, swapped):
 REDUCED = (
     "+experiment=digits_planted",
     "property=[fid]",
-    "design=paired_uniform",
-    "design.budget=20",
+    "design=paired_uniform",  # half of all coalitions
+    "design.budget=32",
     "estimator=bayesian",
     "executor=serial",
     "replicates=1",
     "model.training.batch_size=16",
-    "model.training.steps=400",
+    "model.training.steps=600",
     "plan.recovery_steps=100",
-    "plan.finetuning_steps=30",
+    "plan.finetuning_steps=50",
     "generation.images=64",
     "generation.steps=10",
     "extractor.reference_classifier.steps=300",
@@ -166,8 +166,7 @@ REDUCED = (
 
 
 @pytest.mark.slow
-def test_a_small_run_of_the_experiment_tells_noise_and_the_unique_from_the_rest(tmp_path):
-    """So small that `plain`, who holds more than a fair share, may come before `unique`."""
+def test_a_small_run_of_the_experiment_puts_noise_last_and_the_unique_first(tmp_path):
     study = make_study(tmp_path, shared=REDUCED)
     for stage in ("encode", "train", "prune", "extract", "evaluate"):
         stages.run(study, stage)
@@ -175,5 +174,4 @@ def test_a_small_run_of_the_experiment_tells_noise_and_the_unique_from_the_rest(
     credits = finding.attribution.credits.tolist()
     merit = {name: -credit for name, credit in zip(study.partition.names, credits, strict=True)}
     assert min(merit, key=merit.get) == "noise", merit
-    shared = ("original", "copy", "nothing_new")
-    assert merit["unique"] > max(merit[name] for name in shared), merit
+    assert max(merit, key=merit.get) == "unique", merit
