@@ -4,7 +4,7 @@ import time
 
 import pytest
 
-from crediting.pipeline.compare.costs import SharedCosts
+from crediting.pipeline.compare.costs import SharedCosts, costs_of
 
 
 @pytest.fixture
@@ -79,3 +79,11 @@ def test_what_failed_is_not_known(wait):
         raise ValueError("broken")
     assert not costs.knows("images")
     assert scores(costs, wait, "pixels", images) == {"images": 100, "pixels": 1}
+
+
+def test_what_was_stored_before_parts_were_told_costs_what_it_took():
+    assert costs_of({"seconds": 5.0, "facts": {"seconds": {"images": 3.0, "trak": 2.0}}}) == {
+        "images": 3.0,
+        "trak": 2.0,
+    }
+    assert costs_of({"seconds": 5.0, "facts": {"shared_seconds": []}}) == {"": 5.0}

@@ -15,6 +15,7 @@ from crediting.interfaces import Baseline
 from crediting.ledger import atomic_write_text, fingerprint
 from crediting.pipeline.address import Addressed, identified
 from crediting.pipeline.artifact import completed, produce_once
+from crediting.pipeline.compare.costs import costs_of
 from crediting.pipeline.compare.material import StudyMaterial
 from crediting.pipeline.compare.needs import Lack
 from crediting.pipeline.prune import prune_for
@@ -105,7 +106,7 @@ def hours_of(study: Study, name: str) -> float:
     """Return the hours that the scores of a baseline took, what it shares with others included."""
     address = address_of(study, name)
     manifest = study.store.read(address.stage, address.fingerprint)
-    return sum(manifest["facts"]["seconds"].values()) / 3600
+    return sum(costs_of(manifest).values()) / 3600
 
 
 def _score(name: str, baseline: Baseline, material: StudyMaterial, folder: Path) -> dict[str, Any]:

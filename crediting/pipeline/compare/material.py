@@ -18,7 +18,7 @@ from crediting.ledger import fingerprint
 from crediting.models.checkpoint import load_weights, save_weights
 from crediting.pipeline.address import Addressed
 from crediting.pipeline.artifact import completed, produce_once
-from crediting.pipeline.compare.costs import SharedCosts
+from crediting.pipeline.compare.costs import SharedCosts, costs_of
 from crediting.pipeline.diffusion_game import DiffusionGame
 from crediting.pipeline.encode import load_examples, load_prompts, prompts_of
 from crediting.pipeline.gauges import Gauge
@@ -111,7 +111,7 @@ class StudyMaterial:
 
         produce_once(self._study, address, what, produce)
         manifest = self._study.store.read(address.stage, address.fingerprint)
-        self.costs.use(address.fingerprint, manifest["facts"]["seconds"])
+        self.costs.use(address.fingerprint, costs_of(manifest))
         stored = load_weights(completed(self._study, address, "compare") / _FILE)
         return stored["value"].to(self.device)
 
