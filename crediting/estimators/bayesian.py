@@ -104,7 +104,9 @@ class Bayesian:
 
     def advice(self, coalitions: CoalitionMatrix) -> str | None:
         """Return what to say of so few coalitions (m, n); None if they are not."""
-        m, n = coalitions.shape
+        n = coalitions.shape[1]
+        sizes = coalitions.sum(axis=1)
+        m = int(((sizes > 0) & (sizes < n)).sum())  # the two ends are there in any case
         enough = min(FEW * n, 2**n - 2)
         if m >= enough:
             return None

@@ -20,7 +20,7 @@ from crediting.interfaces import Design, Estimator
 from crediting.ledger import atomic_write_text, versions
 from crediting.pipeline.against_exact import Comparison
 from crediting.pipeline.finding import Finding
-from crediting.pipeline.pairing import RECORDED, check_pairing
+from crediting.pipeline.pairing import RECORDED, advise, check_pairing
 from crediting.pipeline.tables import (
     Results,
     print_tables,
@@ -105,6 +105,7 @@ def run(config: Mapping[str, Any], parts: Mapping[str, Any], overrides: Sequence
     _check_place(config, overrides)
     study = RecordedStudy.assemble(config, parts, overrides)
     say(study.contents)
+    advise(study.estimator, study.sample.coalitions)
     if config["dry_run"]:
         print(
             f"estimate  {study.estimator.name} on {len(study.sample):,} coalitions of "

@@ -363,7 +363,8 @@ def test_single_contributors_alone_are_no_remainders(beyond):
     [(50, 100, 150), (10, 29, 30), (10, 30, None), (3, 5, 6), (3, 6, None)],
 )
 def test_fewer_than_three_coalitions_per_contributor_are_told_to_be_few(n, drawn, better):
-    advice = BAYESIAN.advice(np.zeros((drawn, n), dtype=bool))
+    some = np.eye(n, dtype=bool)[np.arange(drawn) % n]
+    advice = BAYESIAN.advice(np.vstack([np.zeros(n, bool), some, np.ones(n, bool)]))
     assert (advice is None) == (better is None)
     assert better is None or f"{drawn} coalitions of {n} contributors are few" in advice
     assert better is None or advice.endswith(f"{better} are worth more")
