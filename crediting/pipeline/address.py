@@ -51,6 +51,7 @@ def locate(
     data = fingerprint("dataset", {"digest": parts["dataset"].digest()})
     family = identified(config["model"], parts["model"])
     encoder = {key: family[key] for key in ("_target_", *parts["model"].encoder_settings)}
+    drawing, prompts = _drawing(config["generation"], parts["generation"])
 
     def address(stage: str, content: Mapping[str, Any], *parents: str) -> Addressed:
         return Addressed(stage, fingerprint(stage, content, parents), content, parents)
@@ -62,7 +63,7 @@ def locate(
         content = {
             "players": partition.digest(),
             "finetuning": settings["finetuning"],
-            "generation": identified(config["generation"], parts["generation"]),
+            "generation": drawing,
             **seed,
         }
         return GameSpec(address("game", content, start.fingerprint), start, pruning, finetuning)
@@ -75,9 +76,7 @@ def locate(
     dense = _dense(game)
     return {
         "examples": address("examples", {"encoder": encoder}, data),
-        "prompts": address(
-            "prompts", {"encoder": encoder, "prompts": config["generation"]["prompts"]}, data
-        ),
+        "prompts": address("prompts", {"encoder": encoder, **prompts}, data),
         "trained": trained,
         "extracted": extracted,
         "game": own,
@@ -95,6 +94,16 @@ def identified(node: Mapping[str, Any], part: Any) -> dict[str, Any]:
     only_memory = getattr(part, "memory_settings", ())
     settings = {key: value for key, value in node.items() if key not in only_memory}
     return settings | {key: asset.digest() for key, asset in assets_of(part).items()}
+
+
+def _drawing(node: Mapping[str, Any], generation: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return how images are drawn, and what tells the embedded prompts of it apart."""
+    drawing = identified(node, generation)
+    if node["prompts"] != "captions":
+        return drawing, {"prompts": node["prompts"]}
+    # which of them are drawn depends on the number of images; once it was the first ones
+    spread = {"prompts": "captions", "spread": True}
+    return drawing | spread, spread | {"images": node["images"]}
 
 
 def _dense(game: Callable[..., GameSpec]) -> GameSpec:

@@ -19,7 +19,9 @@ from crediting.reporting.formats import (
     shared_format,
 )
 
-_PERCENTAGES = ("%", "points")
+POINTS = "% points"
+"""The unit of differences of percentages; points alone are what scores of images may be in."""
+_PERCENTAGES = ("%", POINTS)
 
 
 class Estimate(NamedTuple):

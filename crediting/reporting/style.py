@@ -4,6 +4,7 @@ Figures are drawn on their own Agg canvas, so that the matplotlib state of a cal
 """
 
 import textwrap
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+from crediting.reporting.fonts import write_in_fonts
 from crediting.reporting.formats import one_line
 
 DPI = 150
@@ -41,15 +43,24 @@ def new_chart(width: float, height: float) -> Any:
 
 
 def save(figure: Any, path: Path) -> None:
-    """Write a figure as a PNG; equal figures give equal bytes."""
-    # The version of matplotlib, written by default, would make equal figures differ.
-    figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
+    """Write a figure as a PNG; equal figures give equal bytes on one machine."""
+    write_in_fonts(figure)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # told already
+        # The version of matplotlib, written by default, would make equal figures differ.
+        figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
 
 
 def short(name: str, longest: int) -> str:
-    """Return a name on one line, cut to so many characters."""
+    """Return a name on one line, its middle cut out if it has more than so many characters.
+
+    Names of files and folders differ in their beginning or in their end.
+    """
     name = one_line(name)
-    return name if len(name) <= longest else f"{name[: longest - 1]}…"
+    if len(name) <= longest:
+        return name
+    end = (longest - 1) // 3
+    return f"{name[: longest - 1 - end]}…{name[len(name) - end :]}"
 
 
 def add_title(figure: Any, title: str) -> None:

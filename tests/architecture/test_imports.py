@@ -69,7 +69,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "ledger": ("errors", "game", "interfaces"),
     "multiprocess": (),
     "executors": ("errors", "interfaces", "multiprocess"),
-    "reporting": ("game",),
+    "reporting": ("game", "progress"),
     "randomness": (),
     "recipe": ("errors",),
     "resume": ("errors",),

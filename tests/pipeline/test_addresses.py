@@ -14,6 +14,7 @@ from crediting import baselines, extractors, generation, models
 from crediting.pipeline import stages
 from crediting.pipeline.compare.baselines import address_of
 from crediting.pipeline.diffusion_game import DiffusionGame
+from crediting.pipeline.encode import load_prompts
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "miniature_files.py"
 
@@ -149,3 +150,34 @@ def test_coalitions_share_what_none_of_them_trains(files, tmp_path, monkeypatch)
     with torch.no_grad():
         adapters[0].add_(1.0)
     assert not torch.equal(adapters[0], next(p for p in other.parameters() if p.requires_grad))
+
+
+def test_captions_are_drawn_and_addressed_by_the_number_of_images(
+    files, tmp_path, monkeypatch, capsys
+):
+    monkeypatch.chdir(files)
+
+    def embedded(images):
+        study = make_study(
+            tmp_path / "outputs",
+            "+experiment=artbench_sd_lora",
+            "+size=miniature",
+            "dataset=image_folder",
+            "dataset.root=miniature/data",
+            "dataset.manifest=miniature/data/photos.csv",
+            "dataset.size=64",
+            "generation.prompts=captions",
+            f"generation.images={images}",
+            shared=(),
+        )
+        stages.run(study, "encode")
+        return study, load_prompts(study, torch.device("cpu"))
+
+    few, two = embedded(2)
+    known = len(set(few.dataset.columns()["caption"].tolist()))
+    assert f"images show 2 of the {known} captions" in capsys.readouterr().err
+    many, others = embedded(1000)
+    assert "captions" not in capsys.readouterr().err
+    assert (len(two), len(others)) == (1 + 2, 1 + known)
+    torch.testing.assert_close(two, others[:3])
+    assert many.game.address.fingerprint != few.game.address.fingerprint

@@ -102,7 +102,8 @@ def test_percentages_and_points_have_one_decimal_and_other_numbers_four_digits()
         return [cell.text for cell in rounded_column(grid, 0)]
 
     assert texts("%", 12.345, 0.01) == ["12.3", "0.0"]
-    assert texts("points", -12.345) == ["-12.3"]
+    assert texts("% points", -12.345) == ["-12.3"]
+    assert texts("points", 0.2423, 0.04) == ["0.2423", "0.0400"]  # scores of beauty, say
     assert texts("s", 1234.4, 60.6, 7) == ["1234", "61", "7"]
     assert texts("", Estimate(0.5, 0.25, 0.75)) == ["0.5000 [0.2500, 0.7500]"]
     assert texts("", None, NAN, "two\nlines") == ["-", "-", "two lines"]

@@ -26,7 +26,7 @@ from crediting.pipeline.compare.published import (
     published_speedup,
 )
 from crediting.pipeline.compare.remarks import score_notes, warnings
-from crediting.reporting.grid import Column, Estimate, Grid
+from crediting.reporting.grid import POINTS, Column, Estimate, Grid
 
 RANDOM = "random"
 
@@ -40,7 +40,7 @@ def score_grid(
     alphas = list(contest.tests)
     columns = [Column("method", ""), Column("kind", "")]
     columns += [Column(f"LDS alpha={alpha:g}", "%") for alpha in alphas]
-    columns += [Column("paper's interval +-", "%"), Column("own leads by", "points")]
+    columns += [Column("paper's interval +-", "%"), Column("own leads by", POINTS)]
     columns += [Column("hours of work", "h")]
     columns += [Column("published", "%")] if published else []
     rows = []
@@ -65,7 +65,7 @@ def counterfactual_grid(
         Column("by", ""),
         Column("contributors left", ""),
         Column("change", "%"),
-        Column("beyond random", "points"),
+        Column("beyond random", POINTS),
     ]
     columns += [Column("published", "%")] if published else []
     rows: list[list[Any]] = []
