@@ -7,15 +7,17 @@ from pathlib import Path
 from crediting.datasets.problems import shown
 
 ENDINGS = (
-    *(".png", ".jpg", ".jpeg", ".jfif", ".webp"),
-    *(".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm"),
+    *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp"),
+    *(".bmp", ".gif", ".tif", ".tiff", ".ppm", ".pgm", ".pbm", ".pnm"),
 )
 """What is taken for an image; they are those of `reading.FORMATS`."""
 
 _FOREIGN = (
-    *(".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd"),
-    *(".dng", ".raw", ".arw", ".cr2", ".cr3", ".nef", ".orf", ".rw2"),
+    *(".heic", ".heif", ".avif", ".jxl", ".jp2", ".svg", ".psd", ".tga", ".exr", ".hdr", ".dib"),
+    *(".dng", ".raw", ".arw", ".cr2", ".cr3", ".nef", ".orf", ".raf", ".rw2", ".pef", ".srw"),
 )
+_BEGINNINGS = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
+"""How pictures begin, whatever they are called: PNG, JPEG, GIF and TIFF."""
 
 
 def folder_at(path: str) -> Path:
@@ -26,16 +28,16 @@ def folder_at(path: str) -> Path:
 def images_below(folder: Path, root: Path) -> tuple[list[Path], list[str]]:
     """Return the image files at any depth, sorted by path as text, and what is wrong.
 
-    Hidden files and files that are no pictures by their ending are left out; pictures that cannot
-    be read here are problems, and so are links out of the root and a folder without any image.
+    Hidden files and files that are no pictures are left out; pictures that cannot be read here or
+    have an unknown ending are problems, and so are links out of the root and a folder without any.
     """
     files: list[Path] = []
     ignored: set[str] = set()
     problems: list[str] = []
     for file in _files_below(folder, problems):
         ending = file.suffix.lower()
-        if ending in _FOREIGN:
-            problems.append(f"{shown(file)}: cannot read {ending} files; save it as PNG or JPEG")
+        if trouble := unknown_picture(file):
+            problems.append(f"{shown(file)}: {trouble}")
         elif ending not in ENDINGS:
             ignored.add(ending or "no ending")
         elif trouble := file_problem(file, root):
@@ -49,6 +51,25 @@ def images_below(folder: Path, root: Path) -> tuple[list[Path], list[str]]:
             f"{', '.join(ENDINGS)}"
         )
     return sorted(files, key=lambda file: file.as_posix()), problems
+
+
+def unknown_picture(file: Path) -> str | None:
+    """Return why a picture would be left out by its ending, or None if it is none or is known."""
+    ending = file.suffix.lower()
+    if ending in ENDINGS:
+        return None
+    if ending in _FOREIGN:
+        return f"cannot read {ending} files; save it as PNG or JPEG"
+    try:
+        beginning = b""
+        if file.is_file():
+            with file.open("rb") as stream:
+                beginning = stream.read(8)
+    except OSError:
+        return None
+    if beginning.startswith(_BEGINNINGS):
+        return f"is a picture, but its name ends in {ending or 'nothing'}; rename it to .jpg or so"
+    return None
 
 
 def held_out_images(reference: Path | None) -> tuple[list[Path], list[str]]:

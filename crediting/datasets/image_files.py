@@ -15,6 +15,10 @@ from numpy.typing import NDArray
 
 from crediting.datasets.problems import refuse, shown
 from crediting.datasets.reading import Frame, UnreadableError, read_image
+from crediting.progress import bar
+
+_BESIDE_OTHERS = 1000
+"""Images that are decoded to tell of them beside what is known to be wrong without: seconds."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -107,27 +111,36 @@ def _decoded(listing: Listing, frame: Frame) -> tuple[torch.Tensor, torch.Tensor
     """Return training and reference images, parts of one tensor.
 
     Raises:
-        DataError: naming every file that cannot be used.
+        DataError: naming every file that cannot be used; where the listing is wrong already, of
+            the first 1,000.
     """
     files = (*listing.training, *listing.reference)
+    looked_into = files[:_BESIDE_OTHERS] if listing.problems else files
     problems = list(listing.problems)
     images = np.empty(0, dtype=np.uint8)
     by_size: dict[tuple[int, ...], list[str]] = defaultdict(list)
     by_content: dict[bytes, list[int]] = defaultdict(list)
-    for index, file in enumerate(files):
-        try:
-            pixels = read_image(file, frame)
-        except UnreadableError as error:
-            problems.append(f"{shown(file)}: {error}")
-            continue
-        if not by_size:
-            images = np.empty((len(files), *pixels.shape), dtype=np.uint8)
-        by_size[pixels.shape[1:]].append(shown(file))
-        if pixels.shape == images.shape[1:]:
-            images[index] = pixels
-        if index < len(listing.training):
-            content = np.ascontiguousarray(pixels).tobytes() + str(pixels.shape).encode()
-            by_content[hashlib.sha256(content).digest()].append(index)
+    with bar("images", len(looked_into), "image") as progress:
+        for index, file in enumerate(looked_into):
+            progress.update()
+            try:
+                pixels = read_image(file, frame)
+            except UnreadableError as error:
+                problems.append(f"{shown(file)}: {error}")
+                continue
+            if not by_size:
+                images = np.empty((len(files), *pixels.shape), dtype=np.uint8)
+            by_size[pixels.shape[1:]].append(shown(file))
+            if pixels.shape == images.shape[1:]:
+                images[index] = pixels
+            if index < len(listing.training):
+                content = np.ascontiguousarray(pixels).tobytes() + str(pixels.shape).encode()
+                by_content[hashlib.sha256(content).digest()].append(index)
+    if len(looked_into) < len(files):
+        problems.append(
+            f"only {len(looked_into):,} of {len(files):,} images were looked into, as the above "
+            "is wrong already"
+        )
     problems += _several_sizes(by_size) + _owned_twice(listing, by_content.values())
     refuse(str(listing.root), problems)
     tensor, split = torch.from_numpy(images), len(listing.training)

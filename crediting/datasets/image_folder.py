@@ -15,6 +15,7 @@ from crediting.datasets.finding import (
     folder_at,
     held_out_images,
     images_below,
+    unknown_picture,
 )
 from crediting.datasets.image_files import ImageFiles, Listing
 from crediting.datasets.manifest import MANIFEST_ENDINGS, read_manifest
@@ -118,7 +119,7 @@ def _of_folders(root: Path) -> tuple[list[Row], list[str]]:
     problems += [
         f"{shown(entry)}: lies in no contributor's folder; move it into one, or use a manifest"
         for entry in entries
-        if entry.suffix.lower() in ENDINGS and not entry.is_dir()
+        if not entry.is_dir() and (entry.suffix.lower() in ENDINGS or unknown_picture(entry))
     ]
     if not folders and not problems:
         problems.append(f"{shown(root)}: there is no folder in it; expected one per contributor")

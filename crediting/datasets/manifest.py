@@ -33,7 +33,8 @@ def read_manifest(
     Args:
         file: ending in one of MANIFEST_ENDINGS.
         required: columns that must be there, with a value in every record.
-        filled: columns that, if they are there, must have a value in every record.
+        filled: columns that, if they are there, must have a value in every record; others that
+            are called almost so (Captions) are problems.
     """
     problems: list[str] = []
     try:
@@ -49,6 +50,12 @@ def read_manifest(
             for column in missing
         ]
         return [], problems
+    problems += [
+        f"{shown(file)}: the column {column!r} would not be read; call it {meant!r}"
+        for column in columns
+        for meant in filled
+        if meant not in columns and column.strip().lower().removesuffix("s") == meant
+    ]
     never_empty = [column for column in (*required, *filled) if column in columns]
     lines = []
     for number, record in records:

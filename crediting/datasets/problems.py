@@ -43,4 +43,6 @@ def name_problem(name: str) -> str | None:
         return "holds line breaks or other characters that cannot be printed"
     if name != name.strip():
         return "begins or ends with a space"
+    if name.startswith("=") or (name[:1] in ("+", "-", "@") and set(name) & set("(|!")):
+        return "would be computed as a formula by a spreadsheet that opens the tables"
     return None

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL.TiffImagePlugin import TiffImageFile
 
 from crediting.errors import ConfigError
 
@@ -16,6 +17,8 @@ FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF", "PPM")
 
 Others hand the file to programs of the system, as EPS does to Ghostscript.
 """
+
+_PHOTOMETRIC = 262  # the tag of a TIFF that says whether 0 is black or white
 
 _FILTERS = {"lanczos": Image.Resampling.LANCZOS, "bicubic": Image.Resampling.BICUBIC}
 
@@ -98,19 +101,27 @@ def read_image(file: Path, frame: Frame) -> NDArray[np.uint8]:
 def _in_colours(image: Image.Image, channels: int) -> Image.Image:
     if image.mode == "F" or (image.mode == "I" and image.format == "TIFF"):
         raise UnreadableError("has 32-bit pixels, whose range is unknown; save it in 8 bits")
+    white_is_zero = isinstance(image, TiffImageFile) and image.tag_v2.get(_PHOTOMETRIC) == 0
     image = ImageOps.exif_transpose(image)
     if image.mode.startswith("I"):
-        image = _eight_bits(image)
+        image = _eight_bits(image, white_is_zero)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image.convert("RGB" if channels == 3 else "L")
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Return grey levels 0..65535 as 0..255; Pillow's own conversion would cut them off at 255."""
+def _eight_bits(image: Image.Image, white_is_zero: bool) -> Image.Image:
+    """Return grey levels 0..65535 as 0..255, and with them which level is transparent.
+
+    Pillow's own conversion would cut levels off at 255, and it reads a negative as it is.
+    """
     levels = np.asarray(image).astype(np.float64)
-    return Image.fromarray(np.rint(levels * (255 / (2**16 - 1))).astype(np.uint8))
+    bright = (2**16 - 1) - levels if white_is_zero else levels
+    grey = Image.fromarray(np.rint(bright * (255 / (2**16 - 1))).astype(np.uint8))
+    if isinstance(hidden := image.info.get("transparency"), int):
+        grey.putalpha(Image.fromarray(np.where(levels == hidden, 0, 255).astype(np.uint8)))
+    return grey
 
 
 def _fitted(image: Image.Image, frame: Frame) -> NDArray[np.uint8]:

@@ -1,6 +1,8 @@
 """Contributors (the players of the game) and the partition of the training examples among them."""
 
 import hashlib
+import unicodedata
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -37,9 +39,13 @@ class Partition:
                 f"a game needs at least 2 contributors, got {len(names)}: {names}; choose another "
                 "partition, or, if contributors are folders, as dataset.root the folder of these"
             )
-        repeated = sorted({name for name in names if names.count(name) > 1})
+        looks = Counter(unicodedata.normalize("NFC", name) for name in names)
+        repeated = sorted(name for name, count in looks.items() if count > 1)
         if repeated:
-            raise DataError(f"contributor names must be unique, got twice: {repeated}")
+            raise DataError(
+                f"contributor names must be unique, got twice: {repeated}; names that only differ "
+                "in how an accent is stored look the same in every table"
+            )
         empty = [c.name for c in self.contributors if len(c.examples) == 0]
         if empty:
             raise DataError(

@@ -13,7 +13,7 @@ from crediting.progress import say
 from crediting.randomness import Stream
 
 CAPTIONS = "captions"
-"""Instead of a list of prompts: the distinct captions of the dataset, as many as there are images."""
+"""Instead of a list of prompts: distinct captions of the dataset, no more than images are drawn."""
 
 MOST_AT_ONCE = {"cpu": 128, "cuda": 1024}
 """Images that `auto` draws at once: more leave a processor's caches, and do not make a GPU faster.

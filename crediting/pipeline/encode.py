@@ -1,5 +1,7 @@
 """Stage encode: the training examples in model space, and the prompts to draw, embedded once."""
 
+import hashlib
+from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,7 @@ _FILE = "tensors.safetensors"
 def encode(study: Study) -> None:
     """Encode the training images, and embed the prompts if the model reads any."""
     produce_once(study, study.examples, "encode", lambda folder: _encode(study, folder))
+    _tell_shared_images(study)
     if study.model.conditional:
         produce_once(study, study.prompts, "embed", lambda folder: _embed(study, folder))
     forget()  # the networks that encode stay on the device otherwise
@@ -57,7 +60,31 @@ def _encode(study: Study, folder: Path) -> dict[str, Any]:
     images = study.dataset.training_images().to(device)
     examples = study.model.encode(images, study.dataset.columns())
     save_weights(folder / _FILE, examples.tensors())
-    return {"examples": len(examples), "shape": list(examples.latents.shape[1:])}
+    return {
+        "examples": len(examples),
+        "shape": list(examples.latents.shape[1:]),
+        "alike": _alike(images),
+    }
+
+
+def _alike(images: torch.Tensor) -> list[list[int]]:
+    """Return the groups of images (N, C, H, W) that are equal in every pixel, by their numbers."""
+    groups: dict[bytes, list[int]] = defaultdict(list)
+    for number, image in enumerate(images.cpu()):
+        groups[hashlib.sha256(image.numpy()).digest()].append(number)
+    return [group for group in groups.values() if len(group) > 1]
+
+
+def _tell_shared_images(study: Study) -> None:
+    """Say if one image is the training image of several contributors, who then share its credit."""
+    artifact = study.store.read(study.examples.stage, study.examples.fingerprint)
+    owner, names = study.partition.owner, study.partition.names
+    shared = [g for g in artifact["facts"].get("alike", []) if len(set(owner[g].tolist())) > 1]
+    if shared:
+        paths = study.dataset.columns().get("path", range(study.partition.n_examples))
+        first = ", ".join(f"{paths[number]} ({names[owner[number]]})" for number in shared[0])
+        others = f", and {len(shared) - 1:,} others alike" if len(shared) > 1 else ""
+        say(f"encode: contributors who own the same image share what it is worth: {first}{others}")
 
 
 def _embed(study: Study, folder: Path) -> dict[str, Any]:

@@ -23,9 +23,10 @@ class Gauge:
         self._extractor = study.extractors[name]
         self._folder = completed(study, study.extracted[name], "extract")
         self._device = device
-        self._reference = load_reference(self._folder, device)
+        # not kept: most properties need much less of it
+        reference = load_reference(self._folder, device)
         self.measures = {
-            key: measured.bind(self._reference)
+            key: measured.bind(reference)
             for key, measured in study.properties.items()
             if study.readers[key] == name
         }
@@ -44,9 +45,10 @@ class Gauge:
         Raises:
             CreditingError: that is too few of them for a property.
         """
-        count = len(next(field for field in self._reference if field is not None))
+        reference = load_reference(self._folder, self._device)
+        count = len(next(field for field in reference if field is not None))
         chosen = torch.arange(images, device=self._device) % count
-        fields = [None if field is None else field[chosen] for field in self._reference]
+        fields = [None if field is None else field[chosen] for field in reference]
         for measure in self.measures.values():
             try:
                 measure(Features(*fields))

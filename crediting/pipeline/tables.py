@@ -150,10 +150,12 @@ def _write_interactions(results: Results, name: str, stem: Path) -> str:
     except LedgerError as error:
         say(f"report: no interactions in {name}: {error}")
         return escape_markdown(f"Left out: {error}")
-    text = interactions_markdown(results.names, found, finding.unit, finding.higher_is_better)
+    higher_is_better = finding.higher_is_better
+    text = interactions_markdown(results.names, found, finding.unit, higher_is_better)
     atomic_write_text(_file(stem, "csv"), interactions_csv(results.names, found))
     atomic_write_text(_file(stem, "md"), text)
-    interaction_chart(results.names, found, name, finding.unit, _file(stem, "png"))
+    chart = _file(stem, "png")
+    interaction_chart(results.names, found, name, finding.unit, higher_is_better, chart)
     return text
 
 

@@ -12,6 +12,8 @@ from crediting.reporting.table import COLUMNS, CreditTable
 
 UNKNOWN = "-"
 
+_ROWS_ON_A_PAGE = 40
+
 _ALIGNMENT = "l" + "r" * (len(COLUMNS) - 1)
 
 _MARKDOWN = str.maketrans({character: f"\\{character}" for character in r"\`*_[]<>|~&$#"})
@@ -59,7 +61,7 @@ def to_markdown(table: CreditTable) -> str:
 
 
 def to_latex(table: CreditTable) -> str:
-    """Return a `table` float, rounded, with its caption; needs the package booktabs."""
+    """Return a table, rounded, with its caption, as `latex_table` sets it; needs booktabs."""
     header = [escape_latex(column) for column in COLUMNS]
     body = [
         [escape_latex(name), *map(latex_number, numbers)] for name, *numbers in rounded_rows(table)
@@ -127,7 +129,12 @@ def pipe_table(header: Sequence[str], body: Sequence[Sequence[str]], alignment: 
 def latex_table(
     caption: str, header: Sequence[str], body: Sequence[Sequence[str]], alignment: str
 ) -> str:
-    """Return a `table` float of escaped cells; `alignment` has l or r by column."""
+    """Return a `table` float of escaped cells; `alignment` has l or r by column.
+
+    One of more rows than a page holds is a `longtable`, of the package of that name.
+    """
+    if len(body) > _ROWS_ON_A_PAGE:
+        return _long_table(caption, header, body, alignment)
     lines = [
         r"\begin{table}",
         r"\centering",
@@ -140,6 +147,26 @@ def latex_table(
         r"\bottomrule",
         r"\end{tabular}",
         r"\end{table}",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _long_table(
+    caption: str, header: Sequence[str], body: Sequence[Sequence[str]], alignment: str
+) -> str:
+    top = [r"\toprule", _latex_row(header), r"\midrule"]
+    lines = [
+        r"% \usepackage{booktabs,longtable}",
+        r"\begingroup\small",
+        rf"\begin{{longtable}}{{{alignment}}}",
+        rf"\caption{{{caption}}} \\",
+        *(*top, r"\endfirsthead"),
+        *(*top, r"\endhead"),
+        *(r"\bottomrule", r"\endfoot"),
+        *map(_latex_row, body),
+        r"\end{longtable}",
+        r"\endgroup",
         "",
     ]
     return "\n".join(lines)

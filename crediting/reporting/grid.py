@@ -110,7 +110,7 @@ def grid_markdown(grid: Grid) -> str:
 
 
 def grid_latex(grid: Grid) -> str:
-    """Return a `table` float, rounded, with title and notes as caption; needs booktabs."""
+    """Return a table, rounded, with title and notes as caption; needs booktabs."""
     header = [escape_latex(column.heading) for column in grid.columns]
     columns = [
         [

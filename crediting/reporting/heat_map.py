@@ -33,16 +33,23 @@ LONGEST_NAME = 24
 BELOW, ABOVE = "#B35900", "#00568A"
 """Orange and blue are told apart by colour-blind readers; white between them is zero."""
 _NOBODY = "#D9D9D9"
+_LOWER = " (lower is better)"
 
 
 def interaction_chart(
-    names: Sequence[str], interactions: Interactions, property_name: str, unit: str, path: Path
+    names: Sequence[str],
+    interactions: Interactions,
+    property_name: str,
+    unit: str,
+    higher_is_better: bool,
+    path: Path,
 ) -> None:
     """Draw the interactions of all pairs as a square of colours, white at zero, into a PNG.
 
     Contributors that interact alike stand side by side. Of many, the 60 with the strongest
     interactions are drawn, and the chart says so. A dot marks an interaction more than two
-    standard errors from zero. Equal interactions give equal bytes.
+    standard errors from zero. Where lower is better the colours mean the opposite, which is
+    written above them. Equal interactions give equal bytes.
 
     Raises:
         ValueError: names (n,) and interactions are not of equally many contributors.
@@ -60,7 +67,7 @@ def interaction_chart(
     _label_contributors(axes, [short(names[player], LONGEST_NAME) for player in shown])
     _label_colours(figure, axes, image, unit)
     add_title(figure, f"{short(property_name, LONGEST_NAME)}: interactions of contributors")
-    _add_footer(axes, interactions, errors, len(shown))
+    _add_footer(axes, interactions, errors, len(shown), higher_is_better)
     save(figure, path)
 
 
@@ -124,9 +131,13 @@ def _label_colours(figure: Any, axes: Any, image: Any, unit: str) -> None:
     bar.formatter.set_powerlimits((-3, 5))
 
 
-def _add_footer(axes: Any, interactions: Interactions, errors: Floats, n_shown: int) -> None:
+def _add_footer(
+    axes: Any, interactions: Interactions, errors: Floats, n_shown: int, higher_is_better: bool
+) -> None:
     kind = "exact" if interactions.exact else "estimated"
     lines = [f"Shapley interactions, {kind}, {interactions.n_coalitions:,} coalitions"]
+    below, above = ("redundant", "complementary")[:: 1 if higher_is_better else -1]
+    lines.append(f"orange: {below}, blue: {above}" + ("" if higher_is_better else _LOWER))
     if np.any(errors > 0):
         lines.append("dots: more than two standard errors from zero")
     if n_shown < len(interactions.values):

@@ -110,7 +110,10 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "memory": ("recipe", "resume", "training"),
     "assets": ("errors", "interfaces", "progress"),
     **dict.fromkeys(HEAVY_ROW, ("game.contributor", "interfaces", "assets", *TRAINING)),
-    "generation": ("game.contributor", "interfaces", "assets", "progress", *TRAINING),
+    **dict.fromkeys(
+        ("datasets", "generation"),
+        ("game.contributor", "interfaces", "assets", "progress", *TRAINING),
+    ),
     "pipeline": (
         *FOUNDATIONS,
         *TRAINING,

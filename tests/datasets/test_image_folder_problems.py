@@ -4,11 +4,13 @@ import json
 import os
 import re
 import socket
+from pathlib import Path
 
 import pytest
 from picture_files import save
 from test_image_folder import folder
 
+from crediting.datasets import image_files
 from crediting.errors import DataError
 
 
@@ -74,9 +76,51 @@ def test_pictures_that_cannot_be_read_here_are_not_ignored(photos):
     assert "ada/3.HEIC: cannot read .heic files; save it as PNG or JPEG" in only_problem(photos)
 
 
-def test_an_image_beside_the_contributors(photos):
-    save(photos / "stray.png", 9)
-    assert "stray.png: lies in no contributor's folder" in only_problem(photos)
+@pytest.mark.parametrize("name", ["3", "3.bak", "3.JPG_large"])
+def test_pictures_of_other_endings_are_not_ignored(name, photos):
+    save(photos / "ada/picture.jpg", 9).rename(photos / "ada" / name)
+    (photos / "ada/README").write_text("no picture")
+    (photos / "ada/empty").touch()
+    ending = Path(name).suffix.lower() or "nothing"
+    assert f"{name}: is a picture, but its name ends in {ending}; rename" in only_problem(photos)
+
+
+@pytest.mark.parametrize("name", ["stray.png", "stray.heic"])
+def test_an_image_beside_the_contributors(name, photos):
+    save(photos / "stray.png", 9).rename(photos / name)
+    assert f"{name}: lies in no contributor's folder" in only_problem(photos)
+
+
+@pytest.mark.parametrize(
+    ("name", "refused"),
+    [
+        ('=HYPERLINK("x","y")', True),
+        ("@SUM(1+1)*cmd", True),
+        ("-1+cmd|x", True),
+        ("@ada", False),
+        ("-ada", False),
+        ("a=b", False),
+    ],
+)
+def test_names_that_a_spreadsheet_would_compute(name, refused, photos):
+    (photos / "ada").rename(photos / name)
+    if refused:
+        assert "would be computed as a formula by a spreadsheet" in only_problem(photos)
+    else:
+        assert name in folder(photos).columns()["contributor"]
+
+
+def test_beside_other_problems_only_so_many_images_are_looked_into(photos, monkeypatch):
+    (photos / "cy").mkdir()
+    (photos / "bo/1.png").write_text("no image")
+    (photos / "bo/2.png").write_text("no image")
+    monkeypatch.setattr(image_files, "_BESIDE_OTHERS", 3)
+    lines = said_by_images(photos)
+    assert [line.split(": ")[0].strip(" -").rpartition("/")[2] for line in lines[1:3]] == [
+        "cy",
+        "1.png",
+    ]
+    assert lines[3] == "  - only 3 of 4 images were looked into, as the above is wrong already"
 
 
 def test_links_that_lead_out(photos, tmp_path):
@@ -251,6 +295,15 @@ def test_links_in_a_manifest_that_lead_out(photos, tmp_path):
 def test_columns_of_a_manifest(header, message, photos):
     lines = said_by_images(photos, manifest=csv_of(photos, *ROWS, header=header))
     assert re.search(message, lines[1])
+
+
+@pytest.mark.parametrize("header", ["path,contributor,Captions", "path,contributor,labels "])
+def test_a_column_that_is_almost_called_so_is_not_passed_over(header, photos):
+    manifest = csv_of(photos, *(f"{row},x" for row in ROWS), header=header)
+    meant = "caption" if "Cap" in header else "label"
+    assert f"would not be read; call it '{meant}'" in only_problem(photos, manifest=manifest)
+    fine = csv_of(photos, *(f"{row},x,y" for row in ROWS), header=f"{header},{meant}")
+    assert meant in folder(photos, manifest=fine).columns()
 
 
 @pytest.mark.parametrize("column", ["caption", "label"])

@@ -93,6 +93,16 @@ def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path):
         assert read_image(tmp_path / "a.png", frame)[0, 0].tolist() == [0, 1, 128, 255, 1]
 
 
+def test_sixteen_bits_know_what_is_transparent_and_what_is_a_negative(tmp_path):
+    levels = np.array([[0, 257, 128 * 257, 65535]], dtype=np.uint16)
+    Image.fromarray(levels).save(tmp_path / "a.png", transparency=257)
+    assert read_image(tmp_path / "a.png", GREY)[0, 0].tolist() == [0, 255, 128, 255]
+    for white_is, expected in ((65535, [0, 1, 128, 255]), (0, [255, 254, 127, 0])):
+        tags = {262: int(white_is > 0)}
+        Image.fromarray(levels).save(tmp_path / "a.tif", tiffinfo=tags)
+        assert read_image(tmp_path / "a.tif", GREY)[0, 0].tolist() == expected
+
+
 @pytest.mark.parametrize("dtype", [np.int32, np.float32])
 def test_pixels_of_unknown_range_are_refused(dtype, tmp_path):
     Image.fromarray(np.ones((2, 2), dtype=dtype)).save(tmp_path / "a.tif")

@@ -276,7 +276,7 @@ def test_an_estimator_that_needs_more_rows_is_refused(run, tmp_path):
 
 def test_it_says_if_the_rows_are_too_few_to_be_of_use(run, tmp_path, capsys):
     several = [0, 1, 2, 4, 7, 8, 11, 13, 14, 3, 12, 5, 10, 15]  # 12 besides the ends
-    for rows, few in ((several[:9] + [15], True), (several, False)):
+    for rows, few in (([*several[:9], 15], True), (several, False)):
         path = write(tmp_path / "game.csv", rows_of(all_coalitions(4)[rows]))
         run(path, "estimator=bayesian", "stage=estimate")
         said = capsys.readouterr().err

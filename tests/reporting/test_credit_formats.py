@@ -102,6 +102,18 @@ def test_latex_has_a_row_per_contributor_and_all_columns(make_table):
     assert text.count(r"\begin") == text.count(r"\end") == 2
 
 
+def test_a_table_of_more_than_a_page_breaks_over_pages_in_latex(make_table):
+    assert r"\begin{tabular}" in to_latex(make_table(40))
+    text = to_latex(make_table(258))
+    assert "tabular" not in text
+    assert r"\begin{longtable}" in text
+    rows = [line for line in text.splitlines() if line.endswith(r" \\") and "&" in line]
+    assert len(rows) == 2 + 258  # the header on the first page, and on every other
+    assert {row.replace(r"\&", "").count("&") for row in rows} == {len(COLUMNS) - 1}
+    assert text.count(r"\begin") == text.count(r"\end{") + text.count(r"\endgroup")
+    assert text.index(r"\endfirsthead") < text.index(r"\endhead") < text.index(r"\endfoot")
+
+
 @pytest.mark.parametrize(
     ("name", "escaped"),
     [

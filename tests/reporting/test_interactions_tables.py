@@ -179,7 +179,7 @@ def cell_colours(path, n):
 
 def test_chart_is_a_png_of_equal_bytes_without_date_or_version(tmp_path):
     for name in ("a.png", "b.png"):
-        interaction_chart(names_of(5), made_up(5), "fid", "FID", tmp_path / name)
+        interaction_chart(names_of(5), made_up(5), "fid", "FID", False, tmp_path / name)
     assert (tmp_path / "a.png").read_bytes() == (tmp_path / "b.png").read_bytes()
     with Image.open(tmp_path / "a.png") as image:
         assert image.format == "PNG"
@@ -190,7 +190,7 @@ def test_chart_is_a_png_of_equal_bytes_without_date_or_version(tmp_path):
 def test_colours_are_blue_above_zero_orange_below_and_white_at_it(tmp_path):
     values = np.array([[0, 2, -2], [2, 0, 0.0], [-2, 0, 0]])
     found = Interactions(symmetric(values), symmetric(np.full((3, 3), 0.1)), 10, False)
-    interaction_chart(names_of(3), found, "p", "", tmp_path / "map.png")
+    interaction_chart(names_of(3), found, "p", "", True, tmp_path / "map.png")
     order = side_by_side(found.values)
     cells = cell_colours(tmp_path / "map.png", 3)
     blue, orange = (
@@ -202,6 +202,21 @@ def test_colours_are_blue_above_zero_orange_below_and_white_at_it(tmp_path):
         wanted = expected[int(values[order[i], order[j]])]
         for cell in (cells[i, j], cells[j, i]):
             np.testing.assert_allclose(cell, wanted, atol=2)
+
+
+@pytest.mark.parametrize(
+    ("higher_is_better", "meaning"),
+    [
+        (True, "orange: redundant, blue: complementary"),
+        (False, "orange: complementary, blue: redundant (lower is better)"),
+    ],
+)
+def test_it_is_written_what_the_colours_mean(higher_is_better, meaning, tmp_path, monkeypatch):
+    drawn = []
+    monkeypatch.setattr(heat_map, "save", lambda figure, path: drawn.append(figure))
+    path = tmp_path / "map.png"
+    interaction_chart(names_of(3), made_up(3), "p", "", higher_is_better, path)
+    assert meaning in drawn[0].axes[0].get_title(loc="left").splitlines()
 
 
 def test_those_who_interact_alike_stand_side_by_side():
@@ -222,7 +237,7 @@ def test_of_many_contributors_the_strongest_are_drawn(tmp_path, monkeypatch):
     values[:15] *= 1e-3
     values[:, :15] *= 1e-3
     found = Interactions(values, np.abs(values), 9000, False)
-    interaction_chart(names_of(n), found, "fid", "", tmp_path / "many.png")
+    interaction_chart(names_of(n), found, "fid", "", False, tmp_path / "many.png")
     assert sorted(labels) == names_of(n)[15:]
 
 
@@ -231,7 +246,7 @@ def test_dots_mark_what_is_known_to_differ_from_zero(tmp_path):
     counts = {}
     for error in (0.1, 0.4, 0.6, 0.0, np.nan):
         found = Interactions(values, symmetric(np.full((3, 3), error)), 10, False)
-        interaction_chart(names_of(3), found, "p", "", tmp_path / "map.png")
+        interaction_chart(names_of(3), found, "p", "", True, tmp_path / "map.png")
         square = drawn_square(pixels(tmp_path / "map.png"))
         counts[error] = int((square.max(axis=2) < 60).sum())
     known, sure, unsure, exact, unknown = counts.values()
@@ -241,7 +256,7 @@ def test_dots_mark_what_is_known_to_differ_from_zero(tmp_path):
 
 @pytest.mark.parametrize("name", ["$x_1^2$", "two\nlines", "\\frac", "x" * 200])
 def test_names_are_drawn_as_they_are(name, tmp_path):
-    interaction_chart([name, "b", "c"], made_up(3), "p_$", "%$_", tmp_path / "map.png")
+    interaction_chart([name, "b", "c"], made_up(3), "p_$", "%$_", True, tmp_path / "map.png")
     with Image.open(tmp_path / "map.png") as image:
         assert image.width == CHART_INCHES * DPI
     assert drawn_square(pixels(tmp_path / "map.png")).shape[0] > 200
@@ -250,13 +265,13 @@ def test_names_are_drawn_as_they_are(name, tmp_path):
 @pytest.mark.parametrize("value", [0.0, 1e-300, 1e9])
 def test_any_scale_can_be_drawn(value, tmp_path):
     found = Interactions(symmetric(np.full((2, 2), value)), symmetric(np.zeros((2, 2))), 4, True)
-    interaction_chart(names_of(2), found, "p", "", tmp_path / "map.png")
+    interaction_chart(names_of(2), found, "p", "", True, tmp_path / "map.png")
     assert (tmp_path / "map.png").stat().st_size > 0
 
 
 def test_chart_refuses_names_of_others(tmp_path):
     with pytest.raises(ValueError, match="expected the names of 4 contributors, got 3"):
-        interaction_chart(names_of(3), made_up(4), "p", "", tmp_path / "map.png")
+        interaction_chart(names_of(3), made_up(4), "p", "", True, tmp_path / "map.png")
 
 
 def test_pyplot_and_its_global_state_stay_out():

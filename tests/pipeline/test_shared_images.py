@@ -1,0 +1,52 @@
+"""Equal images of several contributors are told of, whatever the contributors are."""
+
+import shutil
+
+import numpy as np
+import pytest
+from miniature_study import make_study
+from PIL import Image
+
+from crediting.pipeline import stages
+
+
+@pytest.fixture
+def photos(tmp_path, monkeypatch):
+    """Return a folder of six photographs by two people, and who took which with which camera."""
+    rng = np.random.default_rng(0)
+    lines = ["path,contributor,camera"]
+    for number in range(6):
+        file = tmp_path / f"{number}.png"
+        pixels = rng.integers(0, 256, (8, 8), dtype=np.uint8)
+        Image.fromarray(pixels).save(file)
+        owner, camera = ("ada", "bo")[number // 3], ("nikon", "canon")[number % 2]
+        lines.append(f"{number}.png,{owner},{camera}")
+    shutil.copy(tmp_path / "0.png", tmp_path / "1.png")  # both are ada's, of two cameras
+    (tmp_path / "photos.csv").write_text("\n".join(lines))
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def encoded(folder, column):
+    study = make_study(
+        folder / "outputs",
+        "dataset=image_folder",
+        "dataset.root=.",
+        "dataset.manifest=photos.csv",
+        "dataset.channels=1",
+        "partition=by_label",
+        f"partition.column={column}",
+        "property=[fid]",
+        shared=(),
+    )
+    stages.run(study, "encode")
+
+
+def test_it_is_said_whose_they_are_on_every_run(photos, capsys):
+    told = "encode: contributors who own the same image share what it is worth: "
+    for _ in range(2):
+        encoded(photos, "camera")
+        said = capsys.readouterr().err
+        assert f"{told}0.png (nikon), 1.png (canon)\n" in said
+    encoded(photos, "contributor")
+    assert "same image" not in capsys.readouterr().err
