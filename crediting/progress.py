@@ -27,11 +27,16 @@ def say(text: str) -> None:
 
 
 def bar(
-    label: str, total: int, unit: str = "step", seconds_left: Callable[[], float] | None = None
+    label: str,
+    total: int,
+    unit: str = "step",
+    seconds_left: Callable[[], float] | None = None,
+    delay: float = 0,
 ) -> Any:
     """Return a progress bar; where stderr is no terminal it prints a line every half minute.
 
-    `seconds_left` tells the time left where steps do not all take the same; NaN is unknown.
+    `seconds_left` tells the time left where steps do not all take the same; NaN is unknown. What
+    takes less than `delay` seconds shows none.
     """
     terminal = sys.stderr.isatty() and _label is None
     settings: dict[str, Any] = {
@@ -43,6 +48,7 @@ def bar(
         "maxinterval": 10 if terminal else 60,
         "dynamic_ncols": terminal,
         "leave": terminal,
+        "delay": delay,
     }
     return tqdm(**settings) if seconds_left is None else _Foretold(seconds_left, **settings)
 

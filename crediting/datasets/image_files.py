@@ -120,7 +120,7 @@ def _decoded(listing: Listing, frame: Frame) -> tuple[torch.Tensor, torch.Tensor
     images = np.empty(0, dtype=np.uint8)
     by_size: dict[tuple[int, ...], list[str]] = defaultdict(list)
     by_content: dict[bytes, list[int]] = defaultdict(list)
-    with bar("images", len(looked_into), "image") as progress:
+    with bar("images", len(looked_into), "image", delay=2) as progress:
         for index, file in enumerate(looked_into):
             progress.update()
             try:
