@@ -91,7 +91,7 @@ def run(arguments: argparse.Namespace, overrides: list[str], folder: Path) -> No
     examples = synthetic(model, recipe.batch_size, machine.device)
     trainer = make_trainer(examples, model, machine, plain["runtime"])
     dense = placed(model.untrained(0), machine.device, plain["runtime"])
-    loss = FixedTimestepLoss(DenoisingLoss(examples, model.noise_scheduler()), Stream(0))
+    loss = FixedTimestepLoss(DenoisingLoss(examples, model.noise_scheduler()), Stream(0), 128)
     pruned, _ = parts["pruning"].prune(dense, model, loss)
     work = Work(parts, plain["runtime"], machine, trainer, arguments.steps, examples.captions)
     print(f"{name_of(machine.device)}, {plain['runtime']['precision']}, batch {recipe.batch_size}")

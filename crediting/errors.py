@@ -64,7 +64,8 @@ def as_user_error(error: BaseException) -> CreditingError | None:
         said = str(error).strip().partition("\n")[0].partition(". ")[0]
         return CreditingError(
             f"the memory of the device does not suffice ({said}). Lower model.training.batch_size, "
-            "finetuning.recipe.batch_size or generation.batch_size, whichever was at work, set "
+            "finetuning.recipe.batch_size or generation.batch_size, whichever was at work (with "
+            "influence unlearning finetuning.fisher_batches), set "
             "runtime.gradient_checkpointing=true, runtime.precision=bf16 or "
             "model.training.optimizer=adamw8bit, or free the device of other work. Nothing "
             "recorded so far is lost: run the same command again afterwards."

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from crediting.game.attribution import Attribution
     from crediting.game.contributor import Partition
     from crediting.game.game import EvaluatedSample, Sample
-    from crediting.recipe import Training
+    from crediting.recipe import BatchGradient, Training
 
 
 # ------------------------------------------------------------------------------ from outside
@@ -258,11 +258,11 @@ class StartingPoint(Protocol):
 
     def gradients(
         self, denoiser: torch.nn.Module, examples: torch.Tensor, batch_size: int, *, draw: int
-    ) -> Iterator[tuple[int, dict[str, torch.Tensor]]]:
-        """Yield, batch by batch, how many examples it holds and the gradient of its mean loss.
+    ) -> Iterator[BatchGradient]:
+        """Yield the loss and its gradient batch by batch.
 
         Every example is visited once, at a timestep and with noise of its own, which are others
-        for every `draw`; gradients are by the name of the trainable parameter.
+        for every `draw`.
         """
 
 

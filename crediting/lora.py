@@ -52,6 +52,13 @@ def attach(
     unet.requires_grad_(False)
     if ranks:
         _inject(unet, ranks, scale, dropout)
+    reinitialise(unet, seed)
+    for layer in _layers(unet).values():
+        layer.train(layer.get_base_layer().training)  # a fresh dropout would start in training
+
+
+def reinitialise(unet: nn.Module, seed: int) -> None:
+    """Give all adapters new weights, in place, as `attach` gives them their first."""
     for name, layer in _layers(unet).items():
         down, up, device = layer.lora_A[_ADAPTER], layer.lora_B[_ADAPTER], layer.weight.device
         generator = torch.Generator().manual_seed(derive_seed("lora", seed, name))
@@ -59,7 +66,6 @@ def attach(
         zeros = torch.zeros(up.out_features, up.in_features)
         down.weight = nn.Parameter((noise / down.out_features).to(device))
         up.weight = nn.Parameter(zeros.to(device))
-        layer.train(layer.get_base_layer().training)  # a fresh dropout would start in training
 
 
 def ranks(unet: nn.Module) -> dict[str, int]:

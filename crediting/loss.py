@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from crediting.errors import ConfigError
 from crediting.examples import Examples
@@ -93,16 +94,31 @@ class DenoisingLoss:
 
 
 class FixedTimestepLoss:
-    """The loss at one timestep over examples that are always the same; see TimestepLoss."""
+    """The loss at one timestep over examples that are always the same; see TimestepLoss.
 
-    def __init__(self, loss: DenoisingLoss, stream: Stream) -> None:
+    Of more examples than `at_once`, the activations are computed again for the gradients, part by
+    part, so that memory need not hold those of all.
+    """
+
+    def __init__(self, loss: DenoisingLoss, stream: Stream, at_once: int) -> None:
         self._loss = loss
         self._stream = stream
+        self._at_once = at_once
         self.n_timesteps = loss.n_timesteps
 
     def __call__(self, denoiser: nn.Module, timestep: int, examples: int) -> Tensor:
         """Return the mean loss over so many examples, or all if there are fewer."""
         everything = torch.arange(len(self._loss.examples), device=self._loss.examples.device)
         ids = self._stream.at("examples").choose(everything, examples)
+        parts = ids.split(self._at_once)
+        if len(parts) == 1:
+            return self._of(denoiser, timestep, ids)
+        losses = [
+            checkpoint(self._of, denoiser, timestep, part, use_reentrant=False) for part in parts
+        ]
+        shares = torch.tensor([len(part) / len(ids) for part in parts], device=ids.device)
+        return (shares * torch.stack(losses)).sum()
+
+    def _of(self, denoiser: nn.Module, timestep: int, ids: Tensor) -> Tensor:
         timesteps = torch.full_like(ids, timestep)
         return self._loss(denoiser, ids, timesteps, None, self._stream.at(timestep))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from crediting.errors import ConfigError
 
@@ -93,3 +93,16 @@ class Training:
     ascend: bool = False
     rate_factors: Mapping[str, float] = field(default_factory=dict)
     finish: Callable[[torch.nn.Module], None] | None = None
+
+
+class BatchGradient(NamedTuple):
+    """What one batch of examples says of a denoiser, not trained on it.
+
+    `loss` is its mean squared error, over all examples and the `entries` that each prediction has;
+    `by_name` holds the gradient of it by the name of the trainable parameter.
+    """
+
+    examples: int
+    loss: float
+    entries: int
+    by_name: dict[str, torch.Tensor]

@@ -116,6 +116,8 @@ class Plan:
     recovery_steps: int = MISSING
     finetuning_steps: int = MISSING
     finetuning_rate: float = MISSING
+    lora_rate: float = MISSING
+    ascent_rate: float = MISSING
     coalitions: int = MISSING
 
 

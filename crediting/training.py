@@ -24,7 +24,7 @@ from crediting.halving import Portion
 from crediting.loss import DenoisingLoss
 from crediting.optimizers import check_optimizer, make_average, make_optimizer, set_rate
 from crediting.randomness import Stream
-from crediting.recipe import Recipe
+from crediting.recipe import BatchGradient, Recipe
 from crediting.replay import ReplayedDenoiser, Tape
 from crediting.resume import TrainingCheckpoint, TrainingState, trainable
 from crediting.stepping import draws_at_random, make_step
@@ -147,8 +147,8 @@ class Trainer:
 
     def gradients(
         self, denoiser: nn.Module, examples: Tensor, batch_size: int, stream: Stream
-    ) -> Iterator[tuple[int, dict[str, Tensor]]]:
-        """Yield the size of each batch and the gradient of its mean loss by parameter name.
+    ) -> Iterator[BatchGradient]:
+        """Yield the loss of each batch and its gradient.
 
         Every example is visited once, at a timestep and with noise that its id decides, without
         dropout.
@@ -161,7 +161,9 @@ class Trainer:
                 with self._accelerator.autocast():
                     loss = self.loss(denoiser, ids, timesteps, None, stream)
                 found = self._gradient(loss, list(parameters.values()))
-            yield len(ids), dict(zip(parameters, found, strict=True))
+            entries = self.loss.examples.latents[0].numel()
+            by_name = dict(zip(parameters, found, strict=True))
+            yield BatchGradient(len(ids), loss.item(), entries, by_name)
 
     def _gradient(self, loss: Tensor, parameters: Sequence[Tensor]) -> list[Tensor]:
         """Return the gradient of a loss; in fp16 of a multiple, lest small numbers become 0."""

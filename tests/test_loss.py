@@ -60,7 +60,7 @@ def test_another_prediction_type_is_refused():
 
 
 def test_the_loss_at_a_timestep_is_always_the_same():
-    fixed = FixedTimestepLoss(loss(), Stream("prune"))
+    fixed = FixedTimestepLoss(loss(), Stream("prune"), 128)
     assert fixed.n_timesteps == 1000
     denoiser = Zero()
     values = [fixed(denoiser, step, 4).item() for step in (7, 7, 8)]
@@ -72,5 +72,29 @@ def test_the_loss_at_a_timestep_is_always_the_same():
 
 def test_all_examples_are_used_if_more_are_asked_for():
     denoiser = Zero()
-    FixedTimestepLoss(loss(), Stream("prune"))(denoiser, 3, 100)
+    FixedTimestepLoss(loss(), Stream("prune"), 128)(denoiser, 3, 100)
     assert len(denoiser.seen[0][0]) == 9
+
+
+def test_the_loss_at_a_timestep_in_parts_is_that_of_the_whole():
+    """Also of unequal parts; and of the gradients' memory no more than one part is held at once."""
+
+    class Once(nn.Conv2d):
+        def forward(self, sample, timestep, **conditions):
+            sizes.append(len(sample))
+            return SimpleNamespace(sample=super().forward(sample))
+
+    sizes, found = [], []
+    torch.manual_seed(0)
+    denoiser = Once(1, 1, 3, padding=1).double()
+    for at_once in (9, 4):
+        fixed = FixedTimestepLoss(double_loss(), Stream("prune"), at_once)
+        value = fixed(denoiser, 500, 9)
+        (gradient,) = torch.autograd.grad(value, [denoiser.weight])
+        found.append((value.detach(), gradient))
+    torch.testing.assert_close(found[0], found[1])
+    assert sizes == [9, 4, 4, 1, 1, 4, 4]  # each part once more where its gradient is taken
+
+
+def double_loss():
+    return DenoisingLoss(Examples(POINTS.double()), DDPMScheduler())

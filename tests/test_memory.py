@@ -335,7 +335,7 @@ def test_gradients_are_the_same_with_it():
     for saving in (False, True):
         trainer = Trainer(Examples(points), DDPMScheduler(), make_accelerator("cpu", "no"), saving)
         found.append(list(trainer.gradients(denoiser, torch.arange(6), 4, Stream(3))))
-    assert [count for count, _ in found[1]] == [4, 2]
-    for (_, plain), (_, saved) in zip(*found, strict=True):
-        for name, expected in plain.items():
-            torch.testing.assert_close(saved[name], expected, rtol=1e-4, atol=1e-6)
+    assert [batch.examples for batch in found[1]] == [4, 2]
+    for plain, saved in zip(*found, strict=True):
+        for name, expected in plain.by_name.items():
+            torch.testing.assert_close(saved.by_name[name], expected, rtol=1e-4, atol=1e-6)

@@ -79,8 +79,8 @@ def test_gradients_in_fp16_neither_vanish_nor_overflow(size):
         by = Trainer(Examples(latents(), in_pixels=True), DDPMScheduler(), accelerator)
         loss = by.loss
         by.loss = Scaled(loss, size)
-        ((_, gradient),) = by.gradients(denoiser, torch.arange(8), 8, Stream("gradients"))
-        found[name] = torch.cat([part.flatten() for part in gradient.values()]) / size
+        (batch,) = by.gradients(denoiser, torch.arange(8), 8, Stream("gradients"))
+        found[name] = torch.cat([part.flatten() for part in batch.by_name.values()]) / size
     error = (found["half"] - found["full"]).norm() / found["full"].norm()
     assert error < 0.01
 
@@ -277,13 +277,14 @@ def test_gradients_visit_every_example_once():
     denoiser, by = small(dropout=0.5), trainer()
     examples = torch.tensor([3, 17, 20, 31, 39])
     found = list(by.gradients(denoiser, examples, 2, Stream("gradients")))
-    assert [count for count, _ in found] == [2, 2, 1]
-    (_, whole), *rest = by.gradients(denoiser, examples, 5, Stream("gradients"))
-    assert not rest
+    assert [batch.examples for batch in found] == [2, 2, 1]
+    (whole,) = by.gradients(denoiser, examples, 5, Stream("gradients"))
     for name, parameter in denoiser.named_parameters():
-        mean = sum(count * gradient[name] for count, gradient in found) / 5
-        torch.testing.assert_close(mean, whole[name])
+        mean = sum(batch.examples * batch.by_name[name] for batch in found) / 5
+        torch.testing.assert_close(mean, whole.by_name[name])
         assert parameter.grad is None
+    assert whole.loss == pytest.approx(sum(b.examples * b.loss for b in found) / 5, rel=1e-5)
+    assert whole.entries == latents()[0].numel()
 
 
 # ---------------------------------------------------------------------------------- the loop

@@ -17,6 +17,7 @@ with mean L over D numbers per example, F is of the order of (2 L / D) H.
 
 import math
 from collections.abc import Iterator
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,6 +25,7 @@ from torch import Tensor, nn
 from crediting.errors import ConfigError
 from crediting.interfaces import DiffusionModel, StartingPoint
 from crediting.randomness import Stream
+from crediting.recipe import BatchGradient
 
 
 class InfluenceUnlearning:
@@ -32,7 +34,8 @@ class InfluenceUnlearning:
     Nobody has the untrained model; everybody, of whom nothing is removed, the given one.
 
     Args:
-        scale: 1 if F is the Hessian; about 2 L / D for a squared error.
+        scale: what F is of the Hessian: 1 for a negative log-likelihood; auto: 2 L / D, as is due
+            for a squared error, L measured on what is kept.
         damping: what is added to F, as a share of its trace, which is about the mean squared
             length of the gradient of one example and does not depend on m.
         draws: so often is every example looked at, each time at another timestep and with other
@@ -48,10 +51,17 @@ class InfluenceUnlearning:
     recipe = None
 
     def __init__(
-        self, scale: float, damping: float, draws: int, batch_size: int, fisher_batches: int
+        self,
+        scale: float | Literal["auto"],
+        damping: float,
+        draws: int,
+        batch_size: int,
+        fisher_batches: int,
     ) -> None:
         for key, value in (("scale", scale), ("damping", damping)):
-            if not 0 < value < math.inf:
+            if key == "scale" and value == "auto":
+                continue
+            if isinstance(value, str) or not 0 < value < math.inf:
                 raise ConfigError(f"finetuning.{key}: expected a positive number, got {value}")
         counts = {"draws": draws, "batch_size": batch_size, "fisher_batches": fisher_batches}
         for key, count in counts.items():
@@ -73,12 +83,13 @@ class InfluenceUnlearning:
         denoiser = start.averaged()
         if len(removed) == 0:
             return denoiser
-        gradient_removed, _ = self._look(start, denoiser, removed, n_rows=0)
-        gradient_kept, rows = self._look(start, denoiser, kept, self.fisher_batches)
+        gradient_removed = self._look(start, denoiser, removed, n_rows=0).gradient
+        look = self._look(start, denoiser, kept, self.fisher_batches)
         share = len(removed) / (len(removed) + len(kept))
-        direction = divide_by_fisher(rows, self.damping, gradient_removed - gradient_kept)
+        direction = divide_by_fisher(look.rows, self.damping, gradient_removed - look.gradient)
         trainable = [p for p in denoiser.parameters() if p.requires_grad]
-        steps = (self.scale * share * direction).split([p.numel() for p in trainable])
+        scale = look.fisher_share if self.scale == "auto" else self.scale
+        steps = (scale * share * direction).split([p.numel() for p in trainable])
         with torch.no_grad():
             for parameter, step in zip(trainable, steps, strict=True):
                 parameter += step.view(parameter.shape)
@@ -86,31 +97,46 @@ class InfluenceUnlearning:
 
     def _look(
         self, start: StartingPoint, denoiser: nn.Module, examples: Tensor, n_rows: int
-    ) -> tuple[Tensor, Tensor]:
-        """Return the mean gradient, (d,), and sqrt(b) g of at most so many batches, (m, d)."""
+    ) -> "Look":
+        """Return what all draws of some examples say, with rows of so many batches at most."""
         n_batches = self.draws * math.ceil(len(examples) / self.batch_size)
         m = min(n_rows, n_batches)
         row_of = {i * n_batches // m: i for i in range(m)}
         trainable = [p for p in denoiser.parameters() if p.requires_grad]
         total = trainable[0].new_zeros(sum(p.numel() for p in trainable), requires_grad=False)
         rows = total.new_empty(m, len(total))
-        for batch, (count, gradient) in enumerate(self._gradients(start, denoiser, examples)):
-            total += count * gradient
-            if batch in row_of:
-                rows[row_of[batch]] = math.sqrt(count) * gradient
-        return total / (self.draws * len(examples)), rows
+        fisher_share = 0.0
+        for number, batch in enumerate(self._gradients(start, denoiser, examples)):
+            gradient = torch.cat([part.flatten() for part in batch.by_name.values()])
+            total += batch.examples * gradient
+            fisher_share += batch.examples * 2 * batch.loss / batch.entries
+            if number in row_of:
+                rows[row_of[number]] = math.sqrt(batch.examples) * gradient
+        looks = self.draws * len(examples)
+        return Look(total / looks, rows, fisher_share / looks)
 
     def _gradients(
         self, start: StartingPoint, denoiser: nn.Module, examples: Tensor
-    ) -> Iterator[tuple[int, Tensor]]:
-        """Yield the size of each batch of every draw and its mean gradient, (d,)."""
+    ) -> Iterator[BatchGradient]:
+        """Yield every batch of every draw, gradients in the order of the parameters."""
         names = [name for name, p in denoiser.named_parameters() if p.requires_grad]
         for draw in range(self.draws):
             # mixed, since data are often sorted by class and a batch is to stand for all of them
             mixed = Stream("influence", draw).choose(examples, len(examples))
-            batches = start.gradients(denoiser, mixed, self.batch_size, draw=draw)
-            for count, by_name in batches:
-                yield count, torch.cat([by_name[name].flatten() for name in names])
+            for batch in start.gradients(denoiser, mixed, self.batch_size, draw=draw):
+                yield batch._replace(by_name={name: batch.by_name[name] for name in names})
+
+
+class Look(NamedTuple):
+    """What some examples say of a denoiser.
+
+    Their mean gradient, (d,); the rows sqrt(b) g of batches, (m, d); and 2 L / D, what the Fisher
+    matrix is of the Hessian if the loss L is a squared error over D entries.
+    """
+
+    gradient: Tensor
+    rows: Tensor
+    fisher_share: float
 
 
 def divide_by_fisher(rows: Tensor, damping: float, vector: Tensor) -> Tensor:

@@ -124,10 +124,19 @@ class StableDiffusion:
         return self._codec(latents.device).decode(latents)
 
     def latent_shape(self) -> tuple[int, ...]:
-        """Return (channels, height, width) of the latents of one image."""
+        """Return (channels, height, width) of the latents of one image.
+
+        Raises:
+            ConfigError: the autoencoder cannot halve images of this size so often.
+        """
         config = self._autoencoder_config()
-        side = self.size // 2 ** (len(config["block_out_channels"]) - 1)
-        return (config["latent_channels"], side, side)
+        factor = 2 ** (len(config["block_out_channels"]) - 1)
+        if self.size % factor:
+            raise ConfigError(
+                f"model.size: expected a multiple of {factor}, as the autoencoder makes images "
+                f"{factor} times smaller, got {self.size}"
+            )
+        return (config["latent_channels"], self.size // factor, self.size // factor)
 
     def noise_scheduler(self) -> Any:
         """Return the forward process for which the U-Net was published."""

@@ -19,7 +19,6 @@ from crediting.models.checkpoint import (
     save_weights,
 )
 from crediting.models.stable_diffusion import StableDiffusion
-from crediting.models.unet import device_of
 from crediting.training import Recipe
 
 # the names of pipelines' `save_lora_weights`: with scale 1 any diffusers pipeline can load them
@@ -83,9 +82,10 @@ class StableDiffusionLoRA(StableDiffusion):
         return self._adapted(dict.fromkeys(names, self.rank), self.scale, seed)
 
     def reinitialise(self, denoiser: nn.Module, seed: int) -> nn.Module:
-        """Return the same with fresh adapters of the same ranks, on the denoiser's device."""
-        fresh = self._adapted(lora.ranks(denoiser), self.scale, seed)
-        return fresh.to(device_of(denoiser))
+        """Return the same with fresh adapters of the same ranks, the base shared."""
+        fresh = lora.clone(denoiser).train()
+        lora.reinitialise(fresh, seed)
+        return fresh
 
     def prunable(self, denoiser: nn.Module) -> Prunable:
         """Refuse: what is trained has no channels of its own.

@@ -19,7 +19,7 @@ from crediting.pipeline.study import Study
 from crediting.pipeline.train import AVERAGED, RAW
 from crediting.progress import say
 from crediting.randomness import Stream, derive_seed
-from crediting.recipe import Training
+from crediting.recipe import BatchGradient, Training
 from crediting.stacking import can_stack, kind_of, train_stacked
 from crediting.stepping import draws_at_random
 from crediting.training import Trainer
@@ -194,8 +194,8 @@ class CoalitionStart:
 
     def gradients(
         self, denoiser: nn.Module, examples: torch.Tensor, batch_size: int, *, draw: int
-    ) -> Iterator[tuple[int, dict[str, torch.Tensor]]]:
-        """Yield the size of each batch and the gradient of its mean loss by parameter name."""
+    ) -> Iterator[BatchGradient]:
+        """Yield the loss of each batch and its gradient."""
         stream = self.stream.at("gradients", draw)
         return self._trainer.gradients(denoiser, examples, batch_size, stream)
 

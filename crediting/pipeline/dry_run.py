@@ -17,7 +17,7 @@ from crediting.pipeline.address import Addressed, GameSpec
 from crediting.pipeline.diffusion_game import images_path
 from crediting.pipeline.evaluate import counted
 from crediting.pipeline.machine import make_trainer, open_machine, placed
-from crediting.pipeline.memory import tell_memory
+from crediting.pipeline.memory import tell_memory, typical_steps
 from crediting.pipeline.schedule import Schedule
 from crediting.pipeline.stopping import looks_at, rules_of
 from crediting.pipeline.study import Study
@@ -154,10 +154,12 @@ def _work(study: Study, spec: GameSpec, coalitions: CoalitionMatrix) -> Work:
 
 def _seconds_per_coalition(study: Study, spec: GameSpec, pace: Pace) -> float:
     """Estimate one evaluation from the dense model's pace: pruning makes it faster than that."""
-    recipe = spec.finetuning.recipe
+    recipe, varying = spec.finetuning.recipe, getattr(spec.finetuning, "steps_vary", False)
     at_once = study.generation.at_once(open_machine(study.runtime).device.type)
     batches = -(-study.generation.images // at_once)
     steps = recipe.steps if recipe else 0
+    if varying:
+        steps = typical_steps(study, spec.finetuning)
     return steps * pace.training_step + batches * study.generation.steps * pace.sampling_step
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import nn
 
 from crediting.errors import ConfigError
+from crediting.interfaces import FineTuning
 from crediting.memory import (
     UNFORESEEABLE,
     Arithmetic,
@@ -20,7 +21,7 @@ from crediting.multiprocess import forget_allocated, most_allocated_elsewhere, m
 from crediting.pipeline.machine import open_machine, release_memory, training_processes
 from crediting.pipeline.study import Study
 from crediting.progress import say
-from crediting.recipe import Recipe, Training
+from crediting.recipe import BatchGradient, Recipe, Training
 
 _TIGHT = 0.9
 
@@ -137,7 +138,7 @@ def _needs(study: Study) -> Needs:
     training = _of_base_training(study, denoiser, device)
     guided = 2 if study.model.conditional else 1
     drawing = of_sampling(denoiser, inputs, guided * study.generation.at_once(device), how)
-    asked = _coalition(study)
+    asked = _coalition(study, study.game.finetuning, lambda: study.model.untrained(0))
     coalition = None if asked is None else of_training(asked.denoiser, inputs, asked.recipe, how)
     return Needs(training, coalition, drawing)
 
@@ -162,14 +163,21 @@ def _parts(memory: TrainingMemory) -> str:
     )
 
 
-def _coalition(study: Study) -> Training | None:
-    """Return a coalition's training on the model as it is before pruning: the largest it may be."""
-    finetuning = study.game.finetuning
+def typical_steps(study: Study, finetuning: FineTuning) -> int:
+    """Return the training steps of a coalition with half of the examples, where steps vary."""
+    asked = _coalition(study, finetuning, nn.Identity)
+    return 0 if asked is None else asked.recipe.steps
+
+
+def _coalition(
+    study: Study, finetuning: FineTuning, make: Callable[[], nn.Module]
+) -> Training | None:
+    """Return the training of a coalition with half of the examples, as if nothing were pruned."""
     if finetuning.recipe is None:
         return None
-    start = _Untrained(lambda: study.model.untrained(0))
-    one, none = torch.zeros(1, dtype=torch.long), torch.zeros(0, dtype=torch.long)
-    asked = finetuning.coalition_model(start, one, none)
+    count = study.partition.n_examples
+    kept, removed = torch.arange(count).tensor_split([count // 2])
+    asked = finetuning.coalition_model(_Untrained(make), kept, removed)
     return asked if isinstance(asked, Training) else None
 
 
@@ -187,5 +195,5 @@ class _Untrained:
 
     def gradients(
         self, denoiser: nn.Module, examples: torch.Tensor, batch_size: int, *, draw: int
-    ) -> Iterator[tuple[int, dict[str, torch.Tensor]]]:
+    ) -> Iterator[BatchGradient]:
         return iter(())

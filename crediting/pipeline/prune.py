@@ -32,7 +32,8 @@ def prune_for(study: Study, spec: GameSpec) -> None:
         start_watching()
         source = completed(study, study.trained, "train")
         trainer = open_trainer(study)
-        loss = FixedTimestepLoss(trainer.loss, Stream("prune", study.seed))
+        at_once = study.model.training.batch_size  # so many have fitted
+        loss = FixedTimestepLoss(trainer.loss, Stream("prune", study.seed), at_once)
         dense = study.model.load(source, RAW).to(trainer.device)
         denoiser, report = spec.pruning.prune(dense, study.model, loss)
         if spec is study.endpoints:  # v(empty) takes an untrained twin: refused now if none exists

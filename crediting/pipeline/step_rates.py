@@ -50,8 +50,10 @@ def _prepared(study: Study, spec: GameSpec, size: int) -> Callable[..., float] |
     trainer = make_trainer(examples, study.model, accelerator, study.runtime)
     folder = completed(study, spec.start, "prune")
     models = CoalitionModels(study, spec, folder, trainer)
-    everybody = grand_coalition(len(study.partition))
-    asked = [models.ask(everybody, 0) for _ in range(size)]
+    # everybody but the largest contributor: what unlearns trains only where somebody is missing
+    row = grand_coalition(len(study.partition))
+    row[..., int(study.partition.sizes.argmax())] = False
+    asked = [models.ask(row, 0) for _ in range(size)]
     trainings = [one for one in asked if isinstance(one, Training)]
     if len(trainings) < size or (size > 1 and not can_stack(trainer, trainings)):
         return None

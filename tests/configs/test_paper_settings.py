@@ -183,6 +183,22 @@ def test_a_setting_is_that_of_the_paper(experiment, key, resolved):
         assert found == expected
 
 
+@pytest.mark.parametrize("experiment", ["cifar_ddpm", "celeba_ldm"])
+@pytest.mark.parametrize(("option", "rate"), [("lora", 1e-4), ("gradient_ascent", 1e-5)])
+def test_other_fine_tunings_learn_at_the_rate_of_the_paper(experiment, option, rate, resolved):
+    found = resolved(f"+experiment={experiment}", f"finetuning={option}")["finetuning"]["recipe"]
+    assert found["learning_rate"] == rate
+    method = "lora_shapley" if option == "lora" else option
+    compared = resolved(f"+experiment={experiment}", f"method=[{method}]")["method"][method]
+    assert compared["finetuning"]["recipe"]["learning_rate"] == rate
+
+
+@pytest.mark.parametrize("option", ["magnitude", "lora_ranks", "taylor", "random"])
+def test_every_pruning_takes_the_ratio_of_the_plan(option, resolved):
+    found = resolved(f"pruning={option}", "plan.pruning_ratio=0.25")["pruning"]["ratio"]
+    assert found == 0.25
+
+
 @pytest.mark.parametrize("experiment", TABLE)
 def test_no_trained_setting_is_left_out(experiment, resolved):
     """Whatever a training or a generation reads stands in the table above."""

@@ -4,7 +4,7 @@ import copy
 
 import torch
 
-from crediting.recipe import Training
+from crediting.recipe import BatchGradient, Training
 
 
 def credited(finetuning, start, kept, removed):
@@ -30,11 +30,12 @@ class SmallStart:
     `noise` returns what a draw adds to the derivative by every weight, at some examples.
     """
 
-    def __init__(self, module, loss, untrained=None, noise=lambda ids, draw: 0.0):
+    def __init__(self, module, loss, untrained=None, noise=lambda ids, draw: 0.0, entries=1):
         self._module = module
         self._loss = loss
         self._untrained = untrained
         self._noise = noise
+        self._entries = entries
         self.trainings = []
         self.visited = []
 
@@ -61,6 +62,8 @@ class SmallStart:
         named = {name: p for name, p in denoiser.named_parameters() if p.requires_grad}
         for ids in examples.split(batch_size):
             self.visited.append((draw, ids.tolist()))
-            gradients = torch.autograd.grad(self._loss(denoiser, ids), list(named.values()))
+            loss = self._loss(denoiser, ids)
+            gradients = torch.autograd.grad(loss, list(named.values()))
             added = self._noise(ids, draw)
-            yield len(ids), {name: g + added for name, g in zip(named, gradients, strict=True)}
+            by_name = {name: g + added for name, g in zip(named, gradients, strict=True)}
+            yield BatchGradient(len(ids), loss.item(), self._entries, by_name)

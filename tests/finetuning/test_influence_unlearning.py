@@ -107,6 +107,33 @@ def test_for_a_curve_the_error_is_of_second_order_in_the_share_removed():
     assert errors[2] < moves[2] / 10
 
 
+@pytest.mark.parametrize("entries", [1, 4])
+@pytest.mark.parametrize("size", [0.1, 3.0])
+def test_of_a_mean_squared_error_the_step_is_newtons_whatever_the_loss_and_the_entries(
+    size, entries
+):
+    """Every prediction has so many equal entries, and in one of them a residual.
+
+    Then the outer product of an example's gradient is 2 L / D times its Hessian, exactly.
+    """
+    inputs, signs = inputs_in_pairs(10)
+    removed = torch.tensor([0, 3, 4, 5, 12])
+    kept = without(20, removed)
+    residuals = torch.zeros(20, entries, dtype=torch.float64)
+    residuals[torch.arange(20), torch.arange(20) % entries] = size * entries**0.5 * signs
+    targets = (inputs @ BEST)[:, None] + residuals
+
+    def loss(module, ids):
+        return ((module(inputs[ids])[:, None] - targets[ids]) ** 2).mean()
+
+    start = SmallStart(Fit(lambda z: z), loss, entries=entries)
+    method = InfluenceUnlearning("auto", 1e-7, draws=2, batch_size=1, fisher_batches=100)
+    model = method.coalition_model(start, kept, removed)
+    exact = torch.linalg.lstsq(inputs[kept], targets.mean(dim=1)[kept]).solution
+    assert (exact - BEST).norm() > 0.05 * size
+    torch.testing.assert_close(model.weights, exact, rtol=0, atol=1e-5 * size)
+
+
 @pytest.mark.parametrize("m", [1, 4, 9])
 def test_woodburys_identity_equals_the_inverse(m):
     generator = torch.Generator().manual_seed(m)
@@ -233,6 +260,8 @@ def test_the_ends_need_no_gradients():
     [
         ("scale", 0),
         ("scale", float("nan")),
+        ("scale", "automatic"),
+        ("damping", "auto"),
         ("damping", 0.0),
         ("damping", -1.0),
         ("draws", 0),

@@ -138,6 +138,11 @@ def test_latent_shape_follows_from_the_size_of_the_images(folder):
     assert sd(folder, size=64).latent_shape() == (4, 32, 32)
 
 
+def test_a_size_that_cannot_be_halved_is_refused(folder):
+    with pytest.raises(ConfigError, match=r"^model\.size: expected a multiple of 2, .*got 33$"):
+        sd(folder, size=33).latent_shape()
+
+
 def test_images_of_another_size_are_refused(folder):
     reason = (
         r"^model\.pretrained: .*\(4, 16, 16\).*got \(4, 8, 8\) for images of 16 x 16.*model\.size"

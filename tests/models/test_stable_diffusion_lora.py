@@ -116,6 +116,11 @@ def test_reinitialising_keeps_ranks_and_forgets_the_rest(model):
     assert torch.equal(output(fresh), output(published))
     assert weights_equal(fresh, model.reinitialise(denoiser, 5))
     assert not weights_equal(fresh, model.reinitialise(denoiser, 6))
+    untrained = model.untrained(5)
+    assert weights_equal(model.reinitialise(trained(model), 5), untrained)
+    for name, parameter in denoiser.named_parameters():
+        same = fresh.get_parameter(name).data_ptr() == parameter.data_ptr()
+        assert same is ("lora_" not in name), name
 
 
 @pytest.mark.parametrize("make", [trained, thinned])

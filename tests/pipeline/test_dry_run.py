@@ -1,8 +1,11 @@
 """What a dry run tells is so, and it leaves no trace."""
 
+import math
+
 import pytest
 
 from crediting.pipeline import stages
+from crediting.pipeline.memory import typical_steps
 
 
 @pytest.fixture
@@ -80,6 +83,15 @@ def test_the_rules_for_ending_early_are_told(study, told):
     assert "\nAltogether at most about" in text
     exactly = told(study(*few, "stop.budget=50"))
     assert " on 50 coalitions of " in exactly
+
+
+def test_steps_of_unlearning_are_those_of_half_of_the_examples(study, told):
+    ascending = study("finetuning=gradient_ascent", "finetuning.recipe.steps=1000")
+    half = ascending.partition.n_examples / 2
+    batch = ascending.game.finetuning.recipe.batch_size
+    assert typical_steps(ascending, ascending.game.finetuning) == math.ceil(half / batch)
+    assert "a coalition at most" in told(ascending)
+    assert "a coalition at most" not in told(study("finetuning=influence_unlearning"))
 
 
 def test_it_says_if_the_coalitions_are_too_few_to_be_of_use(study, capsys):

@@ -178,6 +178,8 @@ def test_a_real_measurement_in_processes_counts_all_of_them(outputs):
     study = make_study(outputs)
     assert tuning.in_processes(study, study.game, 2) > 0
     assert tuning.steps_per_second(study, study.game, 2) > 0
+    ascending = make_study(outputs, "finetuning=gradient_ascent")  # nothing for everybody
+    assert tuning.steps_per_second(ascending, ascending.game, 2) > 0
     unchanged = make_study(outputs, "finetuning=influence_unlearning")
     assert tuning.steps_per_second(unchanged, unchanged.game, 2) == 0
 
