@@ -1,7 +1,8 @@
 """Games that were played before: utilities of coalitions read from a table, CSV or Parquet.
 
 The table has one column per contributor, 1 where it takes part and 0 where it does not, then one
-column per property; a row is a coalition. The empty and the grand coalition must be among them.
+column per property; a row is a coalition. The empty and the grand coalition must be among them. A
+last column `replicate` tells which evaluations of different coalitions belong together.
 """
 
 import csv
@@ -19,6 +20,7 @@ from crediting.game.coalition import CoalitionMatrix, coalition_from_key, coalit
 from crediting.game.game import Game
 from crediting.game.noise import noise_of_means
 from crediting.game.table_problems import (
+    MOSTLY,
     Table,
     cell_problems,
     game_problems,
@@ -29,6 +31,8 @@ from crediting.game.table_problems import (
     separator_problems,
 )
 
+REPLICATE = "replicate"
+"""The last column of a table may be called so."""
 _TRUTHS = {"true": 1.0, "false": 0.0}
 
 
@@ -106,14 +110,15 @@ def read_recorded(path: Path, properties: Sequence[str] | None) -> RecordedGame:
     """Return the game that a table holds.
 
     Several rows of a coalition are replicates: it has their mean utility, and how far they are
-    apart tells how noisy such a mean is (see `noise_of_means`).
+    apart tells how noisy such a mean is (see `noise_of_means`); which of them shared their random
+    numbers with those of other coalitions is in the last column, if that is called `replicate`.
 
     With `properties` None, the contributors are the leading columns that hold only 0 and 1, up to
     the first other column, and all columns from there on are properties. So a first property that
     holds only 0 and 1 passes for a contributor; a later column that mostly does is refused, as it
     may be a contributor with a slip. Naming the properties rules out both: then the contributors
-    are the columns before the first one named, which must hold only 0 and 1; columns after it are
-    ignored unless named.
+    are the leading columns that are mostly 0 and 1, up to the first one named, and must be so
+    everywhere; what is not named is ignored.
 
     Args:
         path: ending in .csv (UTF-8, commas, a header) or .parquet.
@@ -127,7 +132,8 @@ def read_recorded(path: Path, properties: Sequence[str] | None) -> RecordedGame:
     unusable = separator_problems(table.header) or header_problems(table, properties)
     refuse(path, [*unusable, *problems] if unusable else [])
     numbers = np.array([[_number(cell) for cell in cells] for _, cells in table.rows])
-    n_players, measured = _columns(table.header, numbers, properties)
+    replicates = _replicates(table, properties)
+    n_players, measured = _columns(table.header, numbers, properties, replicates is not None)
     if properties is None:
         misread = misread_columns(table, numbers, measured)
         refuse(path, [*misread, *problems] if misread else [])
@@ -142,21 +148,36 @@ def read_recorded(path: Path, properties: Sequence[str] | None) -> RecordedGame:
         path,
         tuple(table.header[:n_players]),
         {name: _means(places, coalitions, values) for name, values in evaluations.items()},
-        {name: noise_of_means(values, coalitions) for name, values in evaluations.items()},
+        {
+            name: noise_of_means(values, coalitions, replicates)
+            for name, values in evaluations.items()
+        },
         len(table.rows),
     )
 
 
 def _columns(
-    header: Sequence[str], numbers: NDArray[np.float64], properties: Sequence[str] | None
+    header: Sequence[str],
+    numbers: NDArray[np.float64],
+    properties: Sequence[str] | None,
+    last_is_replicate: bool,
 ) -> tuple[int, list[int]]:
     """Return how many columns are contributors, and which columns are properties."""
+    binary = np.isin(numbers, (0, 1)).mean(axis=0)
     if properties is None:
-        binary = np.isin(numbers, (0, 1)).all(axis=0)
-        n_players = int(np.append(binary, False).argmin())
-        return n_players, list(range(n_players, len(header)))
+        end = len(header) - last_is_replicate
+        n_players = int(np.append(binary[:end] == 1, False).argmin())
+        return n_players, list(range(n_players, end))
     measured = [header.index(name) for name in properties]
-    return min(measured), measured
+    return int(np.append(binary[: min(measured)] > MOSTLY, False).argmin()), measured
+
+
+def _replicates(table: Table, properties: Sequence[str] | None) -> NDArray[np.int64] | None:
+    """Return which replicate every row is, (k,), if the table tells."""
+    if table.header[-1] != REPLICATE or (properties and REPLICATE in properties):
+        return None
+    told = [str(cells[-1]).strip() for _, cells in table.rows]
+    return np.unique(told, return_inverse=True)[1].astype(np.int64)
 
 
 def _means(

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from crediting.errors import DataError
 
 _MOST_SPELT_OUT = 20
-_MOSTLY = 0.5
+MOSTLY = 0.5
 """A column of which more than this share is 0 or 1 is hardly a property with other values."""
 
 
@@ -53,7 +53,7 @@ def misread_columns(
 ) -> list[str]:
     """Return the cells for which a contributor would pass for a property, its column unnamed."""
     binary = np.isin(numbers, (0, 1))
-    doubtful = [c for c in measured if _MOSTLY < binary[:, c].mean() < 1]
+    doubtful = [c for c in measured if MOSTLY < binary[:, c].mean() < 1]
     return [
         f"{table.rows[row][0]}, column {table.header[column]!r}: expected 0 or 1, as most of it "
         f"is, got {table.rows[row][1][column]!r}; if it is a property, name all that are: "

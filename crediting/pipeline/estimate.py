@@ -60,13 +60,14 @@ def read_sample(study: Study, name: str, alone: int | None = None) -> EvaluatedS
     both = np.concatenate([study.ends, sample.coalitions[present]])
     once = first_appearances(both)
     evaluated = np.concatenate([ends, values[present]])[once]
+    which, replicate = np.indices(evaluated.shape)
     return EvaluatedSample(
         sample.coalitions[present],
         sample.log_probabilities[present],
         utilities[present],
         float(v_empty),
         float(v_full),
-        noise_of_means(evaluated.ravel(), np.arange(len(once)).repeat(evaluated.shape[1])),
+        noise_of_means(evaluated.ravel(), which.ravel(), replicate.ravel()),
     )
 
 

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from crediting.errors import DataError, LedgerError
 from crediting.game.coalition import CoalitionMatrix, coalition_from_key
+from crediting.game.recorded import REPLICATE
 from crediting.ledger import Ledger, atomic_write_text
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.estimate import read_replicates
@@ -21,15 +22,17 @@ def export(study: Study) -> None:
 
     One column per contributor, 0 or 1, then one per property, to the last bit. Rows are all
     coalitions in the ledger, whichever study evaluated them, that have every property of this one;
-    by size, then by key. There is a row for every replicate, so that a recorded game measures the
-    noise as this study does. The ends are those of the endpoints.
+    by size, then by key. There is a row for every replicate, told apart by a last column if there
+    are several, so that a recorded game measures the noise as this study does. The ends are those
+    of the endpoints.
 
     Raises:
         LedgerError: nothing is evaluated yet, or the empty or the grand coalition is not.
-        DataError: a contributor has the name of a property.
+        DataError: a contributor has the name of a property, or of that column.
     """
     names, properties = study.partition.names, list(study.properties)
-    both = sorted({*names} & {*properties})
+    several = [REPLICATE] if len(study.replicates) > 1 else []
+    both = sorted({*names} & {*properties, *several})
     if both:
         raise DataError(
             f"{FILE} has a column for every contributor and property, and these names are both: "
@@ -38,10 +41,11 @@ def export(study: Study) -> None:
     coalitions, utilities = measured(study)
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*names, *properties])
+    writer.writerow([*names, *properties, *several])
     for coalition, replicates in zip(coalitions, utilities.tolist(), strict=True):
         members = coalition.astype(int).tolist()
-        writer.writerows([*members, *map(repr, values)] for values in replicates)
+        for number, values in enumerate(replicates):
+            writer.writerow([*members, *map(repr, values), *([number] if several else [])])
     study.folder.mkdir(parents=True, exist_ok=True)
     atomic_write_text(study.folder / FILE, text.getvalue())
     print(f"{len(coalitions)} coalitions and their utilities are in {study.folder / FILE}")

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
 from pathlib import Path
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
@@ -88,10 +89,12 @@ class RecordedStudy:
     def contents(self) -> str:
         """Say what was read."""
         game = self.game
+        who = shorten(", ".join(game.names), 200, placeholder=" ...")
         which = "all " if game.is_complete else ""
         return (
-            f"{game.source}: {len(game.names)} contributors, {which}{game.n_coalitions:,} "
-            f"coalitions on {game.n_rows:,} rows, properties {', '.join(game.properties)}"
+            f"{game.source}: {len(game.names)} contributors ({who}), "
+            f"{which}{game.n_coalitions:,} coalitions on {game.n_rows:,} rows, properties "
+            f"{', '.join(game.properties)}"
         )
 
 

@@ -1,6 +1,7 @@
 import csv
 import math
 import pickle
+import re
 
 import numpy as np
 import pytest
@@ -111,14 +112,41 @@ def test_noise_is_told_without_bias(counts):
     which = np.arange(4).repeat(counts)
     generator = np.random.default_rng(0)
     draws = np.array([10, 20, 30, 40])[which] + 3.0 * generator.normal(size=(4000, len(which)))
-    found = [noise_of_means(row, which) for row in draws]
+    found = [noise_of_means(row, which, None) for row in draws]
     expected = 9 * np.mean(1 / np.array(counts))
     assert np.mean(found) == pytest.approx(expected, abs=4 * np.std(found) / np.sqrt(len(found)))
 
 
-def test_what_a_replicate_adds_to_all_coalitions_is_no_noise(tmp_path):
-    shifted = SMALL + "0,0,101.5\n1,0,102.5\n0,1,103.5\n1,1,104.5\n"
-    assert from_text(tmp_path, shifted).noise_variances["fid"] == pytest.approx(0, abs=1e-12)
+SHIFTED = "a,b,fid,replicate\n0,0,1,x\n1,0,2,x\n0,1,4,x\n1,1,3,x\n" + (
+    "0,0,101,y\n1,0,102,y\n0,1,104,y\n1,1,103,y\n"
+)
+
+
+def test_what_a_replicate_adds_to_all_coalitions_is_no_noise_if_it_is_told(tmp_path):
+    told = from_text(tmp_path, SHIFTED)
+    assert told.properties == ("fid",)
+    assert told.noise_variances["fid"] == pytest.approx(0, abs=1e-12)
+    untold = from_text(tmp_path, re.sub(",(replicate|x|y)", "", SHIFTED))
+    assert untold.utilities == told.utilities
+    assert untold.noise_variances["fid"] == pytest.approx(np.var([0, 100], ddof=1) / 2)
+    as_property = from_text(tmp_path, re.sub("y", "2", re.sub("x", "1", SHIFTED)), ["replicate"])
+    assert as_property.properties == ("replicate",)
+
+
+@pytest.mark.parametrize("told", [True, False])
+def test_the_order_of_rows_tells_nothing(tmp_path, told):
+    """Sorted rows, where the k-th of all coalitions are their k-th smallest, are as noisy."""
+    generator = np.random.default_rng(0)
+    rows = [
+        f"{coalition},{generator.normal():.6f}" + f",{k}" * told
+        for coalition in ("0,0", "1,0", "0,1", "1,1")
+        for k in range(4)
+    ]
+    header = "a,b,fid" + ",replicate" * told
+    orders = (rows, sorted(rows), rows[::-1])
+    found = [from_text(tmp_path, "\n".join([header, *order])).noise_variances for order in orders]
+    assert found[1]["fid"] == pytest.approx(found[0]["fid"])
+    assert found[2]["fid"] == pytest.approx(found[0]["fid"])
 
 
 # ------------------------------------------------------------------------------ what is missing
@@ -169,6 +197,12 @@ def test_naming_properties_leaves_out_the_others(tmp_path):
         tmp_path, text.replace("first", "x"), ["kid", "fid"]
     )
     assert "line 2, column 'note': expected a finite number, got 'first'" in refusal(tmp_path, text)
+
+
+def test_one_of_several_properties_is_read_alone(tmp_path):
+    text = "a,b,kid,fid\n0,0,0.5,7\n1,1,1.5,8\n"
+    recorded = from_text(tmp_path, text, ["fid"])
+    assert (recorded.names, recorded.properties) == (("a", "b"), ("fid",))
 
 
 def test_with_named_properties_a_slip_in_a_contributors_column_is_found(tmp_path):

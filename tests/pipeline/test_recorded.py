@@ -92,7 +92,8 @@ def test_all_rows_give_the_values_of_the_game_and_every_file(run, table, capsys)
     endings = {f"{kind}_{name}" for kind in ("shapley", "interactions") for name in ("toy", "fid")}
     assert endings <= {path.stem for path in folder.glob("*.png")}
     printed = capsys.readouterr()
-    assert "4 contributors, all 16 coalitions on 16 rows, properties toy, fid" in printed.err
+    said = "4 contributors (ann, bob, cem, dan), all 16 coalitions on 16 rows, properties toy, fid"
+    assert said in printed.err
     assert "4 of 4 exact values lie in their intervals" in " ".join(printed.out.split())
 
 
@@ -116,8 +117,7 @@ def test_replicates_give_the_noise_error(run, tmp_path):
     rows = read(folder / "shapley_toy.csv")
     manifest = json.loads((folder / "manifest.json").read_text())
     residuals = noise[..., 0] - noise[..., 0].mean(axis=0)
-    residuals -= residuals.mean(axis=1, keepdims=True)
-    variance = (residuals**2).sum() / (15 * 2) / 3
+    variance = (residuals**2).sum() / (16 * 2) / 3
     assert manifest["properties"]["toy"]["noise_variance"] == pytest.approx(variance)
     squares = sum(2 * math.comb(3, s) / (4 * math.comb(3, s)) ** 2 for s in range(4))
     errors = [float(row["noise_error"]) for row in rows]

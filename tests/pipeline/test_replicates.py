@@ -15,8 +15,8 @@ from crediting.pipeline.evaluate import evaluate
 
 def noise_of_means(values):
     """Return what is said of values (coalitions, replicates)."""
-    rows, replicates = values.shape
-    return noise.noise_of_means(values.ravel(), np.arange(rows).repeat(replicates))
+    coalitions, replicate = np.indices(values.shape)
+    return noise.noise_of_means(values.ravel(), coalitions.ravel(), replicate.ravel())
 
 
 def layout(rows=40, replicates=3, scale=2.0, seed=0):
