@@ -1,6 +1,5 @@
 """The one entry point, `credit`: compose the config, assemble the study, run its stages."""
 
-import hashlib
 import sys
 
 import hydra
@@ -10,8 +9,8 @@ from omegaconf import DictConfig
 
 from crediting import config, ending
 from crediting.errors import ConfigError, as_user_error
-
-_LONGEST_NAME = 120
+from crediting.validation import typed
+from crediting.words import fetch_command, refuse_rewritten, sweep_name
 
 
 def main() -> None:
@@ -61,6 +60,7 @@ def _run_study(composed: DictConfig) -> None:
     folders = [source.path for source in context.runtime.config_sources if source.schema == "file"]
     config.refuse_shadowed_options(folders)
     plain = config.resolve(composed)
+    refuse_rewritten(context.overrides.task)
     words = sys.argv[1:]
     if context.mode is RunMode.MULTIRUN:
         words = [*config.config_dirs(folders), *context.overrides.task]
@@ -71,6 +71,7 @@ def _run_study(composed: DictConfig) -> None:
 
         recorded.run(plain, config.build(plain, recorded.GROUPS), context.overrides.task)
         return
+    plain = typed(plain)
     parts = config.build(plain)
 
     from crediting.pipeline import stages
@@ -79,21 +80,13 @@ def _run_study(composed: DictConfig) -> None:
     if plain["stage"] == "fetch":
         stages.fetch(parts, plain["dry_run"])
         return
-    stages.require(parts, config.fetch_command(words))
+    stages.require(parts, fetch_command(words))
     study = Study.assemble(plain, parts)
+    if not plain["dry_run"]:
+        stages.make_ready(study, plain["stage"])
     if plain["stage"] == "compare":
         stages.compare(study, config.methods(plain, parts))
     elif plain["stage"] == "calibrate":
         stages.calibrate(study, config.alterations(plain, parts))
     else:
         stages.run(study, plain["stage"])
-
-
-def sweep_name(name: str, overrides: list[str]) -> str:
-    """Return a folder name of its own for each job of a sweep, made of its overrides."""
-    said = [text.lstrip("+~") for text in overrides]
-    label = "__".join([name, *(text for text in said if not text.startswith(("name=", "paths.")))])
-    label = label.replace("/", "_")
-    if len(label) <= _LONGEST_NAME:
-        return label
-    return f"{label[:_LONGEST_NAME]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"

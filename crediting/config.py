@@ -5,7 +5,6 @@ receives plain values.
 """
 
 import re
-import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBase
 
 from crediting import help_text
 from crediting.errors import ConfigError, CreditingError
+from crediting.protocols import part_problems
 from crediting.schema import Schema
 from crediting.validation import (
     did_you_mean,
@@ -26,6 +26,7 @@ from crediting.validation import (
     option_problems,
     settings_problems,
 )
+from crediting.words import unreadable
 
 _HERE = Path(__file__).resolve().parent
 CONFIG_DIR = next(
@@ -96,12 +97,6 @@ def of_this_experiment(words: Sequence[str]) -> list[str]:
     return words
 
 
-def fetch_command(words: Sequence[str]) -> str:
-    """Return the command that fetches what a command line of `credit` needs."""
-    others = [text for text in words if not text.startswith(("stage=", "dry_run="))]
-    return shlex.join(["credit", "stage=fetch", *others])
-
-
 def config_dirs(folders: Sequence[str]) -> list[str]:
     """Return the words by which a command line names the folder of a user's own options."""
     own = [folder for folder in folders if Path(folder).resolve() != CONFIG_DIR]
@@ -153,6 +148,7 @@ def build(config: Mapping[str, Any], groups: Sequence[str] = GROUPS) -> dict[str
                 raise
             problems.append(_located(group, str(error), str(error.__cause__)))
     _refuse(problems)
+    _refuse(problem for group in groups for problem in part_problems(group, built[group]))
     return built
 
 
@@ -236,7 +232,7 @@ def refuse_shadowed_options(folders: Sequence[str]) -> None:
 def explain(error: Exception) -> str:
     """Return what an error of Hydra or OmegaConf means to whoever typed a command."""
     if isinstance(error, OverrideParseException):
-        return f"cannot read {error.override!r}: expected group=option or key=value; quote lists"
+        return unreadable(str(error.override))
     file = re.match(r"In '([^']+)'", str(error))
     where = f"{file[1]}.yaml: " if file and file[1] != "config" else ""
     if isinstance(error, MissingConfigException) and "/" in str(error.missing_cfg_file):

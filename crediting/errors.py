@@ -39,6 +39,9 @@ _STORAGE_ADVICE = {
     errno.EACCES: "permission denied; choose a folder you may write to with paths.outputs=<folder>",
     errno.EPERM: "permission denied; choose a folder you may write to with paths.outputs=<folder>",
     errno.EROFS: "the file system is read-only; choose another folder with paths.outputs=<folder>",
+    errno.EISDIR: "a folder is in the place of a file; remove it",
+    errno.EEXIST: "a file is in the place of a folder; remove it",
+    errno.ENAMETOOLONG: "the name is too long; shorten it",
     errno.ENOTDIR: "part of the path is a file; choose another folder with paths.outputs=<folder>",
 }
 

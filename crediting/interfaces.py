@@ -414,7 +414,9 @@ class Baseline(Protocol):
 class Design(Protocol):
     """Which coalitions are evaluated; prefix-stable in its budget.
 
-    Only a dataclass with a field `budget` can be ended early by the rules of `stop`.
+    Only a dataclass with a field `budget` can be ended early by the rules of `stop`. A class
+    attribute `like` may name a built-in design: who can use that one can use this one, too. Its
+    coalitions must then have the same structure, such as pairs, and true log-probabilities.
     """
 
     name: ClassVar[str]
@@ -495,7 +497,11 @@ class EvaluatorFactory(Protocol):
 
 
 class Executor(Protocol):
-    """Where coalitions are evaluated."""
+    """Where coalitions are evaluated.
+
+    If it has a method `check()`, that is called before anything is trained, and raises ConfigError
+    if coalitions cannot be evaluated there.
+    """
 
     def run(
         self, make_evaluator: Callable[[], Evaluator], jobs: Sequence[Job]

@@ -19,6 +19,7 @@ SEVERAL = {"extractor": "inception_v3", "property": "inception_score", "baseline
 Where that is empty, so may the group be.
 """
 
+_LONGEST_NAME = 200  # bytes; file systems allow 255
 _LEAST = {
     "seed": 0,
     "replicates": 1,
@@ -56,6 +57,8 @@ def settings_problems(config: Mapping[str, Any]) -> Iterator[str]:
     name = config["name"]
     if name in ("", ".", "..") or Path(name).name != name:
         yield f"name: expected a plain folder name, got {name!r}"
+    elif len(name.encode()) > _LONGEST_NAME:
+        yield f"name: expected at most {_LONGEST_NAME} bytes, got {len(name.encode())}; shorten it"
 
 
 def _stack_problems(runtime: Mapping[str, Any]) -> Iterator[str]:
@@ -157,9 +160,42 @@ def option_problems(group: str, node: Any) -> Iterator[str]:
         yield from _node_problems(group, node, must_name_class=True)
     elif not node and SEVERAL[group]:
         yield f"{group}: expected at least one, for instance {group}=[{SEVERAL[group]}]"
+    elif "_target_" in node:
+        yield (
+            f"{group}: of it several may be chosen, so every option of yours begins with its name: "
+            f"put {node['_target_']} under one, <name>: {{_target_: ...}}"
+        )
     else:
         for name, one in node.items():
             yield from _node_problems(f"{group}.{name}", one, must_name_class=True)
+
+
+def typed(node: Any) -> Any:
+    """Return a part of a config with whole numbers as floats where a class takes floats.
+
+    0 and 0.0 are then one setting, and lead to the same results in the store.
+    """
+    if isinstance(node, Mapping):
+        hints = _hints_of(node)
+        return {
+            key: float(value)
+            if type(value) is int and _takes_floats_only(hints.get(key))
+            else typed(value)
+            for key, value in node.items()
+        }
+    return [typed(one) for one in node] if isinstance(node, list) else node
+
+
+def _hints_of(node: Mapping[str, Any]) -> dict[str, Any]:
+    try:
+        return _hints(_import(node["_target_"])) if "_target_" in node else {}
+    except (ImportError, TypeError):  # told of when it is built
+        return {}
+
+
+def _takes_floats_only(hint: Any) -> bool:
+    choices = typing.get_args(hint) or (hint,)
+    return float in choices and int not in choices
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

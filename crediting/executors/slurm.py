@@ -94,18 +94,15 @@ class Slurm:
         """
         if not jobs:
             return
-        folder = Path(self.folder).expanduser().absolute()
-        cluster = Cluster(
-            self.cluster,
-            folder / "logs",
-            self.workers,
-            self.timeout_min,
-            self.parameters,
-            self.retries,
-        )
+        cluster = self._made_cluster()
         pickled = pickle.dumps(make_evaluator)
-        with claimed(folder / "spool", getattr(make_evaluator, "identity", None)) as spool:
+        identity = getattr(make_evaluator, "identity", None)
+        with claimed(self._place() / "spool", identity) as spool:
             yield from _Driver(self, cluster, spool, pickled, jobs).outcomes()
+
+    def check(self) -> None:
+        """Raise ConfigError if the scheduler is not there, or refuses a parameter."""
+        self._made_cluster()
 
     def sized(self, capacity: int, devices: Sequence[str] = ()) -> "Slurm":
         """Return this executor: what this machine can hold is no matter."""
@@ -114,6 +111,19 @@ class Slurm:
     def width(self) -> int:
         """Return how many coalitions are evaluated at once, given enough of them."""
         return self.workers
+
+    def _place(self) -> Path:
+        return Path(self.folder).expanduser().absolute()
+
+    def _made_cluster(self) -> Cluster:
+        return Cluster(
+            self.cluster,
+            self._place() / "logs",
+            self.workers,
+            self.timeout_min,
+            self.parameters,
+            self.retries,
+        )
 
 
 @dataclass

@@ -44,7 +44,7 @@ class ReferenceClassifier:
         batch_size: int,
         learning_rate: float,
         shift: float,
-        rotate: float,
+        rotate: int | float,
         scale: float,
         seed: int,
     ) -> None:

@@ -29,7 +29,7 @@ class GradientAscent:
     steps_vary: ClassVar[bool] = True
     """A coalition that lacks more takes more steps."""
 
-    def __init__(self, recipe: Recipe, passes: float) -> None:
+    def __init__(self, recipe: Recipe, passes: int | float) -> None:
         if not 0 < passes < math.inf:
             raise ConfigError(
                 "finetuning.passes: expected a positive number of passes over the removed data, "

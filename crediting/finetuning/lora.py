@@ -36,7 +36,7 @@ class LoRA:
         scale: float,
         dropout: float,
         targets: Sequence[str],
-        b_rate_factor: float,
+        b_rate_factor: int | float,
         seed: int,
     ) -> None:
         if rank < 1:

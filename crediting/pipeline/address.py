@@ -83,7 +83,7 @@ def locate(
         "dense": dense,
         "endpoints": own if config["endpoints"] == "same" else dense,
         "property_fingerprints": {
-            name: fingerprint("property", node, [extracted[readers[name]].fingerprint])
+            name: fingerprint("property", _measure(node), [extracted[readers[name]].fingerprint])
             for name, node in config["property"].items()
         },
     }
@@ -96,14 +96,19 @@ def identified(node: Mapping[str, Any], part: Any) -> dict[str, Any]:
     return settings | {key: asset.digest() for key, asset in assets_of(part).items()}
 
 
+def _measure(node: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a property's config; the extractor that it reads, named or not, stands beside it."""
+    return {key: None if key == "extractor" else value for key, value in node.items()}
+
+
 def _drawing(node: Mapping[str, Any], generation: Any) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return how images are drawn, and what tells the embedded prompts of it apart."""
-    drawing = identified(node, generation)
-    if node["prompts"] != "captions":
-        return drawing, {"prompts": node["prompts"]}
+    drawing, prompts = identified(node, generation), generation.prompts
+    if prompts != "captions":
+        return drawing, {"prompts": None if prompts is None else list(prompts)}
     # which of them are drawn depends on the number of images; once it was the first ones
     spread = {"prompts": "captions", "spread": True}
-    return drawing | spread, spread | {"images": node["images"]}
+    return drawing | spread, spread | {"images": generation.images}
 
 
 def _dense(game: Callable[..., GameSpec]) -> GameSpec:

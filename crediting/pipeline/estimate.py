@@ -8,7 +8,7 @@ from crediting.game.coalition import CoalitionMatrix, coalition_keys, first_appe
 from crediting.game.game import EvaluatedSample
 from crediting.game.noise import noise_of_means
 from crediting.ledger import Ledger
-from crediting.pipeline.finding import Finding
+from crediting.pipeline.finding import Finding, credits_of
 from crediting.pipeline.study import GameSpec, Study
 from crediting.progress import say
 
@@ -31,7 +31,8 @@ def _find(study: Study, name: str) -> Finding:
             "as allow_missing=true allows"
         )
     measured = study.properties[name]
-    return Finding(measured.unit, measured.higher_is_better, sample, study.estimator(sample))
+    credits = credits_of(study.estimator, sample)
+    return Finding(measured.unit, measured.higher_is_better, sample, credits)
 
 
 def read_sample(study: Study, name: str, alone: int | None = None) -> EvaluatedSample:

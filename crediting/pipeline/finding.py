@@ -2,8 +2,12 @@
 
 from dataclasses import dataclass
 
+import numpy as np
+
+from crediting.errors import ConfigError
 from crediting.game.attribution import Attribution
 from crediting.game.game import EvaluatedSample
+from crediting.interfaces import Estimator
 
 
 @dataclass(frozen=True)
@@ -14,3 +18,24 @@ class Finding:
     higher_is_better: bool
     sample: EvaluatedSample
     attribution: Attribution
+
+
+def credits_of(estimator: Estimator, sample: EvaluatedSample) -> Attribution:
+    """Return what an estimator, which may be anybody's, makes of evaluated coalitions.
+
+    Raises:
+        ConfigError: it returns something else, or credits that are no numbers.
+    """
+    found = estimator(sample)
+    if not isinstance(found, Attribution):
+        raise ConfigError(
+            f"estimator={estimator.name}: expected it to return an Attribution, as the functions "
+            f"of crediting/estimators/uncertainty.py make them, got {type(found).__name__}"
+        )
+    no_numbers = int((~np.isfinite(found.credits)).sum())
+    if no_numbers or len(found.credits) != sample.n_players:
+        raise ConfigError(
+            f"estimator={estimator.name}: expected {sample.n_players} credits, got "
+            f"{len(found.credits)}, of which {no_numbers} are NaN or infinite"
+        )
+    return found

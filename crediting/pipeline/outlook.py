@@ -25,11 +25,12 @@ def outlook(study: Study, findings: Mapping[str, Finding], mean_seconds: float) 
     precisions = {
         name: _precision(study, half, name, finding) for name, finding in findings.items()
     }
-    n_players, drawn = len(study.partition), len(study.sample)
-    evaluated = len(distinct(np.concatenate([study.ends, study.sample.coalitions])))
-    left = 2**n_players - evaluated
-    spent = Spent(drawn, left, len(study.replicates), mean_seconds, study.executor.width())
-    return forecast(precisions, spent)
+    least = min((finding.sample for finding in findings.values()), key=len)
+    left = 2 ** len(study.partition) - len(distinct(np.concatenate([study.ends, least.coalitions])))
+    spent = Spent(len(least), left, len(study.replicates), mean_seconds, study.executor.width())
+    failed = len(study.sample) - len(least)
+    notes = [f"{failed:,} of {len(study.sample):,} coalitions failed, and count as not evaluated."]
+    return " ".join([forecast(precisions, spent), *(notes if failed else [])])
 
 
 def _half(study: Study) -> Study | None:

@@ -2,11 +2,16 @@
 
 from crediting.errors import ConfigError
 from crediting.game.coalition import CoalitionMatrix
-from crediting.interfaces import Estimator
+from crediting.interfaces import Design, Estimator
 from crediting.progress import say
 
 RECORDED = "recorded"
 """The design of whoever recorded a table: all of its rows."""
+
+
+def kind_of(design: Design) -> str:
+    """Return the name of the design that one draws like, for estimators: its own if of no other."""
+    return str(getattr(design, "like", design.name))
 
 
 def check_pairing(estimator: Estimator, design: str, coalitions: CoalitionMatrix) -> None:

@@ -20,8 +20,9 @@ from crediting.game.recorded import RecordedGame, read_recorded
 from crediting.interfaces import Design, Estimator
 from crediting.ledger import atomic_write_text, versions
 from crediting.pipeline.against_exact import Comparison
-from crediting.pipeline.finding import Finding
-from crediting.pipeline.pairing import RECORDED, advise, check_pairing
+from crediting.pipeline.file_names import can_name_files
+from crediting.pipeline.finding import Finding, credits_of
+from crediting.pipeline.pairing import RECORDED, advise, check_pairing, kind_of
 from crediting.pipeline.tables import (
     Results,
     print_tables,
@@ -74,7 +75,7 @@ class RecordedStudy:
         design: Design = parts["design"]
         sample = _all_rows(game) if whole else design.sample(game.n_players)
         study = RecordedStudy(
-            config, game, RECORDED if whole else design.name, sample, parts["estimator"]
+            config, game, RECORDED if whole else kind_of(design), sample, parts["estimator"]
         )
         declared_players(game.names, **config["axioms"])
         check_pairing(study.estimator, study.design, sample.coalitions)
@@ -139,7 +140,7 @@ def _find(study: RecordedStudy, name: str) -> Finding:
     noise = study.game.noise_variances[name]
     sample = play(study.game.of(name), study.sample, noise)
     higher_is_better = name not in study.config["game"]["lower_is_better"]
-    return Finding("", higher_is_better, sample, study.estimator(sample))
+    return Finding("", higher_is_better, sample, credits_of(study.estimator, sample))
 
 
 def compare(study: RecordedStudy, findings: Mapping[str, Finding]) -> dict[str, Comparison]:
@@ -250,7 +251,7 @@ def _key(override: str) -> str:
 
 def _check_names(game: RecordedGame) -> None:
     for name in game.properties:
-        if Path(name).name != name:
+        if not can_name_files(name):
             raise DataError(
                 f"{game.source}: files are named after properties, which the column {name!r} does "
                 "not allow; rename it, or leave it out of game.properties"

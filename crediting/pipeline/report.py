@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from crediting.errors import EvaluationError
+from crediting.errors import ArtifactError, ConfigError
 from crediting.game.attribution import Attribution
 from crediting.game.coalition import Coalition, coalition_key, grand_coalition
 from crediting.ledger import Ledger, atomic_write_text, short, versions
@@ -68,19 +68,18 @@ def results_of(study: Study, findings: Mapping[str, Finding]) -> Results:
 def _draw_images(study: Study, findings: Mapping[str, Finding]) -> list[str]:
     """Draw images from everybody's model beside those without the top contributors.
 
-    Return the properties for which that was possible.
+    Return the properties for which that was possible: tables are worth having without.
     """
     everybody = grand_coalition(len(study.partition))
     remaining = {
         name: _without_top(study, name, finding.attribution) for name, finding in findings.items()
     }
-    try:
-        _generate_missing(study, [everybody, *remaining.values()])
-    except EvaluationError as error:  # tables and manifest are worth having without pictures
-        say(f"report: left without images of generated examples: {error}")
+    failed = _generate_missing(study, [everybody, *remaining.values()])
+    if coalition_key(everybody) in failed:
         return []
     side = math.isqrt(study.config["report"]["grid"] - 1) + 1
-    for name, coalition in remaining.items():
+    drawn = {name: one for name, one in remaining.items() if coalition_key(one) not in failed}
+    for name, coalition in drawn.items():
         left_out = ", ".join(
             c.name
             for c, stays in zip(study.partition.contributors, coalition, strict=True)
@@ -91,7 +90,7 @@ def _draw_images(study: Study, findings: Mapping[str, Finding]) -> list[str]:
             (f"without {left_out}", _kept_images(study, coalition)),
         ]
         image_grid(panels, study.folder / f"images_{name}.png", side, side)
-    return list(remaining)
+    return list(drawn)
 
 
 def _without_top(study: Study, name: str, attribution: Attribution) -> Coalition:
@@ -100,16 +99,26 @@ def _without_top(study: Study, name: str, attribution: Attribution) -> Coalition
     return ranks > min(study.config["report"]["top"], len(ranks) - 1)
 
 
-def _generate_missing(study: Study, coalitions: list[Coalition]) -> None:
-    """Keep the images of these coalitions, whatever runtime.keep_images says of all the others."""
+def _generate_missing(study: Study, coalitions: list[Coalition]) -> set[str]:
+    """Keep the images of these coalitions, whatever runtime.keep_images says of all the others.
+
+    Return the keys of those that failed, which may have failed in the study as well.
+    """
     keys = dict.fromkeys(coalition_key(row) for row in coalitions)
     missing = [key for key in keys if not _path(study, key).exists()]
     if not missing:
-        return
+        return set()
     say(f"report: generating images of {len(missing)} coalitions")
-    game = DiffusionGame(study, study.game)
+    game, failed = DiffusionGame(study, study.game), set()
     for key in missing:
-        game.images(key, replicate=0, keep=True)
+        try:
+            game.images(key, replicate=0, keep=True)
+        except (OSError, ArtifactError, ConfigError):
+            raise
+        except Exception as error:
+            failed.add(key)
+            say(f"report: left without images of coalition {key} ({type(error).__name__}: {error})")
+    return failed
 
 
 def _kept_images(study: Study, coalition: Coalition) -> np.ndarray:

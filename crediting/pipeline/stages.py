@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from crediting.errors import ConfigError, as_user_error
 from crediting.pipeline.calibrate import calibrate
 from crediting.pipeline.compare import compare
 from crediting.pipeline.dry_run import dry_run
@@ -19,6 +20,27 @@ from crediting.pipeline.study import Study
 from crediting.pipeline.tables import print_tables
 from crediting.pipeline.train import train
 from crediting.progress import say
+
+
+def make_ready(study: Study, stage: str) -> None:
+    """Refuse now what would else be found when models are trained: where to evaluate and to write.
+
+    Raises:
+        ConfigError: the executor cannot work here, or the study's folder cannot be made.
+    """
+    if stage in _EVALUATING and hasattr(study.executor, "check"):
+        study.executor.check()
+    if stage not in _WRITING:
+        return
+    try:
+        study.folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if as_user_error(error) is not None:
+            raise
+        raise ConfigError(
+            f"name, paths.outputs: the folder {study.folder} cannot be made ({error.strerror}); "
+            "choose others"
+        ) from error
 
 
 def run(study: Study, stage: str) -> None:
@@ -63,4 +85,7 @@ _STAGES: dict[str, Callable[[Study], None]] = {
     "export": export,
 }
 
-__all__ = ["calibrate", "compare", "dry_run", "fetch", "require", "run"]
+_EVALUATING = ("all", "evaluate", "compare", "calibrate")
+_WRITING = ("all", "report", "export", "compare", "calibrate")
+
+__all__ = ["calibrate", "compare", "dry_run", "fetch", "make_ready", "require", "run"]

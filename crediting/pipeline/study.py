@@ -27,8 +27,9 @@ from crediting.interfaces import (
 )
 from crediting.ledger import Store
 from crediting.pipeline.address import Addressed, GameSpec, locate
+from crediting.pipeline.file_names import LONGEST, can_name_files
 from crediting.pipeline.machine import capacity, gpus, training_processes
-from crediting.pipeline.pairing import check_number, check_pairing
+from crediting.pipeline.pairing import check_number, check_pairing, kind_of
 
 
 @dataclass(frozen=True)
@@ -95,7 +96,7 @@ class Study:
             **locate(config, parts, partition, readers),
         )
         declared_players(partition.names, **config["axioms"])
-        check_pairing(study.estimator, study.design.name, study.sample.coalitions)
+        check_pairing(study.estimator, kind_of(study.design), study.sample.coalitions)
         _check_stopping(study)
         _check_stack(study)
         return study
@@ -187,10 +188,10 @@ class Study:
 
 def _check_names(properties: Iterable[str]) -> None:
     for name in properties:
-        if Path(name).name != name:
+        if not can_name_files(name):
             raise ConfigError(
-                f"property.{name}: files are named after it, so the name must be one of a file; "
-                "rename it where it is defined"
+                f"property.{name}: files are named after it, so the name must be one of a file, "
+                f"of at most {LONGEST} bytes; rename it where it is defined"
             )
 
 

@@ -10,8 +10,8 @@ import pytest
 import yaml
 
 from crediting import config
-from crediting.cli import sweep_name
 from crediting.schema import Schema
+from crediting.words import sweep_name
 
 EXECUTORS = [path.stem for path in (config.CONFIG_DIR / "executor").glob("*.yaml")]
 HEAVY = "torch torchvision diffusers transformers accelerate peft torchmetrics torch_pruning"

@@ -1,6 +1,7 @@
 """What a user reads after a mistake: exit code 2, one message that names the key, no traceback."""
 
 import pytest
+from credit_forks import nothing_was_trained
 
 
 def the_one_message(finished) -> str:
@@ -45,6 +46,22 @@ QUICKLY_NOTICED = {
     "none of what there must be": (["property=[]"], ["no value yet: property=[<option>, ...]"]),
     "no folder": (["paths.outputs="], ["paths.outputs: expected a path, got ''"]),
     "something unreadable": (["design"], ["cannot read 'design': expected group=option"]),
+    "a home folder that the shell leaves alone": (
+        ["dataset.root=~/photos"],
+        ["cannot read 'dataset.root=~/photos'", "type 'dataset.root=\"~/photos\"'"],
+    ),
+    "letters that Hydra does not know": (
+        ["axioms.null_players=[Zoë]"],
+        ["""type 'axioms.null_players=["Zoë"]'"""],
+    ),
+    "a name that is read as a number": (
+        ["name=2024_05_01"],
+        ["name: 2024_05_01 is read as 20240501", "type 'name=\"2024_05_01\"'"],
+    ),
+    "a name that is too long": (
+        [f"name={'x' * 300}"],
+        ["name: expected at most 200 bytes"],
+    ),
     "a reference to nothing": (["seed=${sede}"], ["seed: ", "'sede' not found"]),
     "a folder that is not there": (["--config-dir", "nope"], ["nope' not found"]),
     "an unwritable folder of a sweep": (
@@ -81,6 +98,10 @@ SLOWLY_NOTICED = {
         ["paths.outputs={file}/below"],
         ["{file}/below", "part of the path is a file", "paths.outputs=<folder>"],
     ),
+    "a parameter that the scheduler does not know": (
+        ["executor=slurm", "executor.cluster=local", "+executor.parameters.slurm_foo=1"],
+        ["executor.parameters: ", "slurm_foo"],
+    ),
     "a device that is not there": (
         ["runtime.device=cuda"],
         ["runtime.device: there is no cuda here", "cpu"],
@@ -112,8 +133,9 @@ def test_a_mistake_in_the_command(mistake, said_after, tmp_path):
 
 @pytest.mark.slow
 @pytest.mark.parametrize("mistake", SLOWLY_NOTICED.values(), ids=SLOWLY_NOTICED)
-def test_a_mistake_in_what_is_asked(mistake, said_after):
+def test_a_mistake_in_what_is_asked(mistake, said_after, tmp_path):
     message, mentioned = said_after(mistake)
+    assert nothing_was_trained(tmp_path / "outputs")
     assert [text for text in mentioned if text not in message] == [], message
 
 

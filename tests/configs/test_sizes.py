@@ -2,6 +2,7 @@ import pytest
 
 from crediting import config
 from crediting.errors import ConfigError
+from crediting.words import fetch_command
 
 EXPERIMENTS = {path.stem for path in (config.CONFIG_DIR / "experiment").glob("*.yaml")}
 EVALUATED = sorted(EXPERIMENTS - {"recorded"})
@@ -62,5 +63,5 @@ def targets(node):
 
 
 def test_the_command_that_fetches_is_the_users_own():
-    command = config.fetch_command(["+experiment=a", "stage=train", "dry_run=true", "x=[a b]"])
+    command = fetch_command(["+experiment=a", "stage=train", "dry_run=true", "x=[a b]"])
     assert command == "credit stage=fetch +experiment=a 'x=[a b]'"

@@ -8,7 +8,8 @@ import pytest
 
 from crediting import config
 from crediting.errors import ConfigError
-from crediting.validation import did_you_mean, option_problems, settings_problems
+from crediting.ledger.fingerprint import canonical_json
+from crediting.validation import did_you_mean, option_problems, settings_problems, typed
 
 
 class Part:
@@ -177,3 +178,12 @@ def test_advice_on_misspelt_words():
     assert did_you_mean("sede", ["name", "seed"]) == "did you mean seed?"
     assert did_you_mean("zzz", ["name", "seed"]) == "known: name, seed"
     assert did_you_mean("zzz", []) == "there are none"
+
+
+def test_whole_numbers_are_floats_where_a_class_takes_floats(resolved):
+    words = ("finetuning.recipe.weight_decay=0", "model.training.gradient_clip=1", "seed=3")
+    plain, default = typed(resolved(*words)), resolved("seed=3")
+    assert canonical_json(plain) == canonical_json(default)
+    assert canonical_json(typed(default)) == canonical_json(default)
+    assert canonical_json(resolved(*words)) != canonical_json(default)
+    assert type(plain["seed"]) is int

@@ -318,6 +318,13 @@ def test_without_slurm_one_message_says_so(slurm, notes, monkeypatch):
 def test_parameters_that_submitit_does_not_know_are_refused(slurm, notes, parameters):
     with pytest.raises(ConfigError, match=r"executor\.parameters: .*parti"):
         list(slurm(parameters=parameters).run(Identified(notes), evaluators.jobs(1)))
+    with pytest.raises(ConfigError, match=r"executor\.parameters: .*parti"):
+        slurm(parameters=parameters).check()
+
+
+def test_a_check_says_nothing_of_what_is_fine(slurm, tmp_path):
+    slurm().check()
+    assert not [path for path in tmp_path.rglob("*") if path.is_file()]
 
 
 @pytest.mark.parametrize(

@@ -115,6 +115,11 @@ def test_settings_of_memory_are_settings():
         assert set(one.memory_settings) <= set(inspect.signature(one).parameters), one
 
 
+def test_naming_the_extractor_that_is_read_anyway_changes_nothing(faces):
+    named = faces("+size=miniature", "property.cluster_diversity.extractor=blip_vqa")
+    assert addresses(named) == addresses(faces("+size=miniature"))
+
+
 def test_images_are_encoded_once_whatever_is_trained_on_them(faces, monkeypatch):
     study = faces("+size=miniature")
     encoded = []

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from toy_executor import ToyExecutor
 
+from crediting.game.coalition import all_coalitions, coalition_key
 from crediting.pipeline.estimate import estimate
 from crediting.pipeline.evaluate import evaluate
 from crediting.pipeline.outlook import outlook
@@ -43,6 +44,16 @@ def test_what_is_left_are_the_coalitions_that_are_not_evaluated(told):
     _, said = told("estimator=bayesian", "design=paired_uniform", "design.budget=240", noise=1.0)
     assert "Evaluating all other coalitions makes the credits for fid exact, i.e. 14 more" in said
     assert "about 14 hours on 1 worker" in said
+
+
+def test_coalitions_that_failed_count_as_not_evaluated(told):
+    failing = {coalition_key(row) for row in all_coalitions(8)[[3, 5, 250]]}
+    chosen = ("estimator=bayesian", "design=paired_uniform", "design.budget=254")
+    made, said = told(*chosen, "allow_missing=true", noise=1.0, failing=failing)
+    assert len(made.sample) == 254
+    assert "3 of 254 coalitions failed, and count as not evaluated." in said
+    assert "Every coalition is evaluated" not in said
+    assert " 3 more" in said
 
 
 def test_exact_credits_and_unknown_errors(told):

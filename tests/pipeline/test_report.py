@@ -91,6 +91,27 @@ def test_a_report_without_pictures_if_they_cannot_be_generated(study, monkeypatc
     assert read_manifest(ready)["study"] == ready.name
 
 
+def test_only_pictures_without_those_whose_models_fail_are_left_out(study, monkeypatch, capsys):
+    ready = study("property=[fid,diversity]", "runtime.keep_images=false", "report.top=1")
+    for stage in ("encode", "train", "prune", "extract", "evaluate"):
+        stages.run(ready, stage)
+    original, asked = DiffusionGame.images, []
+
+    def fail(self, coalition, replicate, keep):
+        asked.append(coalition)
+        if len(asked) == 2:
+            raise ValueError("too few images")
+        return original(self, coalition, replicate, keep)
+
+    monkeypatch.setattr(DiffusionGame, "images", fail)
+    stages.run(ready, "report")
+    said = capsys.readouterr().err
+    assert f"without images of coalition {asked[1]} (ValueError: too few images)" in said
+    page = (ready.folder / "report.md").read_text()
+    drawn = {name for name in ("fid", "diversity") if f"images_{name}.png" in page}
+    assert drawn == ({"diversity"} if len(asked) == 3 else set())
+
+
 def test_a_whole_game_has_ranks_and_interactions_and_its_axioms_judged(study):
     names = study().partition.names
     whole = study(

@@ -1,0 +1,92 @@
+"""What the words of a command line are taken for: values that Hydra reads otherwise than typed."""
+
+import hashlib
+import re
+import shlex
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+from hydra.core.override_parser.overrides_parser import OverridesParser
+from hydra.errors import HydraException
+
+from crediting.errors import ConfigError
+
+_LONGEST_NAME = 120
+_TEXTS = re.compile(
+    r"\+{0,2}(name|paths\.outputs|game\.(path|properties|lower_is_better)|axioms\..+)"
+)
+"""Settings that are text, or lists of it."""
+
+
+def unreadable(word: str) -> str:
+    """Return what to say of a word that Hydra cannot read, with the word to type if it is known."""
+    said = f"cannot read {word!r}: expected group=option or key=value; quote lists"
+    key, equals, value = word.partition("=")
+    if not equals:
+        return said
+    quoted = f"{key}={_quoted(value)}"
+    return f"{said}. To have it as text, type {shlex.quote(quoted)}" if _reads(quoted) else said
+
+
+def fetch_command(words: Sequence[str]) -> str:
+    """Return the command that fetches what a command line of `credit` needs."""
+    others = [text for text in words if not text.startswith(("stage=", "dry_run="))]
+    return shlex.join(["credit", "stage=fetch", *others])
+
+
+def refuse_rewritten(words: Iterable[str]) -> None:
+    """Refuse numbers and truths where text is meant, unless they come out as they are written.
+
+    Raises:
+        ConfigError: `name=1e3`, say, which would be 1000.0.
+    """
+    for word in words:
+        key, _, text = word.partition("=")
+        if not _TEXTS.fullmatch(key):
+            continue
+        changed = [one for one in _scalars(_value(word)) if str(one) not in text]
+        if changed:
+            raise ConfigError(
+                f"{key.lstrip('+')}: {text} is read as {changed[0]}; to have it as text, type "
+                + shlex.quote(f"{key}={_quoted(text)}")
+            )
+
+
+def sweep_name(name: str, overrides: list[str]) -> str:
+    """Return a folder name of its own for each job of a sweep, made of its overrides."""
+    said = [text.lstrip("+~") for text in overrides]
+    label = "__".join([name, *(text for text in said if not text.startswith(("name=", "paths.")))])
+    label = label.replace("/", "_")
+    if len(label) <= _LONGEST_NAME:
+        return label
+    return f"{label[:_LONGEST_NAME]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+
+
+def _quoted(value: str) -> str:
+    """Return a value, or what a list of values holds, in Hydra's quotes."""
+    if value.startswith("[") and value.endswith("]"):
+        return "[" + ",".join(_quoted(one.strip()) for one in value[1:-1].split(",")) + "]"
+    if re.fullmatch(r"""(["']).*\1""", value):
+        return value
+    escaped = value.replace('"', r"\"")
+    return f'"{escaped}"'
+
+
+def _value(word: str) -> Any:
+    return OverridesParser.create().parse_override(word).value()
+
+
+def _reads(word: str) -> bool:
+    try:
+        _value(word)
+    except HydraException:
+        return False
+    return True
+
+
+def _scalars(value: Any) -> Iterator[int | float | bool]:
+    if isinstance(value, int | float | bool):
+        yield value
+    elif isinstance(value, Sequence) and not isinstance(value, str):
+        for one in value:
+            yield from _scalars(one)

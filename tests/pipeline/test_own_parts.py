@@ -1,0 +1,84 @@
+"""Parts that somebody else wrote and that do not quite fit are told of, where they are used."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from crediting import config
+from crediting.design import PairedUniform
+from crediting.errors import ConfigError
+from crediting.estimators import Bayesian, Exact
+from crediting.estimators.uncertainty import unknown
+from crediting.game.coalition import all_coalitions
+from crediting.game.game import Sample, play
+from crediting.game.toy import Additive
+from crediting.interfaces import Estimator
+from crediting.pipeline.finding import credits_of
+from crediting.pipeline.pairing import check_pairing, kind_of
+from crediting.protocols import PROTOCOLS, members, part_problems
+
+GAME = Additive((1.0, 2.0, 3.0))
+ROWS = all_coalitions(3)
+SAMPLE = play(GAME, Sample(ROWS, np.zeros(len(ROWS))))
+
+
+class Own:
+    """An estimator that returns whatever it is told to."""
+
+    name = "own"
+    designs = ("recorded",)
+
+    def __init__(self, make):
+        self.make = make
+
+    def minimum_coalitions(self, n_players):
+        return 1
+
+    def __call__(self, sample):
+        return self.make(sample)
+
+
+@pytest.mark.parametrize(
+    ("make", "complaint"),
+    [
+        (lambda sample: np.zeros(3), "expected it to return an Attribution.* got ndarray"),
+        (lambda sample: unknown(np.zeros(2), sample, "own"), "expected 3 credits, got 2"),
+        (lambda sample: unknown(np.array([1, np.nan, np.inf]), sample, "own"), "expected 3 credits, got 3, of which 2"),
+    ],
+)
+def test_what_is_no_credit_is_refused(make, complaint):
+    with pytest.raises(ConfigError, match=f"^estimator=own: {complaint}"):
+        credits_of(Own(make), SAMPLE)
+
+
+def test_credits_are_returned_as_they_are():
+    found = credits_of(Exact(0.95), SAMPLE)
+    np.testing.assert_allclose(found.credits, GAME.shapley_values)
+
+
+def test_what_a_part_lacks_is_named():
+    assert list(part_problems("estimator", Own(None))) == []
+    (problem,) = part_problems("estimator", PairedUniform(4, 0, True))
+    assert problem.startswith("estimator: PairedUniform has no __call__, designs, minimum_coal")
+    assert "Estimator in crediting/interfaces.py" in problem
+    (problem,) = part_problems("property", {"mine": object()})
+    assert problem.startswith("property.mine: object has no bind, extractor, higher_is_better")
+
+
+def test_members_are_those_that_a_protocol_asks_for():
+    assert members(Estimator) == {"__call__", "name", "designs", "minimum_coalitions"}
+    assert set(PROTOCOLS) == set(config.GROUPS)
+
+
+def test_a_design_may_be_like_a_built_in_one():
+    class Mine(PairedUniform):
+        name = "mine"
+
+    drawn = Mine(4, 0, True).sample(3).coalitions
+    bayesian = Bayesian(confidence=0.95, signal=1.0, signal_spread=1.0, towards=None)
+    with pytest.raises(ConfigError, match="cannot use the coalitions of design=mine"):
+        check_pairing(bayesian, kind_of(Mine(4, 0, True)), drawn)
+    Mine.like = "paired_uniform"
+    check_pairing(bayesian, kind_of(Mine(4, 0, True)), drawn)
+    assert kind_of(replace(PairedUniform(4, 0, True), budget=6)) == "paired_uniform"
