@@ -21,6 +21,22 @@ _OBJECT_STORE = 150 * 2**20  # all that passes is the study, on the way out, and
 _SECONDS_TO_ANSWER = 10.0
 
 
+def import_ray() -> Any:
+    """Return the module ray.
+
+    Raises:
+        ConfigError: it is not installed.
+    """
+    try:
+        import ray
+    except ImportError as error:
+        raise ConfigError(
+            'executor=ray needs ray: pip install "crediting[ray]", on every machine of the '
+            f"cluster ({error})"
+        ) from error
+    return ray
+
+
 @contextmanager
 def existing_cluster(address: str) -> Iterator[Any]:
     """Yield ray, connected to the cluster at `auto`, `host:port` or `ray://host:port`.
@@ -28,7 +44,7 @@ def existing_cluster(address: str) -> Iterator[Any]:
     Raises:
         ConfigError: ray is not installed, or no cluster can be joined there.
     """
-    ray = _import_ray()
+    ray = import_ray()
     if ray.is_initialized():  # one process has one cluster; whoever joined it will leave it
         if address != "auto":
             raise ConfigError(
@@ -52,7 +68,7 @@ def own_cluster(cpus: int, gpus: int) -> Iterator[Any]:
         ConfigError: ray is not installed, or this process belongs to another cluster.
     """
     with environment(_OF_AN_OWN_CLUSTER):  # ray reads it on import, and its processes inherit it
-        ray = _import_ray()
+        ray = import_ray()
         if ray.is_initialized():
             raise ConfigError(
                 "executor.address: this process belongs to a Ray cluster already, so none can be "
@@ -82,17 +98,6 @@ def own_cluster(cpus: int, gpus: int) -> Iterator[Any]:
 def resources(ray: Any) -> list[Mapping[str, float]]:
     """Return what each living node of the cluster has in all: CPU, GPU and others."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
-
-
-def _import_ray() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise ConfigError(
-            'executor=ray needs ray: pip install "crediting[ray]", on every machine of the '
-            f"cluster ({error})"
-        ) from error
-    return ray
 
 
 def _join(ray: Any, address: str) -> None:

@@ -44,7 +44,10 @@ class Own:
     [
         (lambda sample: np.zeros(3), "expected it to return an Attribution.* got ndarray"),
         (lambda sample: unknown(np.zeros(2), sample, "own"), "expected 3 credits, got 2"),
-        (lambda sample: unknown(np.array([1, np.nan, np.inf]), sample, "own"), "expected 3 credits, got 3, of which 2"),
+        (
+            lambda sample: unknown(np.array([1, np.nan, np.inf]), sample, "own"),
+            "expected 3 credits, got 3, of which 2",
+        ),
     ],
 )
 def test_what_is_no_credit_is_refused(make, complaint):
