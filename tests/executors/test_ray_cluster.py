@@ -299,6 +299,8 @@ def test_without_ray_it_says_what_to_install(monkeypatch):
     executor = RayCluster(None, 1, 1, 0, 0).sized(1)
     with pytest.raises(ConfigError, match=r'pip install "crediting\[ray\]"'):
         list(executor.run(evaluators.RaisesOn3, evaluators.jobs(1)))
+    with pytest.raises(ConfigError, match=r'pip install "crediting\[ray\]"'):
+        executor.check()
     assert list(executor.run(evaluators.RaisesOn3, [])) == []
 
 
