@@ -90,6 +90,7 @@ class Scaled:
 
     def __init__(self, loss, size):
         self.loss, self.size, self.n_timesteps = loss, size, loss.n_timesteps
+        self.examples = loss.examples
 
     def __call__(self, *given):
         return self.size * self.loss(*given)
