@@ -45,13 +45,27 @@ class Prior(NamedTuple):
     leaning: Floats
 
 
+class Expected(NamedTuple):
+    """What differences are expected to be, whatever their remainders; the grand pair is known.
+
+    Their prior covariance is `root` root' with the columns of a matrix (p, k), or, where there are
+    as many as pairs, `kernel` (p, p); the other one is None. `cross` (n, p) is the covariance of
+    the credits with the differences, `prior` (n, n) their own, `variance` that of the grand pair;
+    all in units of a first-order coefficient.
+    """
+
+    root: Floats | None
+    kernel: Floats | None
+    cross: Floats
+    prior: Floats
+    variance: float
+
+
 class Decomposed(NamedTuple):
     """Prior covariance of the differences over their remainders' deviations, as eigenvectors.
 
-    The grand pair is taken into account. `values` (k,) and `vectors` (p, k); what is orthogonal to
-    them has no prior variance. `cross` (n, p) is the covariance of the credits with the
-    differences, `prior` (n, n) their own, `variance` that of the grand pair; all in units of a
-    first-order coefficient. `deviations` (p,) are those of the remainders, 1 for equal halves.
+    `values` (k,) and `vectors` (p, k); what is orthogonal to them has no prior variance.
+    `deviations` (p,) are those of the remainders, 1 for equal halves. The rest is as expected.
     """
 
     values: Floats
@@ -67,39 +81,48 @@ def remainder_variance(sizes: NDArray[np.int64], n_players: int, exponent: float
     return (n_players**2 / (4 * sizes * (n_players - sizes))) ** exponent
 
 
-def decomposed(pairs: Pairs, prior: Prior) -> Decomposed:
-    """Return what a prior makes of pairs; third order takes matrices of pairs by pairs."""
+def expected(pairs: Pairs, prior: Prior) -> Expected:
+    """Return what a prior, but for its exponent, makes of pairs; third order takes (p, p)."""
     return _third_order(pairs, prior) if prior.share else _first_order(pairs, prior)
 
 
-def _first_order(pairs: Pairs, prior: Prior) -> Decomposed:
-    """Return the decomposition without third order, whose cost grows with n instead of p."""
+def decomposed(pairs: Pairs, model: Expected, exponent: float) -> Decomposed:
+    """Return what is expected, seen against remainders whose variance has this exponent."""
+    n = pairs.signs.shape[1]
+    deviations = np.sqrt(remainder_variance(pairs.sizes, n, exponent))
+    if model.root is not None:
+        factor = model.root / deviations[:, None]
+        values, vectors = eigh(factor.T @ factor)
+        seen = values > RANK_TOLERANCE * values[-1]
+        values, vectors = values[seen], factor @ (vectors[:, seen] / np.sqrt(values[seen]))
+    else:
+        values, vectors = eigh(model.kernel / np.outer(deviations, deviations))
+        values = np.clip(values, 0, None)
+    return Decomposed(values, vectors, model.cross, model.prior, model.variance, deviations)
+
+
+def _first_order(pairs: Pairs, prior: Prior) -> Expected:
+    """Return what is expected without third order, whose cost grows with n instead of p."""
     n = pairs.signs.shape[1]
     features, to_credits = _linear(pairs, prior)
     grand = np.repeat(np.sqrt([1.0, prior.growth]), n)[: features.shape[1]]
     features = features - np.outer(features @ grand, grand / (grand @ grand))
     to_credits = to_credits - np.outer(to_credits @ grand, grand / (grand @ grand))
     leant = pairs.signs @ prior.leaning
-    deviations = np.sqrt(remainder_variance(pairs.sizes, n, prior.exponent))
-    factor = np.column_stack([features, leant, math.sqrt(SIZE_VARIANCE) * _size_effects(pairs)])
-    factor /= deviations[:, None]
-    values, vectors = eigh(factor.T @ factor)
-    seen = values > RANK_TOLERANCE * values[-1]
-    basis = factor @ (vectors[:, seen] / np.sqrt(values[seen]))
+    root = np.column_stack([features, leant, math.sqrt(SIZE_VARIANCE) * _size_effects(pairs)])
     cross = to_credits @ features.T + np.outer(prior.leaning, leant)
     own = to_credits @ to_credits.T + np.outer(prior.leaning, prior.leaning)
-    return Decomposed(values[seen], basis, cross, own, grand @ grand, deviations)
+    return Expected(root, None, cross, own, grand @ grand)
 
 
-def _third_order(pairs: Pairs, prior: Prior) -> Decomposed:
-    """Return the decomposition with third order; there are n > 2 players.
+def _third_order(pairs: Pairs, prior: Prior) -> Expected:
+    """Return what is expected with third order; there are n > 2 players.
 
     Products over all triples are an elementary symmetric polynomial of the product of two rows of
     signs, e3 = (q^3 - (3 n - 2) q) / 6 with q their inner product.
     """
     n = pairs.signs.shape[1]
     features, to_credits = _linear(pairs, prior)
-    deviations = np.sqrt(remainder_variance(pairs.sizes, n, prior.exponent))
     each = prior.share / math.comb(n - 1, 2)
     inner = pairs.signs @ pairs.signs.T
     leant = pairs.signs @ prior.leaning
@@ -112,14 +135,12 @@ def _third_order(pairs: Pairs, prior: Prior) -> Decomposed:
     variance = n * (1 + prior.growth + prior.share / 3)
     grand = cross.sum(axis=0)  # the credits sum to what the grand pair is worth
     kernel += np.outer(leant, leant) - np.outer(grand, grand) / variance
-    values, vectors = eigh(kernel / np.outer(deviations, deviations))
-    return Decomposed(
-        np.clip(values, 0, None),
-        vectors,
+    return Expected(
+        None,
+        kernel,
         cross - grand / n + np.outer(prior.leaning, leant),
         own - variance / n**2 + np.outer(prior.leaning, prior.leaning),
         variance,
-        deviations,
     )
 
 

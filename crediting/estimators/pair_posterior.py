@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 
 from crediting.estimators.pair_model import (
     Decomposed,
+    Expected,
     Prior,
     decomposed,
+    expected,
     left_by_size,
     remainder_variance,
 )
@@ -74,16 +76,22 @@ def candidates(pairs: Pairs, noise: float, towards: Floats | None) -> list[Candi
         leanings.append(apart * n / np.linalg.norm(apart))
     unequal = abs(pairs.relative_sizes)
     nearer = int((unequal < unequal.max() - SAME_SIZE).sum())
-    return [
-        judged(pairs, noise, Prior(exponent, share, growth, leaning))
-        for exponent in (EXPONENTS if nearer > FEW_OF_ANOTHER_SIZE else (0.0,))
+    exponents = EXPONENTS if nearer > FEW_OF_ANOTHER_SIZE else (0.0,)
+    priors = [
+        Prior(0.0, share, growth, leaning)
         for share in (0.0, *third)
         for growth in (GROWTHS if third else (0.0,))
         for leaning in leanings
     ]
+    models = [(prior, expected(pairs, prior)) for prior in priors]
+    return [
+        judged(pairs, noise, prior._replace(exponent=exponent), model)
+        for exponent in exponents
+        for prior, model in models
+    ]
 
 
-def judged(pairs: Pairs, noise: float, prior: Prior) -> Candidate:
+def judged(pairs: Pairs, noise: float, prior: Prior, expectation: Expected) -> Candidate:
     """Return a prior with its evidence, its remainders no smaller than measured noise.
 
     Plainer priors are likelier beforehand. What the size covariates take up says nothing for or
@@ -91,7 +99,7 @@ def judged(pairs: Pairs, noise: float, prior: Prior) -> Candidate:
     Source: Patterson & Thompson, "Recovery of inter-block information when block sizes are
     unequal", 1971 (residual maximum likelihood).
     """
-    model = decomposed(pairs, prior)
+    model = decomposed(pairs, expectation, prior.exponent)
     standard = centred(pairs) / model.deviations
     seen = standard @ model.vectors
     unexplained = max(float(standard @ standard - seen @ seen), 0.0)

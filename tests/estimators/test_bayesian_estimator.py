@@ -11,7 +11,7 @@ from crediting.design import Exhaustive, PairedUniform, ShapleyKernel
 from crediting.errors import ConfigError, LedgerError
 from crediting.estimators import Bayesian, Exact, KernelShap, pair_posterior
 from crediting.estimators.exact import shapley_values
-from crediting.estimators.pair_model import SIZE_VARIANCE, Prior
+from crediting.estimators.pair_model import SIZE_VARIANCE, Prior, expected
 from crediting.estimators.pairs import complementary_pairs, shapley_weights, weighted_covariance
 from crediting.game import EvaluatedSample, Sample, play
 from crediting.game.coalition import all_coalitions
@@ -88,9 +88,9 @@ def test_the_posterior_is_that_of_the_regression_on_all_coefficients(
     sample = sample_of(pairs(n, m), mixed(n)[0], noise=0.3)
     found = complementary_pairs(sample, "test")
     towards = leaning * np.array([1.0, -2.0, 0.5, 0.5, 0.0])
-    candidate = pair_posterior.judged(found, 0.0, Prior(exponent, share, growth, towards))
-    weights = np.zeros(len(pair_posterior.SIGNALS))
-    weights[which] = 1.0
+    prior = Prior(exponent, share, growth, towards)
+    candidate = pair_posterior.judged(found, 0.0, prior, expected(found, prior))
+    weights = np.eye(len(pair_posterior.SIGNALS))[which]
     _, posterior = pair_posterior.posterior(found, candidate, weights, noise=0.0)
 
     everything = complementary_pairs(sample_of(all_coalitions(n), mixed(n)[0]), "test")
@@ -149,7 +149,9 @@ def test_first_order_alone_is_third_order_without_weight():
     found = complementary_pairs(sample_of(pairs(7, 25), mixed(7)[0], noise=0.3), "test")
     weights = np.full(len(pair_posterior.SIGNALS), 1 / len(pair_posterior.SIGNALS))
     priors = [Prior(2.0, share, 0.0, np.zeros(7)) for share in (1e-12, 0.0)]
-    small, none = (pair_posterior.judged(found, math.nan, prior) for prior in priors)
+    small, none = (
+        pair_posterior.judged(found, math.nan, prior, expected(found, prior)) for prior in priors
+    )
     np.testing.assert_allclose(small.log_evidence, none.log_evidence, rtol=1e-6)
     for noise in (math.nan, 0.2):
         one, other = (pair_posterior.posterior(found, c, weights, noise)[1] for c in (small, none))

@@ -162,6 +162,7 @@ REDUCED = (
     "generation.steps=10",
     "extractor.reference_classifier.steps=300",
     "runtime.device=cpu",
+    "runtime.stack=17",  # the same in two stacks
 )
 
 
