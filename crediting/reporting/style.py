@@ -6,6 +6,7 @@ Figures are drawn on their own Agg canvas, so that the matplotlib state of a cal
 import textwrap
 import warnings
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from crediting.reporting.fonts import write_in_fonts
 from crediting.reporting.formats import one_line
 
 DPI = 150
+_LACKING = "Glyph .* missing from font"
 CHART_INCHES = 7.0
 LONGEST_NAME = 32
 SMALL = 8
@@ -44,11 +46,16 @@ def new_chart(width: float, height: float) -> Any:
 
 def save(figure: Any, path: Path) -> None:
     """Write a figure as a PNG; equal figures give equal bytes on one machine."""
-    write_in_fonts(figure)
+    # The version of matplotlib, written by default, would make equal figures differ.
+    write = partial(figure.savefig, path, format="png", dpi=DPI, metadata={"Software": None})
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")  # told already
-        # The version of matplotlib, written by default, would make equal figures differ.
-        figure.savefig(path, format="png", dpi=DPI, metadata={"Software": None})
+        warnings.filterwarnings("error", message=_LACKING)
+        try:
+            write()
+        except UserWarning:
+            write_in_fonts(figure)
+            warnings.filterwarnings("ignore", message=_LACKING)  # told by now
+            write()
 
 
 def short(name: str, longest: int) -> str:
