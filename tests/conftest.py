@@ -1,5 +1,6 @@
 """What several test folders share: composing configs, and running the command itself."""
 
+import gc
 import os
 import subprocess
 import sys
@@ -11,6 +12,8 @@ import composing
 import pytest
 from credit_forks import Forks
 from omegaconf import DictConfig
+
+gc.set_threshold(100_000, 20, 20)  # a library of this size is looked through for seconds otherwise
 
 MINIATURE = (
     "partition=by_shards",

@@ -91,11 +91,13 @@ class Forks:
 
 
 def _serve() -> None:
+    import gc
     import importlib
     import tempfile
 
     for name in PRELOADED:
         importlib.import_module(name)
+    gc.freeze()  # what all children share is not to be looked through by each
     for line in sys.stdin:
         words, folder, env, bytes_per_file = json.loads(line)
         with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as said:
