@@ -182,6 +182,22 @@ def test_a_shadowed_option(mine, credit, tmp_path):
     assert "give them other names" in message
 
 
+def test_a_part_that_lacks_what_it_needs(mine, run_credit, tmp_path):
+    (tmp_path / "bare.py").write_text("class Estimator:\n    name = 'bare'\n")
+    folder = mine("estimator/bare.yaml", "_target_: bare.Estimator\n")
+    finished = run_credit(
+        *folder, "estimator=bare", "dry_run=true", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}
+    )
+    assert "Estimator has no __call__, designs, minimum_coalitions; " in the_one_message(finished)
+
+
+def test_a_property_without_its_name(mine, credit, tmp_path):
+    folder = mine("property/mine.yaml", "_target_: crediting.properties.FrechetDistance\n")
+    message = the_one_message(credit(*folder, "property=[mine]", "dry_run=true", cwd=tmp_path))
+    assert "property: of it several may be chosen, so every option of yours begins" in message
+    assert "put crediting.properties.FrechetDistance under one" in message
+
+
 # ------------------------------------------------------------------------------ bugs
 
 
@@ -197,7 +213,12 @@ def test_a_bug_keeps_its_traceback(mine, run_credit, tmp_path):
     (tmp_path / "mine/design").mkdir()
     (tmp_path / "mine/design/buggy.yaml").write_text("_target_: buggy.Design\n")
     with (tmp_path / "buggy.py").open("a") as file:
-        file.write("class Estimator:\n    name, designs = 'buggy', ('buggy',)\n")
+        file.write(
+            "class Estimator:\n"
+            "    name, designs = 'buggy', ('buggy',)\n"
+            "    def minimum_coalitions(self, n_players): ...\n"
+            "    def __call__(self, sample): ...\n"
+        )
     chosen = ["design=buggy", "estimator=buggy"]
     finished = run_credit(*folder, chosen, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
     assert finished.returncode == 1
