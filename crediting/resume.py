@@ -56,6 +56,8 @@ class TrainingState:
         for name, value in parts["optimizer"].items():
             number, key = name.split(".")
             moments.setdefault(int(number), {})[key] = _as_it_was(value)
+        trained = [p for group in self.optimizer.param_groups for p in group["params"]]
+        moments = {number: _laid_out(of, trained[number]) for number, of in moments.items()}
         groups = self.optimizer.state_dict()["param_groups"]
         self.optimizer.load_state_dict({"state": moments, "param_groups": groups})
 
@@ -70,6 +72,16 @@ class TrainingState:
         """Return the trained parameters and the buffers: frozen parameters stay as they are."""
         frozen = {k for k, p in self.denoiser.named_parameters() if not p.requires_grad}
         return {k: v for k, v in self.denoiser.state_dict().items() if k not in frozen}
+
+
+def _laid_out(values: dict[str, Tensor | int], like: Tensor) -> dict[str, Tensor | int]:
+    """Return moments in the parameter's order of memory, in which fused optimizers read them."""
+    return {
+        key: torch.empty_like(like, dtype=value.dtype).copy_(value)
+        if isinstance(value, Tensor) and value.shape == like.shape
+        else value
+        for key, value in values.items()
+    }
 
 
 def _as_tensor(value: Tensor | int) -> Tensor:

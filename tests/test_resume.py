@@ -42,6 +42,11 @@ def denoiser():
         return Denoiser()
 
 
+def in_another_order():
+    """Return the same with its weights as runtime.channels_last=true lays them out."""
+    return denoiser().to(memory_format=torch.channels_last)
+
+
 def train(model, checkpoint=None, on_step=lambda step: None, steps=None, optimizer="adamw"):
     """Train on a cosine over 12 steps, or at a constant rate over as many as are asked for."""
     recipe = Recipe(
@@ -84,9 +89,9 @@ def kill_at(step):
     return on_step
 
 
-def interrupted(path, step, **options):
+def interrupted(path, step, make=denoiser, **options):
     with pytest.raises(KilledError):
-        train(denoiser(), saving(path), kill_at(step), **options)
+        train(make(), saving(path), kill_at(step), **options)
 
 
 def assert_equal(ours, theirs):
@@ -95,6 +100,14 @@ def assert_equal(ours, theirs):
 
 
 # ------------------------------------------------------------------------- bit for bit again
+
+
+def test_weights_in_another_order_of_memory_are_resumed(path):
+    undisturbed, resumed = in_another_order(), in_another_order()
+    average = train(undisturbed)
+    interrupted(path, 5, in_another_order)
+    assert_equal(train(resumed, saving(path)), average)
+    assert_equal(resumed.state_dict(), undisturbed.state_dict())
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "adamw"])

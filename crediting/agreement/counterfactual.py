@@ -72,9 +72,13 @@ def relative_change(utilities: Floats, full: Floats) -> Change:
 def against_random(utilities: Floats, random: Floats, full: Floats) -> Change:
     """Return the change of utilities (r,) less that of k random coalitions (k, r), in points.
 
-    Both are paired by training seed; otherwise, and in what is raised, as `relative_change`.
+    Both are paired by training seed; otherwise, and in what is raised, as `relative_change`. Of one
+    seed the interval is unknown: what luck the coalition itself had cannot be told.
     """
-    return _summary(_percent(utilities, full) - _percent(random, full))
+    change = _summary(_percent(utilities, full) - _percent(random, full))
+    if (~np.isnan(change.per_seed)).sum() < 2:
+        return change._replace(low=float("nan"), high=float("nan"))
+    return change
 
 
 def _ranked(credits: Floats, higher_is_better: bool) -> NDArray[np.intp]:

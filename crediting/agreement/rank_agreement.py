@@ -60,7 +60,10 @@ def agreement_gap(
     if np.isnan(gaps).any() or len(first) < 4:
         return float(gaps.mean()), Spread(float("nan"), float("nan"))
     one, two = (resampled_spearman(v, second, replicates, seed) for v in (first, other))
-    return float(gaps.mean()), _spread(gaps, one - two, len(first), share)
+    spread = _spread(gaps, one - two, len(first), share)
+    if spread.std_error == 0 and share < 1 and gaps.any():
+        spread = Spread(float("nan"), float("nan"))  # of two perfect rankings no resample differs
+    return float(gaps.mean()), spread
 
 
 def resampled_spearman(first: Floats, second: Floats, replicates: int, seed: int) -> Floats:

@@ -145,8 +145,12 @@ class HubFolder:
         return not_fetched(self, self.key, self.local, reason, "folder")
 
     def _lacking(self, folder: Path) -> str:
-        """Return the required patterns that no file in a folder matches, "" if none."""
-        names = files_below(folder)
+        """Return the required patterns that no file in a folder matches, "" if none.
+
+        Files that are not asked for do not count: what another asset needs of the same repository
+        may lie beside them.
+        """
+        names = [name for name in files_below(folder) if _matches(name, self.patterns)]
         return ", ".join(
             pattern
             for pattern in self.required

@@ -19,7 +19,7 @@ from crediting.estimators.uncertainty import (
     noise_errors,
     without_sampling_error,
 )
-from crediting.estimators.unit_jackknife import Floats, Rows
+from crediting.estimators.unit_jackknife import Floats, Rows, not_below
 from crediting.game.attribution import Attribution
 from crediting.game.game import EvaluatedSample
 
@@ -121,6 +121,7 @@ class Banzhaf:
             return without_sampling_error(credits, sample, self.name, self.confidence, noise)
         moved = (1 - of_end) * (inside.moved - outside.moved)
         covariance = (len(moved) - 1) / len(moved) * moved.T @ moved
+        covariance = not_below(covariance, noise)
         degrees = weights.sum() ** 2 / (rows.by_unit(weights) ** 2).sum() - 1
         return by_covariance(
             credits, covariance, degrees, sample, self.name, self.confidence, noise

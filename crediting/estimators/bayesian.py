@@ -128,7 +128,7 @@ class Bayesian:
         n_pairs, n = pairs.signs.shape
         if n_pairs == 2 ** (n - 1) - 1:
             return self._exactly(sample)
-        if np.any(centred(pairs)):
+        if np.any(centred(pairs)) or sample.noise_variance > 0:
             mean, covariance, weights = self._average(pairs, 2 * sample.noise_variance)
         else:  # an equal split explains everything: there is no scale to tell an error by
             mean, covariance, weights = np.zeros(n), np.zeros((n, n)), np.zeros((n, n_pairs))

@@ -1,5 +1,6 @@
 """Gradient boosted trees that learn the odd part of a game from signs of membership."""
 
+import math
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -57,7 +58,8 @@ class Boosting:
         inputs = np.concatenate([signs, -signs]).astype(np.float32)
         both = np.flatnonzero(np.tile(training, 2))
         learnt_from, learnt_weights = np.asfortranarray(inputs[both]), np.tile(weights, 2)[both]
-        left_over = np.concatenate([targets, -targets])[both]
+        scale = _scale(targets[training])
+        left_over = np.concatenate([targets, -targets])[both] / scale
         predicted = np.zeros(len(inputs))
         fitted = []
         for index in range(self.trees):
@@ -74,8 +76,17 @@ class Boosting:
             left_over -= step[both]
             predicted += step
             fitted.append(tree.tree_)
-        odd = (predicted[: len(signs)] - predicted[len(signs) :]) / 2
-        return Boosted(_as_forest(fitted, self.learning_rate), odd)
+        odd = scale * (predicted[: len(signs)] - predicted[len(signs) :]) / 2
+        return Boosted(_as_forest(fitted, scale * self.learning_rate), odd)
+
+
+def _scale(targets: Floats) -> float:
+    """Return the power of two next to the size of targets; trees do not split tiny numbers.
+
+    Dividing by it is exact.
+    """
+    size = float(np.abs(targets).max(initial=0.0))
+    return 2.0 ** math.floor(math.log2(size)) if size > 0 else 1.0
 
 
 def _words(seed: int) -> list[int]:

@@ -15,6 +15,7 @@ from crediting.estimators.uncertainty import (
     noise_errors,
     unknown,
 )
+from crediting.estimators.unit_jackknife import not_below
 from crediting.estimators.units import Orders, complete_orders
 from crediting.game.attribution import Attribution
 from crediting.game.game import EvaluatedSample
@@ -115,7 +116,7 @@ class Permutation:
             return unknown(credits, sample, self.name, told)
         noise = noise_of_mean(sample, orders)
         if not np.isnan(noise).any():
-            covariance = covariance + shapley_noise_covariance(sample)
+            covariance = not_below(covariance + shapley_noise_covariance(sample), noise)
         return by_covariance(
             credits, covariance, n_units - 1, sample, self.name, self.confidence, noise, told
         )

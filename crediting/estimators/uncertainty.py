@@ -94,9 +94,14 @@ def by_resampling(
     """Return credits (n,) with percentile intervals of a bootstrap, credits (r, n); see above.
 
     Resamples are stretched about the credits to the measured noise where that alone is more: they
-    cannot show that of coalitions which were drawn again and again.
+    cannot show that of coalitions which were drawn again and again, or of which all are alike.
     """
     errors = resampled.std(axis=0, ddof=1)
+    still = (errors == 0) & (noise > 0)
+    if still.any():  # nothing to stretch: draws of the noise itself
+        luck = np.random.default_rng(SEED).normal(size=resampled.shape)
+        resampled = np.where(still, credits + noise * luck, resampled)
+        errors = np.where(still, noise, errors)
     with np.errstate(divide="ignore", invalid="ignore"):
         stretch = np.where(errors > 0, np.fmax(noise / errors, 1.0), 1.0)
     resampled = credits + stretch * (resampled - credits)

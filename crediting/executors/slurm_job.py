@@ -2,11 +2,12 @@
 
 import os
 import pickle
+import sys
 import traceback
 from collections.abc import Sequence
 from typing import Any
 
-from crediting.errors import as_user_error
+from crediting.errors import DeviceLostError, as_user_error
 from crediting.executors.environment import ONE_THREAD
 from crediting.executors.spool import Spool
 from crediting.executors.worker import Raised
@@ -30,6 +31,7 @@ class Submission:
         self._token = token
         self._threads = threads
         self._told_to_stop = False
+        self._driver = os.getpid()  # with cluster=debug it is evaluated there
 
     def __call__(self) -> None:
         """Evaluate what has no outcome yet; an error is written into the spool, not raised."""
@@ -66,6 +68,10 @@ class Submission:
         try:
             outcomes = evaluator(job)
         except (Exception, SystemExit) as error:
+            if isinstance(error, DeviceLostError) and os.getpid() != self._driver:
+                traceback.print_exc()
+                sys.stderr.flush()
+                os._exit(1)  # dies, as one that is killed: another array task tries again
             self._tell("evaluating", error, job)
             return False
         if self._told_to_stop:  # its failures may be the stop, which it took for an error

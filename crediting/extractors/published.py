@@ -14,6 +14,7 @@ from crediting.assets.messages import in_short
 from crediting.errors import ConfigError, DataError
 from crediting.halving import in_halves
 
+_COUNTER = ".num_batches_tracked"
 _MEND = "Delete it, so that it is fetched anew, or name another."
 
 
@@ -80,7 +81,8 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path, key: str
 
     Args:
         network: may be without memory, on the meta device.
-        weights: its state dict, complete and nothing else.
+        weights: its state dict, complete and nothing else. Older files lack the numbers of batches
+            that normalisations were trained on, which nothing reads.
         path: where they come from, for messages, as is key.
         key: the config key that names it.
 
@@ -88,6 +90,8 @@ def fill(network: nn.Module, weights: Mapping[str, Tensor], path: Path, key: str
         DataError: they are the weights of another network.
     """
     expected = {name: tuple(tensor.shape) for name, tensor in network.state_dict().items()}
+    counters = [name for name in expected if name.endswith(_COUNTER) and name not in weights]
+    weights = {**weights, **{name: torch.zeros((), dtype=torch.int64) for name in counters}}
     found = {name: tuple(tensor.shape) for name, tensor in weights.items()}
     wrong = [name for name in expected | found if expected.get(name) != found.get(name)]
     if wrong:

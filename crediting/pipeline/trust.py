@@ -4,6 +4,7 @@ It is kept beside the ledger of the game, so every study that plays the game can
 """
 
 import json
+import math
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -45,6 +46,8 @@ def _path(study: Study, name: str) -> Path:
 
 
 def _told(name: str, found: Fidelity, threshold: float) -> str:
+    if math.isnan(found.spearman) or math.isnan(found.spearman_low):
+        return f"{name}: {verdict(found, threshold)}"
     said = (
         f"{name}: over {found.n} coalitions utilities rank as those of models trained from scratch "
         f"with a correlation of {found.spearman:.2f} (95 % interval {found.spearman_low:.2f} to "

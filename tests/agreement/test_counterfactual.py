@@ -115,6 +115,13 @@ def test_against_random_is_the_difference_of_changes_by_seed():
     assert found.low < found.mean < found.high
 
 
+def test_of_one_seed_nothing_is_known_of_its_luck_against_random():
+    random = np.array([[10.0, np.nan, 40.0], [9.5, 20.0, np.nan]])
+    found = against_random(LESS, random, FULL)
+    assert np.isfinite(found.mean)
+    assert np.isnan([found.low, found.high]).all()
+
+
 @pytest.mark.parametrize("utilities", [LESS[:2], np.ones((2, 2)), np.ones((1, 1, 3))])
 def test_seeds_that_do_not_match_are_refused(utilities):
     with pytest.raises(ValueError, match="of 3 seeds"):

@@ -254,6 +254,15 @@ def test_probability_follows_the_truth():
     assert found.low > 0
 
 
+def test_between_two_perfect_rankings_nothing_is_sure():
+    """No resample varies them, though few other coalitions would."""
+    rows = np.eye(5, dtype=bool)
+    credits = np.arange(5.0)
+    found = difference(credits, -credits, rows[:4], rows[:4] @ credits[:, None], 200, 0)
+    assert found.difference == pytest.approx(200)
+    assert np.isnan([found.low, found.high, found.probability]).all()
+
+
 def test_equal_rankings_do_not_differ_and_undefined_ones_cannot():
     same = difference(CREDITS, 2 * CREDITS, COALITIONS, UTILITIES, 50, 0)
     assert same == pytest.approx((0, 0, 0, 0.5))

@@ -1,6 +1,7 @@
 """Repositories on the hub: a folder named locally wins, else the cache, else a download."""
 
 import shutil
+from dataclasses import replace
 
 import huggingface_hub
 import pytest
@@ -205,3 +206,17 @@ def test_the_digest_is_that_of_the_needed_files_wherever_they_lie(tmp_path, cach
     assert asset(tmp_path / "one").digest() == original
     write(tmp_path / "one", {"unet/config.json": b"{2}"})
     assert asset(tmp_path / "one").digest() != original
+
+
+def test_files_of_another_asset_of_the_repository_do_not_count(cache, tmp_path, monkeypatch):
+    """An autoencoder beside a U-Net: either may have been fetched first."""
+    autoencoder = replace(
+        asset(), patterns=("vae/*",), required=("*config.json", "*diffusion_pytorch_model.*")
+    )
+    assert autoencoder.required != asset().required
+    write_cache(tmp_path / "hub", files=FILES)
+    asset().find()
+    with pytest.raises(NotFetchedError):
+        autoencoder.find()
+    with pytest.raises(DataError, match="lacks"):
+        replace(autoencoder, local=str(write(tmp_path / "work/mine"))).find()

@@ -138,6 +138,13 @@ def test_noise_errors_add_up_to_those_of_the_means():
     np.testing.assert_allclose(ESTIMATOR(sample).noise_errors, 2 * np.sqrt(0.1), rtol=1e-6)
 
 
+def test_errors_are_not_below_those_of_the_noise():
+    for seed in range(10):
+        design = Bernoulli(40, seed).sample(4)
+        found = ESTIMATOR(play(Additive((1.0, 1.0, 1.0, 1.0)), design, noise_variance=0.5))
+        assert (found.std_errors >= found.noise_errors * (1 - 1e-12)).all()
+
+
 def test_balanced_rows_give_weights_of_an_additive_game():
     """Columns of a Hadamard matrix: with and without anybody, all others are in equally often."""
     rows = hadamard(32)[:, 1:9] > 0

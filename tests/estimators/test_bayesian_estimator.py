@@ -372,6 +372,18 @@ def test_fewer_than_three_coalitions_per_contributor_are_told_to_be_few(n, drawn
     assert better is None or advice.endswith(f"{better} are worth more")
 
 
+def test_utilities_that_are_all_alike_are_as_unsure_as_their_noise():
+    rows = Sample(pairs(5, 6), np.zeros(12))
+    for noise, least in ((math.nan, 0.0), (0.0, 0.0), (0.01, 0.01)):
+        sample = play(Additive((0.0,) * 5), rows, noise_variance=noise)
+        found = BAYESIAN(sample)
+        np.testing.assert_allclose(found.credits, 0, atol=1e-12)
+        assert (found.std_errors >= least).all()
+        assert (found.ci_high - found.ci_low > 0).all() == (least > 0)
+        if least:
+            assert (found.noise_errors > 0).all()
+
+
 def test_a_single_pair_is_better_than_nothing_and_never_far_off():
     found = []
     for seed in range(40):

@@ -186,6 +186,14 @@ def test_noise_errors_add_up_what_every_utility_moves(n_players, antithetic):
     np.testing.assert_allclose(ESTIMATOR(sample).noise_errors, expected, rtol=1e-9)
 
 
+@pytest.mark.parametrize("orders", [2, 3])
+def test_errors_are_not_below_those_of_the_noise(orders):
+    for seed in range(10):
+        game = UnanimitySum.random(6, (6, 3), seed=seed)
+        found = ESTIMATOR(played(game, orders, antithetic=False, noise_variance=0.3))
+        assert (found.std_errors >= found.noise_errors * (1 - 1e-12)).all()
+
+
 def test_noise_that_nobody_measured_is_unknown():
     assert np.isnan(ESTIMATOR(played(INTERACTIONS, 5)).noise_errors).all()
 

@@ -117,6 +117,21 @@ def test_scale_and_offset_of_utilities_carry_over():
     np.testing.assert_allclose(other.std_errors, 3 * one.std_errors, rtol=1e-6)
 
 
+@pytest.mark.parametrize("power", [-60, -30, 30])
+def test_trees_learn_in_any_unit(power):
+    """Powers of two, so that nothing is rounded otherwise."""
+    sample, unit = play(INTERACTIONS, PairedUniform(400, 0, True).sample(10)), 2.0**power
+    changed = replace(
+        sample,
+        utilities=unit * sample.utilities,
+        v_empty=unit * sample.v_empty,
+        v_full=unit * sample.v_full,
+    )
+    one, other = ESTIMATOR(sample), ESTIMATOR(changed)
+    np.testing.assert_allclose(other.credits / unit, one.credits, rtol=1e-9)
+    assert np.abs(one.credits - WITHOUT_TREES(sample).credits).max() > 1e-3
+
+
 def test_an_effect_of_size_that_is_the_same_for_all_changes_no_credit():
     """It needs no trees: t, t^3 and a jump at single contributors are covariates."""
     game = Additive(tuple(np.linspace(-1, 3, 10)))

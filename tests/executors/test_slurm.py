@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import evaluators_for_tests as evaluators
@@ -122,6 +123,13 @@ def test_a_killed_job_is_submitted_again_and_repeats_nothing(slurm, notes):
     executor = slurm(workers=1, jobs_per_submission=8)
     assert scores(executor.run(make, evaluators.jobs(8))) == squares(8)
     assert evaluations(notes) == {str(n): 1 for n in range(8)}
+    assert len(list(notes.glob("died-3-*"))) == 1
+
+
+def test_an_array_task_whose_gpu_is_lost_ends_and_another_tries_again(slurm, notes):
+    make = partial(evaluators.LosesItsGpu, notes, {"3": 1})
+    executor = slurm(workers=1, jobs_per_submission=8)
+    assert scores(executor.run(make, evaluators.jobs(8))) == squares(8)
     assert len(list(notes.glob("died-3-*"))) == 1
 
 

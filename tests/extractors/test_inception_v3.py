@@ -25,6 +25,19 @@ def weights(published, tmp_path_factory):
     return str(path)
 
 
+def test_a_file_without_the_numbers_of_batches_is_the_same_network(published, weights, tmp_path):
+    """The published one was written before normalisations counted them."""
+    older = {k: v for k, v in published.state_dict().items() if "num_batches" not in k}
+    assert len(older) < len(published.state_dict())
+    torch.save(older, tmp_path / "older.pth")
+    one, other = (
+        InceptionV3(path, batch_size=2).load(tmp_path).state_dict()
+        for path in (weights, str(tmp_path / "older.pth"))
+    )
+    assert one.keys() == other.keys()
+    assert all(torch.equal(one[name], other[name]) for name in older)
+
+
 class Seen(nn.Module):
     """Stands in for the network and keeps what it is shown."""
 

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from crediting.agreement import Change, against_random, kept, relative_change, removed
 from crediting.errors import LedgerError
-from crediting.game.coalition import Coalition, CoalitionMatrix, distinct
+from crediting.game.coalition import Coalition, CoalitionMatrix, coalition_key, distinct
 from crediting.pipeline.compare.contest import Contest
 from crediting.pipeline.compare.contestants import Contestant
 from crediting.pipeline.compare.needs import Lack, Need
@@ -97,6 +97,22 @@ def counterfactuals(
                 )
             )
     return found, random
+
+
+def judged_by_their_own(
+    contest: Contest, everybody: Sequence[Contestant], name: str
+) -> Iterator[str]:
+    """Yield whose chosen coalitions were among the retrained ones that they were chosen by.
+
+    What is chosen because its training had luck has the same luck when it is judged.
+    """
+    reached, truth = contest.reached(), contest.truth.game.address.fingerprint
+    for one in everybody:
+        study = reached.get(one.name)
+        if study is not None and study.game.address.fingerprint == truth:
+            seen = {coalition_key(row) for row in study.sample.coalitions}
+            if any(coalition_key(row) in seen for _, _, row in _chosen(contest, one, name)):
+                yield one.name
 
 
 def _chosen_by_all(

@@ -56,7 +56,11 @@ def score_grid(
 
 
 def counterfactual_grid(
-    contest: Contest, name: str, found: Sequence[Counterfactual], random: Sequence[RandomChange]
+    contest: Contest,
+    name: str,
+    found: Sequence[Counterfactual],
+    random: Sequence[RandomChange],
+    judged_by_their_own: Sequence[str],
 ) -> Grid:
     """Return how a property changes as everybody's top contributors are removed or kept."""
     published = published_facts(contest, name)
@@ -87,6 +91,11 @@ def counterfactual_grid(
         "ones over coalitions too.",
         f"The better the credits, the more {name} {better} without the top contributors.",
     ]
+    if judged_by_their_own:
+        notes.append(
+            f"Coalitions chosen by {', '.join(judged_by_their_own)} are judged by trainings that "
+            "they were also chosen by, whose luck then counts for the choice."
+        )
     if published.get("removed_range"):
         notes.append("Published intervals are the ends of the boxes of figure 3, read off by eye.")
     notes += published_remarks(contest, "counterfactuals") if published else []

@@ -8,7 +8,7 @@ from crediting.pipeline.compare import charts, tables
 from crediting.pipeline.compare.agreements import agreements, paces, remember
 from crediting.pipeline.compare.contest import Contest
 from crediting.pipeline.compare.contestants import Contestant
-from crediting.pipeline.compare.counterfactuals import counterfactuals
+from crediting.pipeline.compare.counterfactuals import counterfactuals, judged_by_their_own
 from crediting.pipeline.compare.judged import judge, over_budget, trained
 from crediting.pipeline.compare.needs import Lack
 from crediting.pipeline.compare.published import elsewhere_grid
@@ -112,7 +112,8 @@ def _property(
         ("Convergence", "convergence", lambda path: charts.convergence(contest, name, path)),
     ]
     if changes:
-        grid = tables.counterfactual_grid(contest, name, changes, random)
+        partial_judges = list(judged_by_their_own(contest, everybody, name))
+        grid = tables.counterfactual_grid(contest, name, changes, random, partial_judges)
         parts.append(_table(grid, folder, f"counterfactual_{name}"))
         print_grid(grid)
     if agreeing:
