@@ -111,7 +111,8 @@ class HubFolder:
         except HFValidationError:
             return True
         path = Path(self.local)
-        return path.exists() or (os.sep in self.local and path.parent.exists())
+        looks_like_one = os.sep in self.local and path.parent.exists() and self.local != self.repo
+        return path.exists() or looks_like_one
 
     def _local_folder(self) -> Path:
         folder = Path(self.local).expanduser()
@@ -145,14 +146,14 @@ class HubFolder:
         return not_fetched(self, self.key, self.local, reason, "folder")
 
     def _lacking(self, folder: Path) -> str:
-        """Return the required patterns that no file in a folder matches, "" if none.
+        """Return the required files that no file in a folder is, "" if none.
 
         Files that are not asked for do not count: what another asset needs of the same repository
         may lie beside them.
         """
         names = [name for name in files_below(folder) if _matches(name, self.patterns)]
         return ", ".join(
-            pattern
+            " or ".join([p for p in self.patterns if _matches(p, (pattern,))] or [pattern])
             for pattern in self.required
             if not any(_matches(name, (pattern,)) for name in names)
         )

@@ -141,7 +141,8 @@ class Mixture:
             arrivals.append(-np.log1p(-stream.at("arrival", i).uniform(draws).numpy()) / size)
             # as evenly over the pool as so many draws can be
             ranks = stream.at("image", i).uniform(draws).argsort().argsort().numpy()
-            ready.append(np.searchsorted(pool.cumsum(), (ranks + 0.5) / images, side="right"))
+            ends = pool.astype(np.float64).cumsum()
+            ready.append(np.searchsorted(ends / ends[-1], (ranks + 0.5) / images, side="right"))
         self._ready, self._arrivals = np.stack(ready), np.stack(arrivals)
 
     def rows(self, coalition: NDArray[np.bool_]) -> NDArray[np.int64]:

@@ -16,9 +16,11 @@ from crediting.baselines.projection import project
 from crediting.errors import ConfigError, EvaluationError
 from crediting.examples import Examples
 from crediting.interfaces import Material
+from crediting.progress import say
 from crediting.randomness import Stream
 
 _FLOAT = 4  # bytes
+_MANY = 1e12  # random numbers: minutes of a GPU
 
 
 @dataclass(frozen=True)
@@ -108,6 +110,13 @@ class GradientBaseline(ABC):
         ids = torch.arange(len(examples), device=examples.device)
         waiting = max(1, memory // 2 // (_FLOAT * gradients.size))
         parts = []
+        times = -(-len(ids) // waiting)
+        numbers = times * gradients.size * (self.dimensions or 0)
+        if numbers > _MANY:
+            say(
+                f"baseline: the random matrix of the projection is drawn {times:,} times, "
+                f"{numbers:.0e} numbers; with more memory_mb it is drawn less often"
+            )
         for some in ids.split(waiting):
             rows = gradients.of(some)
             if self.dimensions is not None:

@@ -180,7 +180,13 @@ class SchedulerSampling(ABC):
         return guided
 
     def _scheduler(self, model: DiffusionModel) -> Any:
-        scheduler = self.make_scheduler(model.noise_scheduler())
+        own = model.noise_scheduler()
+        scheduler = self.make_scheduler(own)
+        if not torch.allclose(scheduler.alphas_cumprod, own.alphas_cumprod, rtol=1e-4, atol=1e-7):
+            raise ConfigError(
+                f"generation: {type(scheduler).__name__} cannot follow the noise schedule of the "
+                "model, such as one rescaled to end in pure noise; choose generation=ddim"
+            )
         timesteps = scheduler.config.num_train_timesteps
         if self.steps <= timesteps:
             scheduler.set_timesteps(self.steps)

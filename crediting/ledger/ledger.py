@@ -12,15 +12,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.interfaces import Outcome, Task
-from crediting.ledger.store import exclusive_lock, versions
+from crediting.ledger.store import versions
 from crediting.ledger.tables import (
     KEY,
     Disagreement,
     Failure,
     connect,
-    create,
     describe_game,
     explained,
+    make_ledger,
     other_game,
 )
 
@@ -59,13 +59,12 @@ class Ledger:
         Raises:
             LedgerError: the ledger there is damaged, of another version or of another game.
         """
-        folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
-        with exclusive_lock(folder / ".ledger.lock"):
-            describe_game(folder / _GAME_FILE, game, content)
-            if not (folder / _FILE).exists():
-                create(folder / _FILE, game)
-        return cls(folder / _FILE, game)
+        path, description = Path(folder) / _FILE, Path(folder) / _GAME_FILE
+        if path.exists() and description.exists():  # needs no lock, hence no permission to write
+            describe_game(description, game, content)
+        else:
+            make_ledger(path, description, game, content)
+        return cls(path, game)
 
     @classmethod
     def peek(cls, folder: Path, game: str) -> "Ledger | None":

@@ -10,7 +10,12 @@ from typing import Any, NamedTuple
 
 from crediting.errors import LedgerError
 from crediting.ledger.fingerprint import as_plain
-from crediting.ledger.store import atomic_write_text, replace_durably, temporary_beside
+from crediting.ledger.store import (
+    atomic_write_text,
+    exclusive_lock,
+    replace_durably,
+    temporary_beside,
+)
 
 LEDGER_VERSION = 1
 """Version of the tables. Raise it when they change; older ledgers are then refused, not altered."""
@@ -19,6 +24,7 @@ KEY = "game, coalition, replicate, property_fingerprint"
 """The columns that identify an evaluation."""
 
 _BUSY_SECONDS = 60
+_LOGS = ("-journal", "-wal", "-shm")
 
 _IDENTITY = """
   game TEXT NOT NULL, coalition TEXT NOT NULL, replicate INTEGER NOT NULL,
@@ -36,10 +42,10 @@ CREATE TABLE failures (
 """
 
 _ADVICE = {
-    sqlite3.SQLITE_NOTADB: "It is not a ledger. Nothing was changed: move the file away, or put "
-    "back a copy of the ledger, and run the same command again",
-    sqlite3.SQLITE_CORRUPT: "It is damaged. Nothing was deleted: put back a copy, or move the file "
-    "away to evaluate anew, and run the same command again",
+    sqlite3.SQLITE_NOTADB: "It is not a ledger. Nothing was changed: move it away with all files "
+    "whose names begin alike, or put back a copy of them, and run the same command again",
+    sqlite3.SQLITE_CORRUPT: "It is damaged. Nothing was deleted: put back a copy, or move it away "
+    "with all files whose names begin alike to evaluate anew, and run the same command again",
     sqlite3.SQLITE_BUSY: f"Another process held it for {_BUSY_SECONDS} s. Nothing recorded is "
     "lost: run the same command again when that process is done",
 }
@@ -73,13 +79,26 @@ class Disagreement(NamedTuple):
     recorded_at: str
 
 
-def create(path: Path, game: str) -> None:
+def make_ledger(path: Path, description: Path, game: str, content: Mapping[str, Any]) -> None:
+    """Make a ledger and its description where either is absent; one process at a time.
+
+    Raises:
+        LedgerError: as `describe_game`, or the ledger alone was moved away.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with exclusive_lock(path.parent / ".ledger.lock"):
+        describe_game(description, game, content)
+        _refuse_remains(path)
+        if not path.exists():
+            _create(path, game)
+
+
+def _create(path: Path, game: str) -> None:
     """Make an empty ledger beside its place and move it there: it never lacks its tables."""
     temporary = temporary_beside(path)
     try:
         connection = sqlite3.connect(temporary, isolation_level=None)
         try:
-            connection.execute("PRAGMA journal_mode = WAL")
             connection.executescript(_TABLES)
             connection.execute("INSERT INTO meta VALUES (?, ?)", (LEDGER_VERSION, game))
         finally:
@@ -87,6 +106,19 @@ def create(path: Path, game: str) -> None:
         replace_durably(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _refuse_remains(path: Path) -> None:
+    """Raise LedgerError if a ledger is gone, but not the log of what was written to it last.
+
+    SQLite would take that for the log of the next ledger in its place.
+    """
+    left = [log for end in _LOGS if (log := path.with_name(f"{path.name}{end}")).exists()]
+    if left and not path.exists():
+        raise LedgerError(
+            f"{path} was moved away, and {', '.join(log.name for log in left)} was not; move that "
+            "to it, or away as well, and run the same command again"
+        )
 
 
 def connect(path: Path) -> sqlite3.Connection:
@@ -99,15 +131,18 @@ def connect(path: Path) -> sqlite3.Connection:
     """
     if not path.is_file():
         raise LedgerError(f"{path}: there is no such ledger; evaluate coalitions first")
+    access = _access(path)
     with explained(path):
         connection = sqlite3.connect(
-            f"{path.resolve().as_uri()}?{_access(path)}",
+            f"{path.resolve().as_uri()}?{access}",
             uri=True,
             timeout=_BUSY_SECONDS,
             isolation_level=None,
         )
         try:
-            connection.execute("PRAGMA synchronous = FULL")
+            connection.execute("PRAGMA synchronous = EXTRA")
+            if access == "mode=rw":
+                _without_shared_memory(connection)
             _refuse_other_tables(connection, path)
         except BaseException:
             connection.close()
@@ -119,10 +154,28 @@ def _access(path: Path) -> str:
     """Return how SQLite is to open a ledger, which it must not create."""
     if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
         return "mode=rw"
-    # where it may not leave files beside the ledger, its log of what was written last can only be
-    # read if it is there, and without one SQLite must be told that nobody writes
+    # where it may not leave files beside a ledger of an older release, the log of what was written
+    # last can only be read if it is there, and without one SQLite must be told that nobody writes
     log = path.with_name(f"{path.name}-wal")
-    return "mode=ro" if log.exists() else "mode=ro&immutable=1"
+    return "mode=ro&immutable=1" if _in_shared_memory(path) and not log.exists() else "mode=ro"
+
+
+def _in_shared_memory(path: Path) -> bool:
+    """Return whether a ledger is as older releases left it, for processes of one machine alone.
+
+    Source: "The SQLite database file format", sqlite.org, section 1.3.3.
+    """
+    with path.open("rb") as file:
+        return file.read(20)[18:] == b"\2\2"
+
+
+def _without_shared_memory(connection: sqlite3.Connection) -> None:
+    """Let the processes of all machines that see a ledger write to it, if nobody has it open."""
+    if connection.execute("PRAGMA journal_mode").fetchall() == [("wal",)]:
+        connection.execute("PRAGMA busy_timeout = 0")
+        with suppress(sqlite3.OperationalError):
+            connection.execute("PRAGMA journal_mode = DELETE")
+        connection.execute(f"PRAGMA busy_timeout = {1000 * _BUSY_SECONDS}")
 
 
 @contextmanager

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from crediting.errors import ConfigError
+from crediting.errors import ConfigError, EvaluationError
 from crediting.examples import Examples
 from crediting.halving import in_halves
 from crediting.models.pixels import from_images, to_images
@@ -65,10 +65,20 @@ class Codec(NamedTuple):
         return replace(examples, mirrored=self._examples(images.flip(-1)))
 
     def decode(self, latents: Tensor) -> Tensor:
-        """Return latents, (N, *shape) on the network's device, as images, uint8 (N, C, H, W)."""
+        """Return latents, (N, *shape) on the network's device, as images, uint8 (N, C, H, W).
+
+        Raises:
+            EvaluationError: they are so far off that pixels are NaN or infinite.
+        """
 
         def decoded(batch: Tensor) -> Tensor:
-            return to_images(self.network.decode(batch.float() / self.scaling).sample)
+            pixels = self.network.decode(batch.float() / self.scaling).sample
+            if not torch.isfinite(pixels).all():
+                raise EvaluationError(
+                    "the autoencoder makes NaN or infinity of what the denoiser generates, which "
+                    "usually means that its training diverged; lower the learning rate"
+                )
+            return to_images(pixels)
 
         # in full precision, whatever denoisers compute in: half overflows here, to black images
         with torch.no_grad(), torch.autocast(latents.device.type, enabled=False):

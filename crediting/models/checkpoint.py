@@ -1,6 +1,7 @@
 """Denoisers on disk: weights as safetensors, the architecture as JSON, nothing pickled."""
 
 import json
+import os
 import uuid
 from collections.abc import Mapping
 from pathlib import Path
@@ -197,7 +198,10 @@ def _replace(path: Path, content: bytes) -> None:
     # Plain bytes, not safetensors' own writer: a full disk then is an OSError that says so.
     temporary = path.with_name(f".{path.name}.partial-{uuid.uuid4().hex}")
     try:
-        temporary.write_bytes(content)
+        with temporary.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())  # a ledger may soon say that it is there
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

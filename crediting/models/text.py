@@ -29,10 +29,17 @@ def embed(root: Path, prompts: Sequence[str], device: torch.device, batch: int) 
     """
     tokenizer = _tokenizer(root / "tokenizer")
     encoder: Any = frozen(_read_encoder, device, root / "text_encoder")
+    if len(tokenizer) != encoder.config.vocab_size:
+        # made of what is there, without a word, where files are missing: all prompts look alike
+        raise DataError(
+            f"model.pretrained: {root / 'tokenizer'} holds a tokenizer of {len(tokenizer):,} "
+            f"tokens, expected {encoder.config.vocab_size:,}, as the text encoder reads; delete "
+            "the folder and fetch it again, or name another one."
+        )
     tokens = tokenizer(
         list(prompts),
         padding="max_length",
-        max_length=tokenizer.model_max_length,
+        max_length=length(root),
         truncation=True,
         return_tensors="pt",
     )

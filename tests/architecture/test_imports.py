@@ -113,7 +113,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "assets": ("errors", "interfaces", "progress"),
     **dict.fromkeys(HEAVY_ROW, ("game.contributor", "interfaces", "assets", *TRAINING)),
     **dict.fromkeys(
-        ("datasets", "generation"),
+        ("baselines", "datasets", "generation"),
         ("game.contributor", "interfaces", "assets", "progress", *TRAINING),
     ),
     "pipeline": (

@@ -208,6 +208,15 @@ def test_the_digest_is_that_of_the_needed_files_wherever_they_lie(tmp_path, cach
     assert asset(tmp_path / "one").digest() != original
 
 
+def test_a_folder_called_like_the_owner_makes_no_path_of_the_published_id(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path / "work")
+    (tmp_path / "work" / REPO.split("/")[0]).mkdir()
+    with pytest.raises(NotFetchedError):
+        asset().find()
+    with pytest.raises(DataError, match="there is no folder"):
+        asset(f"{REPO.split('/')[0]}/another").find()
+
+
 def test_files_of_another_asset_of_the_repository_do_not_count(cache, tmp_path, monkeypatch):
     """An autoencoder beside a U-Net: either may have been fetched first."""
     autoencoder = replace(

@@ -128,10 +128,10 @@ LOOKS = ("stage=extract", "dataset=digits", "partition=by_label")
 """The digits, looked at by whatever extractor is named beside."""
 
 UNETS = {
-    "a folder of something else": (shutil.rmtree, "it lacks *diffusion_pytorch_model.*"),
+    "a folder of something else": (shutil.rmtree, "it lacks unet/diffusion_pytorch_model.safetensors or "),
     "no weights": (
         lambda unet: (unet / "diffusion_pytorch_model.safetensors").unlink(),
-        "it lacks *diffusion_pytorch_model.*",
+        "it lacks unet/diffusion_pytorch_model.safetensors or ",
     ),
     "weights cut short": (
         lambda unet: cut_short(unet / "diffusion_pytorch_model.safetensors"),

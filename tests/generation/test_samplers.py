@@ -272,6 +272,22 @@ def test_steps_that_lead_beyond_the_last_timestep_are_refused(sampler):
     sampler(1, 19, 1, **PLAIN).generate(unet(), model, 0, None)
 
 
+def test_a_schedule_that_a_sampler_cannot_follow_is_refused():
+    model = Pixels(prediction_type="v_prediction", rescale_betas_zero_snr=True)
+    for sampler in (Ddim, DpmSolver):
+        sampler(1, 10, 1, **PLAIN).check(model)
+    with pytest.raises(ConfigError, match="PNDMScheduler cannot follow the noise schedule"):
+        Pndm(1, 10, 1, **PLAIN).check(model)
+
+
+def test_few_steps_of_the_solver_come_as_close_on_the_cosine_schedule():
+    model = Pixels(beta_schedule="squaredcos_cap_v2")
+    found = DpmSolver(2000, 20, 2000, **PLAIN).generate(Gaussian(model), model, 0, None)
+    pixels = found.double() / 127.5 - 1
+    assert pixels.mean().item() == pytest.approx(MEAN, abs=0.02)
+    assert pixels.std().item() == pytest.approx(DEVIATION, abs=0.02)
+
+
 class Copies(TorchDispatchMode):
     """Counts what is copied from one device to another, and numbers that are asked for."""
 

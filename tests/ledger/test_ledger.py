@@ -243,7 +243,6 @@ def test_a_folder_that_may_only_be_read_is_left_as_it_is(tmp_path, monkeypatch, 
     if not being_written:
         writer.close()
     before = sorted(path.name for path in tmp_path.iterdir())
-    assert ("ledger.sqlite-wal" in before) == being_written
     monkeypatch.setattr(os, "access", lambda path, mode: mode == os.R_OK)
     with Ledger.peek(tmp_path, GAME) as seen:
         assert values_of(seen, "a") == [0.1]
@@ -292,7 +291,7 @@ def test_a_ledger_of_another_version_is_refused_and_kept(ledger):
 def test_a_file_that_is_no_ledger_is_refused_and_kept(tmp_path, content):
     path = tmp_path / "ledger.sqlite"
     path.write_bytes(content)
-    with pytest.raises(LedgerError, match=r"not a ledger.*move the file away") as caught:
+    with pytest.raises(LedgerError, match=r"not a ledger.*move it away") as caught:
         Ledger.open(tmp_path, GAME, {})
     assert str(path) in str(caught.value)
     assert path.read_bytes() == content
@@ -329,5 +328,57 @@ def test_a_ledger_that_another_process_holds_says_so(ledger, monkeypatch):
 
 def test_every_commit_is_flushed(ledger):
     """What `record` returned from survives a power cut only with both of these."""
-    assert ledger._query("PRAGMA journal_mode") == [("wal",)]
-    assert ledger._query("PRAGMA synchronous") == [(2,)]
+    assert ledger._query("PRAGMA journal_mode") == [("delete",)]
+    assert ledger._query("PRAGMA synchronous") == [(3,)]
+
+
+def in_shared_memory(folder):
+    """Make a ledger as older releases did, and return it with a row, open."""
+    Ledger.open(folder, GAME, {}).close()
+    old = sqlite3.connect(folder / "ledger.sqlite")
+    assert old.execute("PRAGMA journal_mode = WAL").fetchall() == [("wal",)]
+    old.close()
+
+
+def test_a_ledger_of_an_older_release_is_written_to_from_all_machines(tmp_path):
+    """Its log in shared memory was for the processes of one machine alone."""
+    in_shared_memory(tmp_path)
+    reader = sqlite3.connect(tmp_path / "ledger.sqlite")
+    reader.execute("BEGIN").connection.execute("SELECT * FROM evaluations").fetchall()
+    with Ledger.open(tmp_path, GAME, {}) as ledger:  # somebody reads: as it was
+        ledger.record(outcome("a", 0.1), SCORE)
+        assert ledger._query("PRAGMA journal_mode") == [("wal",)]
+    reader.close()
+    with Ledger.open(tmp_path, GAME, {}) as ledger:
+        ledger.record(outcome("b", 0.2), SCORE)
+        assert ledger._query("PRAGMA journal_mode") == [("delete",)]
+        assert values_of(ledger, "a", "b") == [0.1, 0.2]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.name[0] != ".") == [
+        "game.json",
+        "ledger.sqlite",
+    ]
+
+
+@pytest.mark.parametrize("end", ["-wal", "-journal"])
+def test_a_ledger_moved_away_without_its_log_is_not_raised_from_the_dead(tmp_path, end):
+    with Ledger.open(tmp_path, GAME, {}) as ledger:
+        ledger.record(outcome("a", 0.1), SCORE)
+    (tmp_path / "ledger.sqlite").rename(tmp_path / "away")
+    log = tmp_path / f"ledger.sqlite{end}"
+    log.write_bytes(b"what was written last")
+    with pytest.raises(LedgerError, match=rf"was moved away, and ledger\.sqlite{end} was not"):
+        Ledger.open(tmp_path, GAME, {})
+    log.unlink()
+    with Ledger.open(tmp_path, GAME, {}) as fresh:
+        assert np.isnan(values_of(fresh, "a")).all()
+
+
+def test_a_ledger_that_is_there_is_opened_without_a_lock(tmp_path, monkeypatch):
+    """So that a study with nothing left to evaluate ends where it may only read."""
+    with Ledger.open(tmp_path, GAME, {}) as ledger:
+        ledger.record(outcome("a", 0.1), SCORE)
+    (tmp_path / ".ledger.lock").unlink()
+    monkeypatch.setattr(os, "access", lambda path, mode: mode == os.R_OK)
+    with Ledger.open(tmp_path, GAME, {}) as ledger:
+        assert values_of(ledger, "a") == [0.1]
+    assert not (tmp_path / ".ledger.lock").exists()

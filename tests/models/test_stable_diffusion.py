@@ -382,6 +382,14 @@ def test_a_tokenizer_that_cannot_be_read_is_named(own_folder, content):
         sd(own_folder).embed([""], torch.device("cpu"))
 
 
+def test_a_tokenizer_that_lacks_its_words_is_refused(own_folder):
+    """The library makes one of two tokens, and says nothing."""
+    for name in ("vocab.json", "merges.txt", "tokenizer.json"):
+        (own_folder / "tokenizer" / name).unlink(missing_ok=True)
+    with pytest.raises(DataError, match=r"model\.pretrained: .*tokenizer"):
+        sd(own_folder).embed(["a photo"], torch.device("cpu"))
+
+
 def test_a_larger_family_is_refused(own_folder):
     path = own_folder / "unet" / "config.json"
     settings = json.loads(path.read_text())
