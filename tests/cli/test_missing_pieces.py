@@ -128,10 +128,13 @@ LOOKS = ("stage=extract", "dataset=digits", "partition=by_label")
 """The digits, looked at by whatever extractor is named beside."""
 
 UNETS = {
-    "a folder of something else": (shutil.rmtree, "it lacks unet/diffusion_pytorch_model.safetensors or "),
+    "a folder of something else": (
+        shutil.rmtree,
+        "it lacks unet/diffusion_pytorch_model.safeten",
+    ),
     "no weights": (
         lambda unet: (unet / "diffusion_pytorch_model.safetensors").unlink(),
-        "it lacks unet/diffusion_pytorch_model.safetensors or ",
+        "it lacks unet/diffusion_pytorch_model.safeten",
     ),
     "weights cut short": (
         lambda unet: cut_short(unet / "diffusion_pytorch_model.safetensors"),

@@ -36,8 +36,9 @@ def test_an_evaluator_is_known_again_by_whatever_changes_its_outcomes(tmp_path):
         return GameFactory(study, study.game).identity
 
     own = identity()
-    assert identity("estimator=kernel_shap", "plan.coalitions=7", *ON_A_CLUSTER) == own
-    others = ("plan.finetuning_steps=3", "seed=1", "property.fid.extractor=reference_classifier")
+    same = ("estimator=kernel_shap", "property.fid.extractor=reference_classifier")
+    assert identity(*same, "plan.coalitions=7", *ON_A_CLUSTER) == own
+    others = ("plan.finetuning_steps=3", "seed=1", "extractor.reference_classifier.steps=21")
     assert len({own, *map(identity, others)}) == 4
     study = make_study(tmp_path)
     dense = replace(study, endpoints=study.dense)
