@@ -130,11 +130,11 @@ LOOKS = ("stage=extract", "dataset=digits", "partition=by_label")
 UNETS = {
     "a folder of something else": (
         shutil.rmtree,
-        "it lacks unet/diffusion_pytorch_model.safeten",
+        "it lacks unet/diffusion_pytorch_model.",
     ),
     "no weights": (
         lambda unet: (unet / "diffusion_pytorch_model.safetensors").unlink(),
-        "it lacks unet/diffusion_pytorch_model.safeten",
+        "it lacks unet/diffusion_pytorch_model.",
     ),
     "weights cut short": (
         lambda unet: cut_short(unet / "diffusion_pytorch_model.safetensors"),
