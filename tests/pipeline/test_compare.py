@@ -22,7 +22,7 @@ from crediting.pipeline.compare.agreements import agreements, paces
 from crediting.pipeline.compare.baselines import address_of, read_proxy
 from crediting.pipeline.compare.contest import OWN, Contest
 from crediting.pipeline.compare.contestants import contestants
-from crediting.pipeline.compare.counterfactuals import counterfactuals
+from crediting.pipeline.compare.counterfactuals import counterfactuals, judged_by_their_own
 from crediting.pipeline.compare.judged import common_trainings, judge, over_budget, trained
 from crediting.pipeline.compare.material import StudyMaterial
 from crediting.pipeline.compare.needs import (
@@ -158,6 +158,20 @@ def test_counterfactuals_are_sums_of_what_is_left(compared):
         "removed", 0.25
     ] == pytest.approx(chance)
     assert removed.beyond_random.mean == pytest.approx(removed.change.mean - chance)
+
+
+def test_who_is_judged_by_the_trainings_that_its_choice_was_made_by_is_told(compared):
+    """Keeping all but one contributor is a coalition that leave-one-out itself retrained."""
+    said = "judged by trainings that they were also chosen by"
+    contest, everybody = compared(
+        "method=[leave_one_out]", "compare.removals=[own,leave_one_out]", "compare.keep=[0.9]"
+    )
+    assert list(judged_by_their_own(contest, everybody, "fid")) == ["leave_one_out"]
+    text = (contest.own.folder / "compare/counterfactual_fid.md").read_text()
+    assert f"chosen by leave_one_out are {said}" in text.replace("\\", "")
+    contest, everybody = compared("method=[leave_one_out]", "compare.removals=[own,leave_one_out]")
+    assert list(judged_by_their_own(contest, everybody, "fid")) == []
+    assert said not in (contest.own.folder / "compare/counterfactual_fid.md").read_text()
 
 
 def test_shares_that_leave_the_same_contributors_are_drawn_at_one_place(compared, monkeypatch):
