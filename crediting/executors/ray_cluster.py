@@ -9,7 +9,12 @@ from typing import Any
 from crediting.errors import ConfigError
 from crediting.executors.environment import GPU, ONE_THREAD
 from crediting.executors.ray_actor import Driver, RayActor
-from crediting.executors.ray_connection import existing_cluster, import_ray, own_cluster, resources
+from crediting.executors.ray_connection import (
+    check_installed,
+    existing_cluster,
+    own_cluster,
+    resources,
+)
 from crediting.executors.ray_crew import Crew
 from crediting.interfaces import Evaluator, Job, Outcome
 
@@ -91,7 +96,7 @@ class RayCluster:
 
     def check(self) -> None:
         """Raise ConfigError if ray is not installed."""
-        import_ray()
+        check_installed()
 
     def sized(self, capacity: int, devices: Sequence[str] = ()) -> "RayCluster":
         """Return the executor for a driver on such a machine, which may be the whole cluster."""

@@ -6,6 +6,7 @@ import socket
 import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -21,20 +22,14 @@ _OBJECT_STORE = 150 * 2**20  # all that passes is the study, on the way out, and
 _SECONDS_TO_ANSWER = 10.0
 
 
-def import_ray() -> Any:
-    """Return the module ray.
-
-    Raises:
-        ConfigError: it is not installed.
-    """
+def check_installed() -> None:
+    """Raise ConfigError if ray is not installed; it is not imported, as it reads settings then."""
     try:
-        import ray
-    except ImportError as error:
-        raise ConfigError(
-            'executor=ray needs ray: pip install "crediting[ray]", on every machine of the '
-            f"cluster ({error})"
-        ) from error
-    return ray
+        found = find_spec("ray") is not None
+    except ValueError:  # a module without a specification stands in its place
+        found = False
+    if not found:
+        raise _not_installed("no module named ray")
 
 
 @contextmanager
@@ -44,7 +39,7 @@ def existing_cluster(address: str) -> Iterator[Any]:
     Raises:
         ConfigError: ray is not installed, or no cluster can be joined there.
     """
-    ray = import_ray()
+    ray = _import_ray()
     if ray.is_initialized():  # one process has one cluster; whoever joined it will leave it
         if address != "auto":
             raise ConfigError(
@@ -68,7 +63,7 @@ def own_cluster(cpus: int, gpus: int) -> Iterator[Any]:
         ConfigError: ray is not installed, or this process belongs to another cluster.
     """
     with environment(_OF_AN_OWN_CLUSTER):  # ray reads it on import, and its processes inherit it
-        ray = import_ray()
+        ray = _import_ray()
         if ray.is_initialized():
             raise ConfigError(
                 "executor.address: this process belongs to a Ray cluster already, so none can be "
@@ -98,6 +93,21 @@ def own_cluster(cpus: int, gpus: int) -> Iterator[Any]:
 def resources(ray: Any) -> list[Mapping[str, float]]:
     """Return what each living node of the cluster has in all: CPU, GPU and others."""
     return [node["Resources"] for node in ray.nodes() if node["Alive"]]
+
+
+def _import_ray() -> Any:
+    try:
+        import ray
+    except ImportError as error:
+        raise _not_installed(str(error)) from error
+    return ray
+
+
+def _not_installed(reason: str) -> ConfigError:
+    return ConfigError(
+        'executor=ray needs ray: pip install "crediting[ray]", on every machine of the cluster '
+        f"({reason})"
+    )
 
 
 def _join(ray: Any, address: str) -> None:
