@@ -71,7 +71,7 @@ def _alike(images: torch.Tensor) -> list[list[int]]:
     """Return the groups of images (N, C, H, W) that are equal in every pixel, by their numbers."""
     groups: dict[bytes, list[int]] = defaultdict(list)
     for number, image in enumerate(images.cpu()):
-        groups[hashlib.sha256(image.numpy()).digest()].append(number)
+        groups[hashlib.sha256(image.contiguous().numpy()).digest()].append(number)
     return [group for group in groups.values() if len(group) > 1]
 
 

@@ -333,7 +333,7 @@ def test_every_commit_is_flushed(ledger):
 
 
 def in_shared_memory(folder):
-    """Make a ledger as older releases did, and return it with a row, open."""
+    """Make a ledger as older releases did."""
     Ledger.open(folder, GAME, {}).close()
     old = sqlite3.connect(folder / "ledger.sqlite")
     assert old.execute("PRAGMA journal_mode = WAL").fetchall() == [("wal",)]

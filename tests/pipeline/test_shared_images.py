@@ -4,10 +4,12 @@ import shutil
 
 import numpy as np
 import pytest
+import torch
 from miniature_study import make_study
 from PIL import Image
 
 from crediting.pipeline import stages
+from crediting.pipeline.encode import _alike
 
 
 @pytest.fixture
@@ -50,3 +52,9 @@ def test_it_is_said_whose_they_are_on_every_run(photos, capsys):
         assert f"{told}0.png (nikon), 1.png (canon)\n" in said
     encoded(photos, "contributor")
     assert "same image" not in capsys.readouterr().err
+
+
+def test_images_in_any_order_of_memory_are_told_apart():
+    images = torch.arange(96, dtype=torch.uint8).view(2, 4, 4, 3)[[0, 1, 0]].permute(0, 3, 1, 2)
+    assert not images[0].is_contiguous()
+    assert _alike(images) == [[0, 2]]
