@@ -1,6 +1,7 @@
 """Files of a repository on the Hugging Face hub, such as a pretrained pipeline."""
 
 import os
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -25,7 +26,8 @@ class HubFolder:
         licence: as its authors name it.
         key: the config key that names it.
         local: what the config says there: an id on the hub, or a folder.
-        required: patterns each of which at least one file must match.
+        required: patterns, or several in a row with "or" between them, each of which at least one
+            file must match.
     """
 
     what: str
@@ -65,7 +67,7 @@ class HubFolder:
         if self._is_path():
             return self._local_folder()
         snapshot = self._snapshot()
-        if snapshot is None or self._lacking(snapshot):
+        if snapshot is None or self._lacking(self._needed(files_below(snapshot))):
             offline = f"; {_OFFLINE}" if _offline() else ""
             where = f"{self.local} in {self.destination}{offline}"
             raise not_here(self, self.key, where, "folder")
@@ -73,6 +75,8 @@ class HubFolder:
 
     def fetch(self) -> Path:
         """Return the folder, after downloading the files into the cache if it is not there.
+
+        Of weights that are published in two forms only one is downloaded.
 
         Raises:
             DataError: they cannot be had, or the repository lacks a file.
@@ -83,23 +87,24 @@ class HubFolder:
             pass
         if _offline():
             raise self._not_fetched(f"{_OFFLINE}; unset it")
-        from huggingface_hub import snapshot_download
+        from huggingface_hub import HfApi, snapshot_download
 
         try:
-            folder = Path(snapshot_download(self.local, allow_patterns=list(self.patterns)))
+            files = HfApi().model_info(self.local).siblings or []
+            needed = self._needed(file.rfilename for file in files)
+            if lacking := self._lacking(needed):
+                raise self._not_fetched(f"the repository has no {lacking}")
+            return Path(snapshot_download(self.local, allow_patterns=needed))
+        except DataError:
+            raise
         except Exception as error:  # the library passes on those of its HTTP client as well
             reason = " ".join(str(error).split()).rstrip(".") or type(error).__name__
             raise self._not_fetched(reason) from error
-        if lacking := self._lacking(folder):
-            raise self._not_fetched(f"the repository has no {lacking}")
-        return folder
 
     def digest(self) -> str:
         """Return the sha256 over names and contents of the files needed; raises as `find`."""
         files = files_below(self.find())
-        return folder_digest(
-            {name: path for name, path in files.items() if _matches(name, self.patterns)}
-        )
+        return folder_digest({name: files[name] for name in self._needed(files)})
 
     def _is_path(self) -> bool:
         """Return whether the config names a folder: one that is there, or what looks like one."""
@@ -121,7 +126,7 @@ class HubFolder:
                 f"{self.key}: there is no folder {folder}; expected {self.what}. {published(self)} "
                 f"Mend the path, or take the published files with {self.key}={self.repo}."
             )
-        if lacking := self._lacking(folder):
+        if lacking := self._lacking(self._needed(files_below(folder))):
             raise DataError(
                 f"{self.key}: the folder {folder} does not hold {self.what}: it lacks {lacking}. "
                 f"{published(self)} Complete it, or take the published files with "
@@ -145,18 +150,34 @@ class HubFolder:
     def _not_fetched(self, reason: str) -> DataError:
         return not_fetched(self, self.key, self.local, reason, "folder")
 
-    def _lacking(self, folder: Path) -> str:
-        """Return the required files that no file in a folder is, "" if none.
+    def _needed(self, names: Iterable[str]) -> list[str]:
+        """Return the files that are asked for: what others need may lie beside them.
 
-        Files that are not asked for do not count: what another asset needs of the same repository
-        may lie beside them.
+        Weights as safetensors stand for the same ones as a pickle, as they do for who reads them.
         """
-        names = [name for name in files_below(folder) if _matches(name, self.patterns)]
+        asked = [name for name in names if _matches(name, self.patterns)]
+        return [name for name in asked if not any(twin in asked for twin in _safer_forms(name))]
+
+    def _lacking(self, names: Collection[str]) -> str:
+        """Return the required files that are not among these, "" if none."""
+        lacking = [
+            any_of
+            for any_of in (tuple(required.split(" or ")) for required in self.required)
+            if not any(_matches(name, any_of) for name in names)
+        ]
         return ", ".join(
-            " or ".join([p for p in self.patterns if _matches(p, (pattern,))] or [pattern])
-            for pattern in self.required
-            if not any(_matches(name, (pattern,)) for name in names)
+            " or ".join([name for name in self.patterns if _matches(name, any_of)] or any_of)
+            for any_of in lacking
         )
+
+
+def _safer_forms(name: str) -> tuple[str, ...]:
+    """Return how weights may be called besides that are saved as `name`, diffusers' or not."""
+    stem, _, ending = name.rpartition(".")
+    if ending != "bin":
+        return ()
+    renamed = stem.removesuffix("pytorch_model") + "model"
+    return (f"{stem}.safetensors", f"{renamed}.safetensors")
 
 
 def _matches(name: str, patterns: tuple[str, ...]) -> bool:

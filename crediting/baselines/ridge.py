@@ -4,13 +4,18 @@ import torch
 from torch import Tensor
 
 from crediting.errors import ConfigError
+from crediting.progress import say
+
+_DIGITS_LEFT = 1e-13
+"""Smallest share of the trace that lambda may have: double precision keeps three digits then."""
 
 
 class RidgeInverse:
     """Multiplies by (F^T F + lambda I)^-1, given the rows of F.
 
     Where there are more dimensions than rows, only matrices of the rows' number are inverted, by
-    the identity of Woodbury. All is in double precision on the CPU.
+    the identity of Woodbury. All is in double precision on the CPU; where lambda is so small that
+    the products have few digits nevertheless, it is said.
 
     Args:
         features: F, float64 (n, d).
@@ -19,7 +24,7 @@ class RidgeInverse:
             the gradients, nor the number of dimensions they are projected to, nor n changes.
 
     Raises:
-        ConfigError: lambda is not positive, as when all features vanish.
+        ConfigError: lambda is not positive, as when all features vanish, or too small to invert.
     """
 
     def __init__(self, features: Tensor, damping: float, relative: bool) -> None:
@@ -34,8 +39,21 @@ class RidgeInverse:
         self._features = features
         self._primal = d <= n
         moments = features.T @ features if self._primal else features @ features.T
+        beside = self._lambda / float(moments.diagonal().sum())
         moments.diagonal().add_(self._lambda)
-        self._factor = torch.linalg.cholesky(moments)
+        factor, failed = torch.linalg.cholesky_ex(moments)
+        if int(failed):
+            raise ConfigError(
+                f"damping: lambda is {self._lambda:.1e}, {beside:.0e} of what the squared "
+                "gradients of the training examples add up to, which is too little to compute "
+                "with; raise it"
+            )
+        if beside < _DIGITS_LEFT:
+            say(
+                f"damping: lambda is {beside:.0e} of what the squared gradients of the training "
+                "examples add up to; of some scores only rounding errors may be left"
+            )
+        self._factor = factor
 
     def __call__(self, vectors: Tensor) -> Tensor:
         """Return the product with each row, float64 (m, d)."""

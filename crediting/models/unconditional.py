@@ -76,18 +76,22 @@ class Unconditional:
         if self.pretrained is None:
             return {}
         repo, size, licence = self.published
+        schedulers = tuple(f"{part}/{SCHEDULER_FILE}".removeprefix("/") for part in SCHEDULER)
+        configs = [file for file in files_of(*_UNET) if file.endswith(".json")]
         unet = HubFolder(
             what="a pretrained U-Net",
             repo=repo,
-            patterns=(
-                *files_of(*_UNET),
-                *(f"{part}/{SCHEDULER_FILE}".removeprefix("/") for part in SCHEDULER),
-            ),
+            patterns=(*files_of(*_UNET), *schedulers),
             size=size,
             licence=licence,
             key="model.pretrained",
             local=self.pretrained,
-            required=("*config.json", "*diffusion_pytorch_model.*"),
+            required=(
+                " or ".join(configs),
+                "*diffusion_pytorch_model.*",
+                # of other repositories it is not known whether they have one
+                *([" or ".join(schedulers)] if self.pretrained == repo else ()),
+            ),
         )
         return {"pretrained": unet}
 

@@ -2,6 +2,7 @@
 
 import shutil
 from dataclasses import replace
+from types import SimpleNamespace
 
 import huggingface_hub
 import pytest
@@ -63,9 +64,18 @@ def cache(tmp_path, monkeypatch):
     return tmp_path / "hub"
 
 
+def publish(monkeypatch, names):
+    """Let every repository on the hub have files of these names."""
+    files = [SimpleNamespace(rfilename=name) for name in names]
+    monkeypatch.setattr(
+        huggingface_hub.HfApi, "model_info", lambda *_: SimpleNamespace(siblings=files)
+    )
+
+
 @pytest.fixture
 def downloads(cache, monkeypatch):
     """Count downloads, which put every file into the cache; look-ups are the library's own."""
+    publish(monkeypatch, FILES)
     calls = []
     real = huggingface_hub.snapshot_download
 
@@ -86,7 +96,7 @@ def test_it_is_downloaded_once_and_then_found(downloads, cache):
     folder = asset().fetch()
     assert folder == asset().find() == asset().fetch()
     assert (folder / "unet" / "config.json").read_bytes() == b"{1}"
-    assert downloads == [(REPO, ["*.json", "unet/diffusion_pytorch_model.*"])]
+    assert downloads == [(REPO, list(FILES))]
 
 
 def test_the_message_names_key_source_size_licence_and_what_to_do(downloads, cache):
@@ -166,13 +176,46 @@ def test_a_link_whose_content_is_gone_does_not_count(downloads, cache):
         asset().find()
 
 
-def test_a_repository_without_the_needed_file_is_told(cache, monkeypatch):
-    def snapshot_download(repo, allow_patterns, local_files_only=False):
-        return str(write(cache, {"unet/config.json": b"{}"}))
-
-    monkeypatch.setattr(huggingface_hub, "snapshot_download", snapshot_download)
+def test_a_repository_without_the_needed_file_is_told_before_the_download(downloads, monkeypatch):
+    publish(monkeypatch, ["unet/config.json", "unet/notes.txt"])
     with pytest.raises(DataError, match=r"has no unet/diffusion_pytorch_model\.\*"):
         asset().fetch()
+    assert downloads == []
+
+
+@pytest.mark.parametrize(
+    ("pickle", "twin"),
+    [
+        ("unet/diffusion_pytorch_model.bin", "unet/diffusion_pytorch_model.safetensors"),
+        ("unet/pytorch_model.bin", "unet/model.safetensors"),
+    ],
+)
+def test_weights_in_two_forms_count_and_are_downloaded_once(
+    pickle, twin, downloads, monkeypatch, tmp_path
+):
+    either = replace(asset(), patterns=("unet/*",), required=("unet/*.json", "unet/*model.*"))
+    publish(monkeypatch, ["unet/config.json", pickle, twin])
+    either.fetch()
+    assert downloads == [(REPO, ["unet/config.json", twin])]
+
+    folder = write(tmp_path / "mine", {"unet/config.json": b"{1}", twin: b"weights"})
+    alone = replace(either, local=str(folder)).digest()
+    write(folder, {pickle: b"the same as a pickle"})
+    assert replace(either, local=str(folder)).digest() == alone
+    (folder / twin).unlink()
+    assert replace(either, local=str(folder)).digest() != alone
+
+
+def test_of_several_places_one_must_hold_the_file(tmp_path):
+    here_or_there = replace(
+        asset(write(tmp_path / "mine")),
+        patterns=("scheduler/scheduler_config.json", "scheduler_config.json"),
+        required=("scheduler/scheduler_config.json or scheduler_config.json",),
+    )
+    with pytest.raises(DataError, match=r"lacks scheduler/\S+ or scheduler_config\.json\. "):
+        here_or_there.find()
+    write(tmp_path / "mine", {"scheduler_config.json": b"{}"})
+    assert here_or_there.find() == tmp_path / "mine"
 
 
 def test_offline_mode_is_respected_and_named(downloads, cache, monkeypatch):

@@ -10,6 +10,7 @@ from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
 from safetensors.torch import load_file, save_file
 from tiny_networks import unconditional_unet
 
+from crediting.assets.messages import NotFetchedError
 from crediting.errors import ConfigError, DataError
 from crediting.models import DDPM
 from crediting.pruning import Magnitude
@@ -50,6 +51,18 @@ def ddpm(folder, unet=None, noise=None):
 def weights_equal(one, other):
     pairs = zip(one.state_dict().values(), other.state_dict().values(), strict=True)
     return all(torch.equal(a, b) for a, b in pairs)
+
+
+def test_the_published_repository_is_not_complete_without_its_scheduler(bare, monkeypatch):
+    """It is known to have one; of any other, noise of the config may belong to a bare U-Net."""
+    published, _, _ = DDPM.published
+    asset = ddpm(published).assets()["pretrained"]
+    monkeypatch.setattr(type(asset), "_snapshot", lambda _: bare)
+    with pytest.raises(NotFetchedError):
+        asset.find()
+    assert ddpm("somebody/else").assets()["pretrained"].find() == bare
+    scheduler().save_pretrained(bare)
+    assert asset.find() == bare
 
 
 @pytest.mark.parametrize("layout", ["pipeline", "flat"])
