@@ -1,0 +1,38 @@
+"""The damped inverse: against numpy's, in both forms, and where damping is too little."""
+
+import numpy as np
+import pytest
+import torch
+
+from crediting.baselines.ridge import RidgeInverse
+from crediting.errors import ConfigError
+
+SHAPES = [(40, 6), (6, 40)]
+
+
+def features(rows, dimensions, seed=0):
+    return torch.from_numpy(np.random.default_rng(seed).normal(size=(rows, dimensions)))
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize("damping", [1e-6, 1e-2, 10.0])
+def test_it_is_the_inverse_that_numpy_computes(shape, damping, capsys):
+    rows = features(*shape)
+    moments = rows.T.numpy() @ rows.numpy() + damping * np.eye(shape[1])
+    vectors = features(3, shape[1], seed=1)
+    found = RidgeInverse(rows, damping, relative=False)(vectors)
+    expected = np.linalg.solve(moments, vectors.numpy().T).T
+    assert found.numpy() == pytest.approx(expected, rel=1e-6, abs=1e-6 * np.abs(expected).max())
+    assert "damping" not in capsys.readouterr().err
+
+
+def test_that_few_digits_are_left_is_said(capsys):
+    RidgeInverse(features(6, 40), 1e-15, relative=True)
+    assert "damping: lambda is " in capsys.readouterr().err
+
+
+def test_what_cannot_be_inverted_is_a_matter_of_damping():
+    rows = features(40, 6)
+    rows[:, 5] = rows[:, 4]  # a dimension too many
+    with pytest.raises(ConfigError, match=r"damping: .* raise it"):
+        RidgeInverse(rows, 1e-40, relative=False)
