@@ -68,7 +68,10 @@ def place(tmp_path_factory):
     """Return a folder with the miniature files, as the command of the README writes them."""
     assert ["python", "scripts/miniature_files.py"] in ALL
     folder = tmp_path_factory.mktemp("readme")
-    subprocess.run([sys.executable, ROOT / "scripts/miniature_files.py"], cwd=folder, check=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(folder)
+        patch.setattr(sys, "argv", ["miniature_files.py"])
+        runpy.run_path(str(ROOT / "scripts" / "miniature_files.py"), run_name="__main__")
     shutil.copytree(
         folder / "miniature/data/photos",
         folder / "photos",
