@@ -121,6 +121,8 @@ class DiffusionModel(Protocol):
     def reinitialise(self, denoiser: torch.nn.Module, seed: int) -> torch.nn.Module:
         """Return a copy of the same shape (pruned or not) as it was before any training.
 
+        If there is none of fewer channels, an attribute `only_as_published` is True.
+
         Raises:
             ConfigError: there is no such thing, as for a pruned pretrained U-Net.
         """
@@ -201,7 +203,10 @@ class Pruning(Protocol):
     """How the full model is made smaller."""
 
     recovery: Any
-    """The `crediting.training.Recipe` of the fine-tuning on all data afterwards, or None."""
+    """The `crediting.training.Recipe` of the fine-tuning on all data afterwards, or None.
+
+    If it removes channels, a class attribute `removes_channels` is True.
+    """
 
     def check(self, denoiser: torch.nn.Module, model: DiffusionModel) -> None:
         """Raise ConfigError if it cannot prune such a denoiser; called before anything is trained.

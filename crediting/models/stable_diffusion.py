@@ -39,6 +39,7 @@ class StableDiffusion:
     """
 
     conditional: ClassVar[bool] = True
+    only_as_published: ClassVar[bool] = True
     encoder_settings: ClassVar[tuple[str, ...]] = ("pretrained", "mirror")
     memory_settings: ClassVar[tuple[str, ...]] = ("batch_size",)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -41,6 +41,8 @@ class StableDiffusionLoRA(StableDiffusion):
 
     Source: paper section 4.3.
     """
+
+    only_as_published: ClassVar[bool] = False
 
     def __init__(
         self,

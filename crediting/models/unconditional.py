@@ -71,6 +71,11 @@ class Unconditional:
         self.pretrained = pretrained
         self.training = training
 
+    @property
+    def only_as_published(self) -> bool:
+        """Whether there is no untrained twin of fewer channels."""
+        return self.pretrained is not None
+
     def assets(self) -> dict[str, HubFolder]:
         """Return the published U-Net, if one is named."""
         if self.pretrained is None:

@@ -14,6 +14,10 @@ from crediting.models.pretrained import find_part, read_config, told
 
 SCHEDULER = ("scheduler", "")
 SCHEDULER_FILE = "scheduler_config.json"
+NO_PRUNED_TWIN = (
+    "model.pretrained: there is no untrained twin of a pruned pretrained U-Net; take v(N) and "
+    "v(empty) from the dense model with endpoints=dense, or choose pruning=none."
+)
 
 
 def example_inputs(denoiser: nn.Module, shape: tuple[int, ...]) -> dict[str, Any]:
@@ -49,10 +53,7 @@ def as_published(published: nn.Module, denoiser: nn.Module) -> nn.Module:
         for network in (published, denoiser)
     )
     if expected != found:
-        raise ConfigError(
-            "model.pretrained: there is no untrained twin of a pruned pretrained U-Net; take v(N) "
-            "and v(empty) from the dense model with endpoints=dense, or choose pruning=none."
-        )
+        raise ConfigError(NO_PRUNED_TWIN)
     return published.to(device_of(denoiser))
 
 

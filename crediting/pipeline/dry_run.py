@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
-from functools import cache
+from functools import cache, partial
 from typing import NamedTuple
 
 import torch
@@ -16,6 +16,7 @@ from crediting.ledger import Ledger, short
 from crediting.pipeline.address import Addressed, GameSpec
 from crediting.pipeline.diffusion_game import images_path
 from crediting.pipeline.evaluate import counted
+from crediting.pipeline.gauges import Gauge, gauged
 from crediting.pipeline.machine import make_trainer, open_machine, placed
 from crediting.pipeline.memory import tell_memory, typical_steps
 from crediting.pipeline.schedule import Schedule
@@ -27,13 +28,18 @@ from crediting.reporting.forecast import humanise_seconds
 from crediting.training import Recipe
 
 _CALIBRATION_STEPS = 5
+_CALIBRATION_IMAGES = 4
 
 
 class Pace(NamedTuple):
-    """Seconds per training step, and per denoiser call on one batch of generated images."""
+    """Seconds per training step, per denoiser call on one batch of images, and per image made.
+
+    The last are those of decoding it and of looking at it with the extractors in the store.
+    """
 
     training_step: float
     sampling_step: float
+    image: float
 
 
 class Work(NamedTuple):
@@ -77,8 +83,25 @@ def dry_run(study: Study) -> None:
     print(f"report    {study.folder}")
     print(
         f"Altogether {at_most}{humanise_seconds(seconds)} of training and generating on this "
-        f"machine, {study.executor.width()} evaluations at a time. Nothing was run."
+        f"machine, {study.executor.width()} evaluations at a time{_left_out(study, seconds)}. "
+        "Nothing was run."
     )
+
+
+def _left_out(study: Study, seconds: float) -> str:
+    """Say of which extractors no forecast knows yet how long they look at an image."""
+    unknown = [name for name in gauged(study) if not _is_extracted(study, name)]
+    if not unknown or not seconds:
+        return ""
+    return (
+        f", without what {', '.join(unknown)} takes to look at images: that is known after "
+        "stage=extract"
+    )
+
+
+def _is_extracted(study: Study, name: str) -> bool:
+    address = study.extracted[name]
+    return study.store.is_complete(address.stage, address.fingerprint)
 
 
 def _tell_artifacts(study: Study, pace: Callable[[], Pace]) -> float:
@@ -160,11 +183,12 @@ def _seconds_per_coalition(study: Study, spec: GameSpec, pace: Pace) -> float:
     steps = recipe.steps if recipe else 0
     if varying:
         steps = typical_steps(study, spec.finetuning)
-    return steps * pace.training_step + batches * study.generation.steps * pace.sampling_step
+    drawing = batches * study.generation.steps * pace.sampling_step
+    return steps * pace.training_step + drawing + study.generation.images * pace.image
 
 
 def measure_pace(study: Study) -> Pace:
-    """Time a few steps of an untrained dense model on noise of the right shape."""
+    """Time a few steps of an untrained dense model on noise of the right shape, and its images."""
     accelerator = open_machine(study.runtime)
     denoiser = placed(study.model.untrained(0), accelerator.device, study.runtime)
     inputs = study.model.example_inputs(denoiser)
@@ -181,8 +205,20 @@ def measure_pace(study: Study) -> Pace:
     with torch.inference_mode(), accelerator.autocast():
         denoiser(batch.latents, timesteps, **batch.conditions(first))
         sampling = _timed(lambda: denoiser(batch.latents, timesteps, **batch.conditions(first)))
+        image = _seconds_per_image(study, batch.latents[:_CALIBRATION_IMAGES])
     guided = 2 if study.model.conditional else 1
-    return Pace(training / _CALIBRATION_STEPS, guided * sampling)
+    return Pace(training / _CALIBRATION_STEPS, guided * sampling, image)
+
+
+def _seconds_per_image(study: Study, latents: torch.Tensor) -> float:
+    images = study.model.decode(latents)
+    seconds = _timed(lambda: study.model.decode(latents))
+    for name in gauged(study):
+        if _is_extracted(study, name):
+            gauge = Gauge(study, name, latents.device)
+            gauge.features(images)
+            seconds += _timed(partial(gauge.features, images))
+    return seconds / len(latents)
 
 
 def _noise(inputs: Mapping[str, torch.Tensor], count: int) -> Examples:

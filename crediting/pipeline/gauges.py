@@ -64,20 +64,20 @@ def check_properties(study: Study, device: torch.device) -> None:
     Raises:
         ConfigError: a property cannot be measured of so few images, or against so few.
     """
-    for name in study.extractors:
-        if name in study.readers.values():
-            Gauge(study, name, device).try_out(study.generation.images)
+    for name in gauged(study):
+        Gauge(study, name, device).try_out(study.generation.images)
+
+
+def gauged(study: Study) -> list[str]:
+    """Return the extractors that a property reads."""
+    return [name for name in study.extractors if name in study.readers.values()]
 
 
 class Gauges:
     """All gauges of a study, those alone that properties read."""
 
     def __init__(self, study: Study, device: torch.device) -> None:
-        self._gauges = [
-            Gauge(study, name, device)
-            for name in study.extractors
-            if name in study.readers.values()
-        ]
+        self._gauges = [Gauge(study, name, device) for name in gauged(study)]
 
     def measure(
         self, images: torch.Tensor, properties: Iterable[str]

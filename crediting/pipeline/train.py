@@ -10,6 +10,8 @@ import torch
 from torch import nn
 
 from crediting.distributed import run_together
+from crediting.errors import ConfigError
+from crediting.models.unet import NO_PRUNED_TWIN
 from crediting.pipeline.artifact import produce_once
 from crediting.pipeline.encode import load_examples
 from crediting.pipeline.machine import (
@@ -66,6 +68,9 @@ def check_what_follows(study: Study, denoiser: nn.Module) -> None:
     Raises:
         ConfigError: pruning, fine-tuning or generation cannot work on such a model.
     """
+    pruned_ends = getattr(study.endpoints.pruning, "removes_channels", False)
+    if pruned_ends and getattr(study.model, "only_as_published", False):
+        raise ConfigError(NO_PRUNED_TWIN)
     for spec in study.games:
         spec.pruning.check(denoiser, study.model)
         spec.finetuning.check(denoiser, study.model)

@@ -1,6 +1,7 @@
 """Pruning for diffusion models by Fang et al.: Taylor importance without the noisiest timesteps."""
 
 from collections.abc import Iterator
+from typing import ClassVar
 
 import torch
 import torch_pruning as tp
@@ -36,6 +37,8 @@ class DiffPruning:
     3.1. Their code also adds the gradient of the timestep at which it stops; their formula, and
     this class, do not.
     """
+
+    removes_channels: ClassVar[bool] = True
 
     def __init__(self, ratio: float, threshold: float, examples: int, recovery: Recipe) -> None:
         check_ratio(ratio)

@@ -1,5 +1,7 @@
 """Pruning by the magnitude of the weights: the paper's method for U-Nets."""
 
+from typing import ClassVar
+
 import torch_pruning as tp
 from torch import nn
 
@@ -23,6 +25,8 @@ class Magnitude:
 
     Source: paper section 3.1; `torch_pruning.importance.MagnitudeImportance`.
     """
+
+    removes_channels: ClassVar[bool] = True
 
     def __init__(self, ratio: float, recovery: Recipe) -> None:
         check_ratio(ratio)

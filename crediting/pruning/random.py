@@ -1,6 +1,6 @@
 """Pruning at random: what any method that looks at the model has to beat."""
 
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import nn
@@ -27,6 +27,8 @@ class RandomChannels:
 
     Source: paper section 3.1.
     """
+
+    removes_channels: ClassVar[bool] = True
 
     def __init__(self, ratio: float, seed: int, recovery: Recipe) -> None:
         check_ratio(ratio)

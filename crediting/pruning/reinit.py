@@ -1,5 +1,7 @@
 """The pruned shape without the pruned weights: what inheriting them is worth."""
 
+from typing import ClassVar
+
 from torch import nn
 
 from crediting.interfaces import DiffusionModel, PruningReport, TimestepLoss
@@ -21,6 +23,8 @@ class Reinit:
 
     Source: paper section 3.1.
     """
+
+    removes_channels: ClassVar[bool] = True
 
     def __init__(self, ratio: float, seed: int, recovery: Recipe) -> None:
         check_ratio(ratio)

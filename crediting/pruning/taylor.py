@@ -1,5 +1,7 @@
 """Pruning by how much the loss would change, to first order."""
 
+from typing import ClassVar
+
 import torch_pruning as tp
 from torch import nn
 
@@ -28,6 +30,8 @@ class Taylor:
 
     Source: Molchanov et al. 2019; paper section 3.1, where all 1,000 timesteps are looked at.
     """
+
+    removes_channels: ClassVar[bool] = True
 
     def __init__(self, ratio: float, timesteps: int, examples: int, recovery: Recipe) -> None:
         check_ratio(ratio)

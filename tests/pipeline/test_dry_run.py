@@ -1,10 +1,12 @@
 """What a dry run tells is so, and it leaves no trace."""
 
 import math
+import time
 
 import pytest
 
-from crediting.pipeline import stages
+from crediting.pipeline import dry_run, stages
+from crediting.pipeline.gauges import Gauge
 from crediting.pipeline.memory import typical_steps
 
 
@@ -60,6 +62,30 @@ def test_no_time_is_told_for_what_cannot_be_foretold(study, told):
     lines = {line.split()[0]: line for line in told(study()).splitlines()}
     assert "to do, about" in lines["train"] or "to do, less" in lines["train"]
     assert lines["extract"].endswith("to do")
+
+
+def test_what_extractors_take_is_told_as_soon_as_they_are_there(study, told, monkeypatch):
+    """Here a second per image, which nothing else of this study comes near."""
+    own = study("property=[fid]")
+    without = told(own)
+    assert "evaluations at a time, without what reference_classifier takes to look at" in without
+    for stage in ("encode", "extract"):
+        stages.run(own, stage)
+    seconds = {"elapsed": 0.0}
+    real = Gauge.features
+
+    def slow(self, images):
+        seconds["elapsed"] += len(images)
+        return real(self, images)
+
+    clock = time.perf_counter
+    monkeypatch.setattr(Gauge, "features", slow)
+    monkeypatch.setattr(dry_run.time, "perf_counter", lambda: clock() + seconds["elapsed"])
+    pace = dry_run.measure_pace(own)
+    assert 1 < pace.image < 1.5
+    coalition = dry_run._seconds_per_coalition(own, own.game, pace)
+    assert own.generation.images < coalition < 1.5 * own.generation.images
+    assert "without what" not in told(own)
 
 
 def test_measuring_kept_images_is_not_told_as_generating(study, prepared, told):

@@ -7,6 +7,8 @@ from diffusers import UNet2DModel
 
 from crediting.errors import ConfigError, LedgerError
 from crediting.pipeline import stages
+from crediting.pipeline.train import check_what_follows
+from crediting.pruning import Magnitude
 
 RANKS = ("pruning=lora_ranks",)
 
@@ -68,6 +70,22 @@ def test_a_pretrained_model_is_not_reinitialised(study, trainings, tmp_path):
     assert trainings == []
 
 
+@pytest.mark.parametrize("pruning", ["magnitude", "random", "taylor", "diff_pruning"])
+@pytest.mark.parametrize("stage", ["train", "dry_run"])
+def test_a_pretrained_model_has_no_untrained_twin_of_fewer_channels(
+    study, trainings, tmp_path, pruning, stage
+):
+    UNet2DModel(**study().config["model"]["unet"]).save_pretrained(tmp_path / "published")
+    words = (f"pruning={pruning}", f"model.pretrained={tmp_path / 'published'}")
+    refused = study(*words)
+    stages.run(refused, "encode")
+    with pytest.raises(ConfigError, match=r"^model\.pretrained: .*endpoints=dense, or choose "):
+        stages.dry_run(refused) if stage == "dry_run" else stages.run(refused, stage)
+    assert trainings == []
+    for accepted in (study(*words, "endpoints=dense"), study(*words, "pruning=none")):
+        check_what_follows(accepted, accepted.model.untrained(0))
+
+
 def test_what_is_trained_already_is_checked_when_its_stage_comes(study, trainings):
     first, refused = study(), study("pruning.ratio=0.05")
     for stage in ("encode", "train"):
@@ -97,7 +115,11 @@ def test_an_optimizer_that_is_not_installed_is_missed_at_once(study, trainings, 
     assert trainings == []
 
 
-def test_a_pretrained_model_without_an_untrained_twin_does_not_recover(study, trainings, tmp_path):
+def test_a_pretrained_model_without_an_untrained_twin_does_not_recover(
+    study, trainings, tmp_path, monkeypatch
+):
+    """Of a pruning of one's own it may not be known beforehand that channels go."""
+    monkeypatch.delattr(Magnitude, "removes_channels")
     UNet2DModel(**study().config["model"]["unet"]).save_pretrained(tmp_path / "published")
     pretrained = f"model.pretrained={tmp_path / 'published'}"
     refused, accepted = study(pretrained), study(pretrained, "endpoints=dense")
