@@ -75,6 +75,22 @@ def run_credit() -> RunCredit:
     return run
 
 
+@pytest.fixture
+def undurable(monkeypatch):
+    """Nothing waits for the disk."""
+    from undurable import spare_the_disk
+
+    spare_the_disk(monkeypatch.setattr)
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Figures are made, but not drawn, which takes seconds; tests of reporting draw them all."""
+    from matplotlib.figure import Figure
+
+    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: Path(path).write_text("drawn"))
+
+
 @pytest.fixture(scope="session")
 def cut_off(tmp_path_factory):
     """The environment of a machine without network, on which nothing was ever fetched."""

@@ -26,6 +26,17 @@ PRELOADED = (
     "crediting.estimators",
     "crediting.executors",
     "diffusers.models",
+    "diffusers.models.autoencoders.autoencoder_kl",
+    "diffusers.models.autoencoders.vq_model",
+    "diffusers.models.unets.unet_2d",
+    "diffusers.models.unets.unet_2d_condition",
+    "diffusers.schedulers.scheduling_ddim",
+    "diffusers.schedulers.scheduling_ddpm",
+    "diffusers.schedulers.scheduling_dpmsolver_multistep",
+    "diffusers.schedulers.scheduling_pndm",
+    "diffusers.training_utils",
+    "scipy.cluster.hierarchy",
+    "transformers.models.blip.modeling_blip",
     "transformers.models.clip.modeling_clip",
     "torchvision.models",
     "torchvision.datasets",
@@ -54,8 +65,9 @@ class Forks:
     """Use as a context: `forks(*words, cwd=folder)` is what the fixture `run_credit` returns.
 
     Imports take seconds, of which a test of a single message needs next to nothing otherwise.
-    What is read of the environment while importing is as it was when this was made. With
-    `bytes_per_file` no file can grow beyond so many, as on a full disk.
+    What is read of the environment while importing is as it was when this was made, but for
+    PYTHONPATH. Nothing waits for the disk. With `bytes_per_file` no file can grow beyond so many,
+    as on a full disk; unless `drawn`, files of figures hold a word only.
     """
 
     def __init__(self, env: Mapping[str, str]) -> None:
@@ -81,9 +93,10 @@ class Forks:
         cwd: Path,
         env: Mapping[str, str] | None = None,
         bytes_per_file: int | None = None,
+        drawn: bool = True,
     ) -> "subprocess.CompletedProcess[str]":
         words = [word for arg in args for word in ([arg] if isinstance(arg, str) else arg)]
-        asked = words, str(cwd), env or {}, bytes_per_file
+        asked = words, str(cwd), env or {}, bytes_per_file, drawn
         self._server.stdin.write(json.dumps(asked) + "\n")
         self._server.stdin.flush()
         code, said, printed = json.loads(self._server.stdout.readline())
@@ -97,13 +110,19 @@ def _serve() -> None:
 
     for name in PRELOADED:
         importlib.import_module(name)
+    from undurable import spare_the_disk
+
+    spare_the_disk(setattr)
     gc.freeze()  # what all children share is not to be looked through by each
     for line in sys.stdin:
-        words, folder, env, bytes_per_file = json.loads(line)
+        words, folder, env, bytes_per_file, drawn = json.loads(line)
         with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as said:
             child = os.fork()
             if child == 0:
                 os.environ.update(env)
+                sys.path[:0] = filter(None, env.get("PYTHONPATH", "").split(os.pathsep))
+                if not drawn:
+                    _draw_nothing()
                 if bytes_per_file is not None:
                     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_per_file, bytes_per_file))
                 _become_credit(words, folder, printed.fileno(), said.fileno())
@@ -111,6 +130,12 @@ def _serve() -> None:
             printed.seek(0)
             said.seek(0)
             print(json.dumps([code, said.read(), printed.read()]), flush=True)
+
+
+def _draw_nothing() -> None:
+    from matplotlib.figure import Figure
+
+    Figure.savefig = lambda self, path, **_: Path(path).write_text("drawn")
 
 
 def _become_credit(words: list[str], folder: str, stdout: int, stderr: int) -> None:

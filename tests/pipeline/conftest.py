@@ -1,13 +1,35 @@
 """Miniature studies of one test, and a count of what they train."""
 
-from pathlib import Path
+import shutil
 
 import pytest
-from matplotlib.figure import Figure
 from miniature_study import make_study
 
 from crediting.pipeline import stages
 from crediting.pipeline.study import Study
+
+STAGES = ("encode", "train", "prune", "extract")
+
+
+@pytest.fixture(autouse=True)
+def _no_waiting_for_the_disk(undurable):
+    pass
+
+
+@pytest.fixture(scope="session")
+def made(tmp_path_factory):
+    """Return outputs with all that miniature studies need which evaluate with the same models."""
+    outputs = tmp_path_factory.mktemp("made") / "outputs"
+    for stage in STAGES:
+        stages.run(make_study(outputs), stage)
+    stages.run(make_study(outputs, "pruning=none"), "prune")  # what retraining starts from
+    return outputs
+
+
+@pytest.fixture
+def begun(made, tmp_path):
+    """Let the outputs folder of a test hold what is made already."""
+    shutil.copytree(made, tmp_path / "outputs")
 
 
 @pytest.fixture
@@ -17,14 +39,14 @@ def study(tmp_path):
 
 
 @pytest.fixture
-def prepared(study):
+def prepared(begun, study):
     """Return a function that makes such studies with all in the store that evaluation needs."""
 
     def prepare(*overrides: str) -> Study:
-        made = study(*overrides)
-        for stage in ("encode", "train", "prune", "extract"):
-            stages.run(made, stage)
-        return made
+        asked = study(*overrides)
+        for stage in STAGES:
+            stages.run(asked, stage)
+        return asked
 
     return prepare
 
@@ -43,9 +65,3 @@ def trainings(monkeypatch):
 
     monkeypatch.setattr(Trainer, "train", counting)
     return counted
-
-
-@pytest.fixture
-def undrawn(monkeypatch):
-    """Figures are made, but not drawn, which takes seconds; tests of reporting draw them all."""
-    monkeypatch.setattr(Figure, "savefig", lambda self, path, **_: Path(path).write_text("drawn"))

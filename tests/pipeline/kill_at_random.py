@@ -27,7 +27,6 @@ from miniature_study import make_study, read_ledgers
 from crediting.pipeline import stages
 
 FEWEST = 4
-IMPORTED_LATE = (*PRELOADED, "diffusers.models.unets.unet_2d", "diffusers.training_utils")
 OVERRIDES = (
     "design.budget=12",
     "partition.contributors=4",
@@ -41,7 +40,7 @@ OVERRIDES = (
 
 def main(outputs: Path, seed: int, kills: int) -> None:
     torch.set_num_threads(1)
-    for library in IMPORTED_LATE:  # else each child would do little more than import
+    for library in PRELOADED:  # else each child would do little more than import
         importlib.import_module(library)
     moments = random.Random(seed)
     started = time.monotonic()

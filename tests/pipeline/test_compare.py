@@ -2,6 +2,7 @@
 
 import csv
 import math
+import shutil
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -55,7 +56,7 @@ CHOSEN = (
 
 
 @pytest.fixture
-def make(tmp_path):
+def make(tmp_path, begun):
     """Return a function that makes a study, its variants, and the executor that plays for all."""
 
     def made(*overrides: str, published=None, **options):
@@ -413,7 +414,8 @@ def test_what_is_missing_is_counted_and_priced(make):
     assert lacks([first])[0] == expected
 
 
-def test_a_dry_run_tells_what_is_missing_and_evaluates_nothing(make, capsys):
+def test_a_dry_run_tells_what_is_missing_and_evaluates_nothing(make, capsys, tmp_path):
+    shutil.rmtree(tmp_path / "outputs")
     words = ("baseline=[size,mixture_proxy]", "compare.removals=[own,size]")
     study, variants, executor = make("dry_run=true", "stage=compare", *words)
     compare(study, variants)

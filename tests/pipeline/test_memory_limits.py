@@ -138,9 +138,10 @@ def test_several_processes_share_a_batch(study):
     assert needed(shared, denoiser).lasting == needed(alone, denoiser).lasting
 
 
-def test_peaks_are_said_and_remembered(prepared, capsys):
-    made = prepared("property=[fid]")
-    stages.run(made, "evaluate")
+def test_peaks_are_said_and_remembered(study, capsys):
+    made = study("property=[fid]")
+    for stage in ("encode", "train", "prune", "extract", "evaluate"):
+        stages.run(made, stage)
     said = capsys.readouterr().err
     for stage, address in (("train", made.trained), ("prune", made.game.start)):
         assert f"{stage}: at most " in said
@@ -159,7 +160,7 @@ def test_the_peak_of_the_process_is_above_what_it_holds_now():
     assert resident > held.nbytes
 
 
-def test_gradient_checkpointing_reaches_every_training(prepared, monkeypatch):
+def test_gradient_checkpointing_reaches_every_training(study, monkeypatch):
     used = []
     original = torch.utils.checkpoint.checkpoint
 
@@ -168,8 +169,13 @@ def test_gradient_checkpointing_reaches_every_training(prepared, monkeypatch):
         return original(*args, **kwargs)
 
     monkeypatch.setattr(torch.utils.checkpoint, "checkpoint", counted)
-    made = prepared("property=[fid]", "runtime.gradient_checkpointing=true")
-    assert used
+    made = study("property=[fid]", "runtime.gradient_checkpointing=true")
+    stages.run(made, "encode")
+    for stage in ("train", "prune"):
+        used.clear()
+        stages.run(made, stage)
+        assert used
+    stages.run(made, "extract")
     used.clear()
     stages.run(made, "evaluate")
     assert used

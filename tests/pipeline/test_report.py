@@ -14,6 +14,9 @@ from crediting.pipeline.diffusion_game import DiffusionGame
 from crediting.pipeline.estimate import read_sample
 from crediting.pipeline.study import Study
 
+QUICKLY = pytest.mark.usefixtures("begun", "undrawn")
+"""With the models that all have, and figures that nobody looks at."""
+
 
 def read_manifest(study):
     def refuse(word):
@@ -22,6 +25,7 @@ def read_manifest(study):
     return json.loads((study.folder / "manifest.json").read_text(), parse_constant=refuse)
 
 
+@QUICKLY
 def test_more_top_contributors_than_there_are_and_unknown_uncertainty(study):
     bare = study("estimator=leave_one_out", "property=[fid]", "report.top=9")
     stages.run(bare, "all")
@@ -31,6 +35,7 @@ def test_more_top_contributors_than_there_are_and_unknown_uncertainty(study):
     assert read_manifest(bare)["properties"]["fid"]["coalitions"] == 4
 
 
+@QUICKLY
 def test_files_of_properties_that_are_no_longer_asked_for_are_removed(study):
     both = study("property=[fid,diversity]")
     stages.run(both, "all")
@@ -42,6 +47,7 @@ def test_files_of_properties_that_are_no_longer_asked_for_are_removed(study):
     assert "shapley_diversity_of_mine.csv" in left
 
 
+@QUICKLY
 def test_an_infinite_setting_leaves_the_manifest_valid(study):
     unclipped = study("finetuning.recipe.gradient_clip=inf", "property=[fid]")
     stages.run(unclipped, "all")
@@ -74,6 +80,7 @@ def test_odd_names_of_contributors_and_properties(study):
     assert "(shapley_my%20fid%2C%2050%25%20%3Cb%3E.png)" in (odd.folder / "report.md").read_text()
 
 
+@QUICKLY
 def test_a_report_without_pictures_if_they_cannot_be_generated(study, monkeypatch, capsys):
     ready = study("property=[fid]", "runtime.keep_images=false")
     for stage in ("encode", "train", "prune", "extract", "evaluate"):
@@ -91,6 +98,7 @@ def test_a_report_without_pictures_if_they_cannot_be_generated(study, monkeypatc
     assert read_manifest(ready)["study"] == ready.name
 
 
+@QUICKLY
 def test_only_pictures_without_those_whose_models_fail_are_left_out(study, monkeypatch, capsys):
     ready = study("property=[fid,diversity]", "runtime.keep_images=false", "report.top=1")
     for stage in ("encode", "train", "prune", "extract", "evaluate"):
@@ -128,6 +136,7 @@ def test_a_whole_game_has_ranks_and_interactions_and_its_axioms_judged(study):
     assert "Symmetry cannot be judged" in (whole.folder / "shapley_fid.tex").read_text()
 
 
+@QUICKLY
 def test_the_report_is_of_the_coalitions_after_which_evaluating_stopped(study):
     ended = study("property=[fid]", "stop.budget=4")
     assert len(ended.sample) > 4
@@ -135,6 +144,7 @@ def test_the_report_is_of_the_coalitions_after_which_evaluating_stopped(study):
     assert read_manifest(ended)["properties"]["fid"]["coalitions"] == 4
 
 
+@QUICKLY
 def test_dense_endpoints_make_one_game_with_the_others(study):
     names = ("estimator=exact", "design=exhaustive")
     exact, kernel = (study(name, "endpoints=dense", "property=[fid]") for name in names)

@@ -20,6 +20,9 @@ from crediting.pipeline.evaluate import evaluate_coalitions
 from crediting.randomness import derive_seed
 from crediting.reporting.table import COLUMNS
 
+QUICKLY = pytest.mark.usefixtures("begun", "undrawn")
+"""With the models that all have, and figures that nobody looks at."""
+
 
 def values(study, name="inception_score"):
     return read_sample(study, name).utilities
@@ -84,6 +87,7 @@ def test_a_finished_study_needs_nothing_that_trains(study, tmp_path):
     assert slow & set(json.loads(again.stdout.splitlines()[-1])) == set()
 
 
+@QUICKLY
 def test_another_estimator_evaluates_only_what_it_lacks(study, trainings):
     stages.run(study("design=exhaustive"), "all")
     trainings.clear()
@@ -92,6 +96,7 @@ def test_another_estimator_evaluates_only_what_it_lacks(study, trainings):
     assert trainings == []
 
 
+@QUICKLY
 def test_kernel_shap_on_all_coalitions_equals_exact(study):
     stages.run(study("design=exhaustive", "property=[fid]"), "all")
     exact = estimate(study("estimator=exact", "property=[fid]"))["fid"].attribution
@@ -99,6 +104,7 @@ def test_kernel_shap_on_all_coalitions_equals_exact(study):
     np.testing.assert_allclose(kernel.credits, exact.credits, rtol=0, atol=1e-9)
 
 
+@QUICKLY
 def test_a_larger_budget_keeps_what_is_evaluated(study, trainings):
     small, large = study("property=[fid]"), study("property=[fid]", "design.budget=12")
     for stage in ("encode", "train", "prune", "extract", "evaluate"):
@@ -109,6 +115,7 @@ def test_a_larger_budget_keeps_what_is_evaluated(study, trainings):
     assert len(trainings) == drawn[1] - drawn[0] > 0
 
 
+@QUICKLY
 def test_a_further_property_is_measured_on_kept_images(study, trainings):
     stages.run(study("property=[inception_score]"), "all")
     trainings.clear()
@@ -118,6 +125,7 @@ def test_a_further_property_is_measured_on_kept_images(study, trainings):
     assert np.isfinite(values(both, "diversity")).all()
 
 
+@QUICKLY
 def test_without_kept_images_a_further_property_repeats_and_agrees(study, trainings):
     off = "runtime.keep_images=false"
     first = study("property=[diversity]", off)
@@ -132,6 +140,7 @@ def test_without_kept_images_a_further_property_repeats_and_agrees(study, traini
     np.testing.assert_array_equal(values(both, "diversity"), before)
 
 
+@QUICKLY
 def test_changing_the_finetuning_keeps_the_pruned_model(study, trainings):
     first = study("property=[fid]")
     for stage in ("encode", "train", "prune"):
@@ -192,6 +201,7 @@ def test_a_property_is_measured_anew_exactly_when_its_meaning_changes(study):
     assert study("generation.images=13").property_fingerprints == first
 
 
+@QUICKLY
 def test_replicates_differ_and_are_averaged(study):
     twice = study("replicates=2", "property=[fid]")
     stages.run(twice, "all")
@@ -207,6 +217,7 @@ def test_replicates_differ_and_are_averaged(study):
     assert [o.seed for o in outcomes] == [derive_seed("generation", 0, r) for r in (0, 1)]
 
 
+@QUICKLY
 def test_endpoints_of_the_dense_model(study, trainings):
     dense = study("endpoints=dense", "property=[fid]")
     same = study("property=[fid]")
