@@ -67,7 +67,8 @@ class Forks:
     Imports take seconds, of which a test of a single message needs next to nothing otherwise.
     What is read of the environment while importing is as it was when this was made, but for
     PYTHONPATH. Nothing waits for the disk. With `bytes_per_file` no file can grow beyond so many,
-    as on a full disk; unless `drawn`, files of figures hold a word only.
+    as on a full disk; unless `drawn`, files of figures hold a word only; with `small_inception`
+    that network sees images of few pixels.
     """
 
     def __init__(self, env: Mapping[str, str]) -> None:
@@ -94,9 +95,10 @@ class Forks:
         env: Mapping[str, str] | None = None,
         bytes_per_file: int | None = None,
         drawn: bool = True,
+        small_inception: bool = False,
     ) -> "subprocess.CompletedProcess[str]":
         words = [word for arg in args for word in ([arg] if isinstance(arg, str) else arg)]
-        asked = words, str(cwd), env or {}, bytes_per_file, drawn
+        asked = words, str(cwd), env or {}, bytes_per_file, drawn, small_inception
         self._server.stdin.write(json.dumps(asked) + "\n")
         self._server.stdin.flush()
         code, said, printed = json.loads(self._server.stdout.readline())
@@ -110,12 +112,17 @@ def _serve() -> None:
 
     for name in PRELOADED:
         importlib.import_module(name)
+    import composing
+    from omegaconf import OmegaConf
+    from small_inception import look_at_less
     from undurable import spare_the_disk
 
     spare_the_disk(setattr)
+    OmegaConf.load = composing.read_once
+    composing.composed()
     gc.freeze()  # what all children share is not to be looked through by each
     for line in sys.stdin:
-        words, folder, env, bytes_per_file, drawn = json.loads(line)
+        words, folder, env, bytes_per_file, drawn, small_inception = json.loads(line)
         with tempfile.TemporaryFile("w+") as printed, tempfile.TemporaryFile("w+") as said:
             child = os.fork()
             if child == 0:
@@ -123,6 +130,8 @@ def _serve() -> None:
                 sys.path[:0] = filter(None, env.get("PYTHONPATH", "").split(os.pathsep))
                 if not drawn:
                     _draw_nothing()
+                if small_inception:
+                    look_at_less(setattr)
                 if bytes_per_file is not None:
                     resource.setrlimit(resource.RLIMIT_FSIZE, (bytes_per_file, bytes_per_file))
                 _become_credit(words, folder, printed.fileno(), said.fileno())

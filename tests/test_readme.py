@@ -1,6 +1,5 @@
 """Every command that the README shows is run, at miniature size."""
 
-import os
 import re
 import runpy
 import shlex
@@ -12,8 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from matplotlib.figure import Figure
 from PIL import Image
+from small_inception import look_at_less
 
 from crediting import cli
 
@@ -29,6 +28,9 @@ CREDIT = [words[1:] for words in ALL if words[0] == "credit"]
 OF_THE_SCRIPT = ["+experiment=cifar_ddpm", "+proof=cifar_ddpm", "stage=compare"]
 """What scripts/reproduce_paper runs, which has tests of its own that run it in little."""
 OF_THE_PROOF = {"+experiment=digits_proof", "stage=compare"}
+IN_PARALLEL = [words for words in CREDIT if any(w.startswith("hydra/launcher=") for w in words)]
+"""Sweeps of studies in processes of their own, which have tests of their own with these words."""
+RUN_HERE = [words for words in CREDIT if words != OF_THE_SCRIPT and words not in IN_PARALLEL]
 
 
 def test_every_command_is_of_a_kind_that_is_run_here():
@@ -54,9 +56,6 @@ STAND_INS = {
     "executor.parameters.slurm_partition=gpu": "executor.cluster=local",
     "executor.parameters.gpus_per_node=1": "executor.jobs_per_submission=99",
     "executor.workers=2": "executor.jobs_per_submission=99",
-    "hydra/launcher=submitit_slurm": "hydra/launcher=submitit_local",
-    "hydra.launcher.partition=gpu": "hydra.launcher.name=credit",
-    "seed=0,1": "seed=0",
     "calibrate.images=[1000,2500,5000]": "calibrate.images=[1]",
     "plan.coalitions=200": "plan.coalitions=20",
     "plan.finetuning_steps=200": "plan.finetuning_steps=4",
@@ -85,15 +84,15 @@ def place(tmp_path_factory):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("arguments", [a for a in CREDIT if a != OF_THE_SCRIPT], ids=" ".join)
-def test_credit_commands(arguments, place, miniature, monkeypatch, capsys):
+@pytest.mark.parametrize("arguments", RUN_HERE, ids=" ".join)
+@pytest.mark.usefixtures("undurable")
+def test_credit_commands(arguments, place, miniature, monkeypatch, capsys, request):
     """In this process, so that the libraries are imported once; results are shared."""
     monkeypatch.chdir(place)
     monkeypatch.setattr(sys, "argv", ["credit", *shrunk(arguments, miniature)])
-    if len(arguments) > 3:  # figures were drawn by shorter commands
-        monkeypatch.setattr(
-            Figure, "savefig", lambda self, path, **_: Path(path).write_text("drawn")
-        )
+    look_at_less(monkeypatch.setattr)
+    if arguments:  # the default study draws all figures that there are
+        request.getfixturevalue("undrawn")
     code = exit_code(cli.main)
     told = capsys.readouterr()
     if "runtime.device=cuda" in arguments and not torch.cuda.is_available():
@@ -101,13 +100,7 @@ def test_credit_commands(arguments, place, miniature, monkeypatch, capsys):
         assert "there is no cuda here" in told.err
     else:
         assert code == 0, told.err
-        assert told.out or "stage=fetch" in arguments or has_report_of_a_sweep(place, arguments)
-
-
-def has_report_of_a_sweep(place, arguments):
-    """Return whether a study that ran in another process, where it printed, came to its end."""
-    in_parallel = any(word.startswith("hydra/launcher=") for word in arguments)
-    return in_parallel and [*place.glob("outputs/studies/*seed=0*/report.md")]
+        assert told.out or "stage=fetch" in arguments
 
 
 def exit_code(command):
@@ -119,7 +112,7 @@ def exit_code(command):
 
 
 @pytest.mark.slow
-def test_own_images_as_the_readme_shows_them(tmp_path, miniature):
+def test_own_images_as_the_readme_shows_them(tmp_path, miniature, credit):
     (module,) = re.findall(r"```python\n(# my_images.py.*?)```", README, re.DOTALL)
     (option,) = re.findall(r"```yaml\n(# mine/dataset/my_images.yaml.*?)```", README, re.DOTALL)
     (command,) = re.findall(r"```console\nPYTHONPATH=. credit (.*?)```", README, re.DOTALL)
@@ -135,14 +128,8 @@ def test_own_images_as_the_readme_shows_them(tmp_path, miniature):
                 pixels = random.integers(0, 255, (16, 16, 3), dtype=np.uint8)
                 Image.fromarray(pixels).save(folder / f"{i}.png")
     shrunk = [word for word in miniature if not word.startswith(("partition", "design"))]
-    done = subprocess.run(
-        [sys.executable, "-m", "crediting", *shlex.split(command), *shrunk],
-        cwd=tmp_path,
-        env={**os.environ, "PYTHONPATH": "."},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    here = {"PYTHONPATH": "."}
+    done = credit(shlex.split(command), *shrunk, cwd=tmp_path, env=here, drawn=False)
     assert done.returncode == 0, done.stderr
     table = (tmp_path / "outputs/studies/my_images/shapley_fid.csv").read_text()
     assert {line.split(",")[0] for line in table.splitlines()[1:]} == {"ada", "bo", "cy"}
@@ -152,7 +139,13 @@ FEW_SETTINGS = (
     *("calibrate.finetuning_steps=[0.5]", "calibrate.generation_steps=[0.5]"),
     *("calibrate.sampler_steps=[]", "calibrate.coalitions=6", "generation.images=4"),
 )
-FEW_PHOTOS = ("plan.coalitions=6",)
+FEW_COALITIONS = ("plan.coalitions=6",)
+FEW_OF_THE_PROOF = (
+    *("property=[inception_score]", "compare.alphas=[0.5]", "plan.coalitions=12"),
+    *("method.dense_shapley.design.budget=4", "method.retrain_shapley.design.budget=4"),
+    *("method.gradient_ascent.design.budget=4", "method.influence_unlearning.design.budget=4"),
+    "method.longer.design.budget=4",
+)
 FEW_OF_CIFAR = (
     *("dataset.classes=[lamp,leopard,otter,pear]", "calibrate.finetuning_steps=[]"),
     *("calibrate.generation_steps=[0.5]", "calibrate.sampler_steps=[]", "calibrate.coalitions=4"),
@@ -176,12 +169,12 @@ def shrunk(arguments, miniature):
     small = [word for word in stand_ins if word != "+size=miniature"]
     if few and "+experiment=cifar_ddpm" in arguments:
         few = FEW_OF_CIFAR
-    if "+experiment=image_folder" in arguments and len(arguments) > 2:
-        few = FEW_PHOTOS
+    elif not set(arguments) >= OF_THE_PROOF:
+        few = FEW_COALITIONS
     if "+experiment=digits_planted" in arguments:  # all 64 coalitions
-        few = ["replicates=1"]
-    if set(arguments) > OF_THE_PROOF:  # which was run with all properties before
-        few = ["property=[inception_score]"]
+        few = ["replicates=1", "property=[fid]"]
+    if set(arguments) >= OF_THE_PROOF:
+        few = FEW_OF_THE_PROOF
     return [*small, "+size=miniature", "executor=serial", outputs, *few]
 
 
@@ -200,7 +193,11 @@ def fits(override, arguments):
 @pytest.mark.parametrize("words", [w for w in ALL if w[0] == "make"], ids=" ".join)
 def test_make_targets_exist(words):
     done = subprocess.run(
-        [*words, "--dry-run"], cwd=ROOT, capture_output=True, text=True, check=False
+        [*words, "--dry-run", f"PYTHON={sys.executable}"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     assert done.stdout
@@ -215,6 +212,19 @@ def test_make_demo_runs_the_default_study():
         check=True,
     )
     assert planned.stdout.splitlines()[-1].strip() == ".venv/bin/credit"
+
+
+def test_sweeps_in_parallel():
+    """They are run by their own tests, on this machine instead of a cluster."""
+    of_a_cluster = {"hydra/launcher=submitit_slurm", "hydra.launcher.partition=gpu"}
+    of_the_study = {"-m", "seed=0,1", "executor=serial"}
+    tests = (ROOT / "tests/cli/test_sweep_launchers.py").read_text()
+    assert {words[1] for words in IN_PARALLEL} == {
+        *("hydra/launcher=joblib", "hydra/launcher=submitit_slurm"),
+    }
+    for words in IN_PARALLEL:
+        for word in {*words} - of_a_cluster - of_the_study:
+            assert f'"{word}"' in tests
 
 
 def test_the_script_that_repeats_the_paper():
