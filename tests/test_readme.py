@@ -1,5 +1,7 @@
 """Every command that the README shows is run, at miniature size."""
 
+import csv
+import json
 import re
 import runpy
 import shlex
@@ -101,6 +103,23 @@ def test_credit_commands(arguments, place, miniature, monkeypatch, capsys, reque
     else:
         assert code == 0, told.err
         assert told.out or "stage=fetch" in arguments
+    if arguments == ["+experiment=image_folder", "dataset.root=photos"]:
+        check_tables(place / "outputs/studies/image_folder_miniature")
+
+
+def check_tables(folder):
+    facts = json.loads((folder / "manifest.json").read_text())
+    assert {*facts["properties"]} == {"inception_score", "fid"}
+    for name, values in facts["properties"].items():
+        with (folder / f"shapley_{name}.csv").open() as file:
+            credits = {row["contributor"]: float(row["credit"]) for row in csv.DictReader(file)}
+        assert len(credits) == 6
+        assert any(credits.values())
+        worth = values["v_full"] - values["v_empty"]
+        assert sum(credits.values()) == pytest.approx(worth, abs=1e-9)
+        assert (folder / f"images_{name}.png").stat().st_size > 0
+    pruned = facts["facts"]["prune"]
+    assert pruned["parameters_after"] < pruned["parameters_before"]
 
 
 def exit_code(command):

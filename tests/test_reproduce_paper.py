@@ -4,6 +4,7 @@ import csv
 import importlib.machinery
 import importlib.util
 import os
+import runpy
 import shutil
 import subprocess
 import sys
@@ -111,11 +112,32 @@ def place(tmp_path_factory):
     shutil.rmtree(folder)  # pytest would keep the miniature files of the last three runs
 
 
+@pytest.fixture
+def forked(script, credit, place, monkeypatch):
+    """Let the script's commands be run in forks, and return what they have said."""
+    said = []
+
+    def run(command, **_):
+        if command[1] == "-m":
+            finished = credit(*command[3:], cwd=place, small_inception=True)
+            said.append(finished.stderr)
+            return finished
+        files, *arguments = map(str, command[1:])
+        with monkeypatch.context() as patch:
+            patch.setattr(sys, "argv", [files, *arguments])
+            runpy.run_path(files, run_name="__main__")
+        return SimpleNamespace(returncode=0)
+
+    monkeypatch.setattr(script.subprocess, "run", run)
+    return said
+
+
+LITTLE = ("plan.coalitions=6", "compare.trainings=1")
 SMALL = {
     "celeba_ldm": ["dataset.celebrities=[17,63,65,95]"],
     "cifar_ddpm": [
         *("dataset.classes=[lamp,leopard,otter,pear]", "~property.fid", "~extractor.clean_fid"),
-    ],  # each of two Inceptions would take half a second per coalition
+    ],
     "artbench_sd_lora": [],
 }
 """Changes of use cases that are small already."""
@@ -123,17 +145,16 @@ SMALL = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("use_case", SMALL)
-def test_a_miniature_ends_in_a_table_beside_the_papers(use_case, script, resolved, credit, place):
-    """The first by the script itself; the others by its command, where all is imported already."""
+def test_a_miniature_ends_in_a_table_beside_the_papers(
+    use_case, script, resolved, forked, place, monkeypatch, capsys
+):
+    """By the script itself, whose commands are run where all is imported already."""
     published = resolved(f"published@compare.published={use_case}")["compare"]["published"]
-    changes = [*SMALL[use_case], "plan.coalitions=8", "runtime.device=cpu", "executor=serial"]
-    if use_case == next(iter(SMALL)):
-        said = run_the_script(place, use_case, "--size", "miniature", *changes)
-        assert str(folder_of(place, use_case)) in said
-    else:
-        finished = credit(*script.comparison(use_case, "miniature", changes), cwd=place)
-        assert finished.returncode == 0, finished.stderr
+    changes = [*SMALL[use_case], *LITTLE, "runtime.device=cpu", "executor=serial"]
+    monkeypatch.chdir(place)
+    assert script.main([use_case, "--size", "miniature", *changes]) == 0, forked
     folder = folder_of(place, use_case)
+    assert str(folder) in capsys.readouterr().out
     with (folder / f"lds_{published['property']}.csv").open(newline="") as file:
         rows = {row["method"]: row for row in csv.DictReader(file)}
     theirs = published["scores"]["0.5"]
@@ -153,18 +174,3 @@ def test_a_miniature_ends_in_a_table_beside_the_papers(use_case, script, resolve
 
 def folder_of(place, use_case):
     return place / "outputs/studies" / f"{use_case}_miniature" / "compare"
-
-
-def run_the_script(place, *words):
-    """Return what it printed; the miniature files lie beside its outputs afterwards."""
-    finished = subprocess.run(
-        [sys.executable, SCRIPT, *words],
-        cwd=place,
-        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=1800,
-        check=False,
-    )
-    assert finished.returncode == 0, finished.stderr
-    return finished.stdout

@@ -182,10 +182,10 @@ def test_a_shadowed_option(mine, credit, tmp_path):
     assert "give them other names" in message
 
 
-def test_a_part_that_lacks_what_it_needs(mine, run_credit, tmp_path):
+def test_a_part_that_lacks_what_it_needs(mine, credit, tmp_path):
     (tmp_path / "bare.py").write_text("class Estimator:\n    name = 'bare'\n")
     folder = mine("estimator/bare.yaml", "_target_: bare.Estimator\n")
-    finished = run_credit(
+    finished = credit(
         *folder, "estimator=bare", "dry_run=true", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)}
     )
     assert "Estimator has no __call__, designs, minimum_coalitions; " in the_one_message(finished)
@@ -202,7 +202,7 @@ def test_a_property_without_its_name(mine, credit, tmp_path):
 
 
 @pytest.mark.slow
-def test_a_bug_keeps_its_traceback(mine, run_credit, tmp_path):
+def test_a_bug_keeps_its_traceback(mine, credit, tmp_path):
     (tmp_path / "buggy.py").write_text(
         "class Design:\n"
         "    name = 'buggy'\n"
@@ -220,7 +220,7 @@ def test_a_bug_keeps_its_traceback(mine, run_credit, tmp_path):
             "    def __call__(self, sample): ...\n"
         )
     chosen = ["design=buggy", "estimator=buggy"]
-    finished = run_credit(*folder, chosen, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
+    finished = credit(*folder, chosen, cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
     assert finished.returncode == 1
     assert finished.stderr.count("Traceback") == 1
     assert "return 1 / 0" in finished.stderr

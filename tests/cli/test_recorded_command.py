@@ -33,8 +33,8 @@ def test_torch_is_not_imported(folder):
     assert (folder / "outputs/studies/recorded/shapley_fid.csv").exists()
 
 
-def test_a_sweep_has_a_folder_for_each_estimator(folder, run_credit):
-    finished = run_credit(
+def test_a_sweep_has_a_folder_for_each_estimator(folder, credit):
+    finished = credit(
         *("-m", "+experiment=recorded", "game.path=game.csv", "estimator=exact,kernel_shap"),
         cwd=folder,
     )
@@ -51,8 +51,8 @@ def test_a_sweep_has_a_folder_for_each_estimator(folder, run_credit):
         (["game.path=game.csv", "model=ddpm"], "leave them out: model=ddpm"),
     ],
 )
-def test_mistakes_get_one_message(words, complaint, folder, run_credit):
-    finished = run_credit("+experiment=recorded", words, cwd=folder)
+def test_mistakes_get_one_message(words, complaint, folder, credit):
+    finished = credit("+experiment=recorded", words, cwd=folder)
     assert finished.returncode == 2, finished.stderr
     assert finished.stderr.count("credit: ") == 1
     assert complaint in finished.stderr

@@ -202,7 +202,7 @@ def test_measured_noise_is_told_and_widens_the_intervals():
     assert (found[1.0].noise_errors <= found[1.0].std_errors).all()
     again = [
         BAYESIAN(replace(sample, utilities=u, v_empty=e[0], v_full=e[1], noise_variance=0.0))
-        for u, e in perturbed(sample, 0.001, 200)
+        for u, e in perturbed(sample, 0.001, 100)
     ]
     spread = np.std([a.credits for a in again], axis=0)
     small = BAYESIAN(replace(sample, noise_variance=0.001**2)).noise_errors

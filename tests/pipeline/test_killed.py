@@ -36,23 +36,22 @@ def count_recorded(outputs):
     return len(read_ledgers(outputs))
 
 
-def test_the_command_is_killed_while_two_workers_evaluate(tmp_path, miniature):
-    """One and two workers, and a kill in between, give equal tables; no worker is left behind."""
+def test_the_command_is_killed_while_two_workers_evaluate(tmp_path, miniature, credit):
+    """None and two workers, and a kill in between, give equal tables; no worker is left behind."""
 
-    def command(outputs, workers):
-        words = [w for w in miniature if not w.startswith("executor")]
-        words += ["design.budget=24", "executor=processes", f"executor.workers={workers}"]
-        return subprocess.Popen(
-            [sys.executable, "-m", "crediting", *words, f"paths.outputs={outputs}"],
-            env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            start_new_session=True,
-        )
+    def words(name, *executor):
+        chosen = [word for word in miniature if not word.startswith("executor")]
+        return [*chosen, "design.budget=24", *executor, f"paths.outputs={tmp_path / name}"]
 
-    alone = command(tmp_path / "alone", workers=1)
-    killed = command(tmp_path / "killed", workers=2)
+    with_two = words("killed", "executor=processes", "executor.workers=2")
+    killed = subprocess.Popen(
+        [sys.executable, "-m", "crediting", *with_two],
+        env=os.environ | {"OMP_NUM_THREADS": "1", "PYTHONPATH": os.pathsep.join(sys.path)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        start_new_session=True,
+    )
     deadline = time.monotonic() + 200
     while count_recorded(tmp_path / "killed") == 0 and time.monotonic() < deadline:
         time.sleep(0.02)
@@ -60,13 +59,12 @@ def test_the_command_is_killed_while_two_workers_evaluate(tmp_path, miniature):
     killed.communicate(timeout=60)
     wait_until_the_session_is_empty(killed.pid)
     recorded = count_recorded(tmp_path / "killed")
-    again = command(tmp_path / "killed", workers=2)
-    told = again.communicate(timeout=300)[0]
-    assert again.returncode == 0, told
+    again = credit(with_two, cwd=tmp_path, drawn=False)
+    assert again.returncode == 0, again.stderr
     assert recorded > 0
-    assert f" {recorded // 3} reused" in told
-    told = alone.communicate(timeout=300)[0]
-    assert alone.returncode == 0, told
+    assert f" {recorded // 3} reused" in again.stderr
+    alone = credit(words("alone", "executor=serial"), cwd=tmp_path, drawn=False)
+    assert alone.returncode == 0, alone.stderr
     assert tables(tmp_path / "killed") == tables(tmp_path / "alone") != {}
 
 

@@ -16,10 +16,11 @@ ON_A_CLUSTER = (
 
 
 @pytest.mark.slow
+@pytest.mark.usefixtures("undrawn")
 def test_jobs_record_what_this_process_would(tmp_path):
     recorded = {}
     for name, words in (("serial", ()), ("slurm", ON_A_CLUSTER)):
-        stages.run(make_study(tmp_path / name, *words), "all")
+        stages.run(make_study(tmp_path / name, "property=[fid]", *words), "all")
         recorded[name] = read_ledgers(tmp_path / name)
     assert recorded["slurm"] == recorded["serial"] != {}
     tables = [

@@ -14,11 +14,11 @@ COMMAND = ["--config-dir", str(HANDMADE / "options"), "+experiment=handmade"]
 
 
 @pytest.fixture(scope="module")
-def folder(run_credit, miniature, tmp_path_factory) -> Path:
+def folder(credit, miniature, tmp_path_factory) -> Path:
     """Return the folder of the finished study."""
     place = tmp_path_factory.mktemp("handmade")
     small = [word for word in miniature if not word.startswith(("partition", "design"))]
-    finished = run_credit(COMMAND, small, cwd=place, env=FROM_OUTSIDE)
+    finished = credit(COMMAND, small, cwd=place, env=FROM_OUTSIDE)
     assert finished.returncode == 0, finished.stderr
     assert "maker_0" in finished.stdout
     return place / "outputs/studies/handmade"
