@@ -95,24 +95,41 @@ class Auto:
         """Return the credits of the chosen candidate, whose explanation says why it was chosen.
 
         Raises:
-            LedgerError: the chosen candidate cannot use the sample.
+            LedgerError: no candidate can use the sample.
         """
         folds = list(self._split(sample))
         if folds:
             errors, reasons = self._judge(folds)
-            chosen = min(errors, key=lambda name: errors[name], default=next(iter(self.candidates)))
+            if errors:
+                chosen = min(errors, key=lambda name: errors[name])
+                found = self.candidates[chosen](sample)
+            else:
+                chosen, found = self._first(sample)
             why = _told(chosen, errors, reasons)
         else:
-            chosen = next(iter(self.candidates))
+            chosen, found = self._first(sample)
             least = FEWEST_PAIRS_PER_FOLD * self.folds
+            first = "the first candidate"
+            if chosen != next(iter(self.candidates)):
+                first += " that can use these coalitions"
             why = (
-                f"Chose {chosen}, the first candidate: fewer than {least} pairs of complements "
-                "could be held out to compare them."
+                f"Chose {chosen}, {first}: fewer than {least} pairs of complements could be held "
+                "out to compare them."
             )
-        found = self.candidates[chosen](sample)
         return replace(
             found, estimator=f"auto: {chosen}", explanation=f"{why} {found.explanation}".strip()
         )
+
+    def _first(self, sample: EvaluatedSample) -> tuple[str, Attribution]:
+        """Return the first candidate that can use a sample, and what it makes of it."""
+        refused: LedgerError | None = None
+        for name, candidate in self.candidates.items():
+            try:
+                return name, candidate(sample)
+            except LedgerError as error:
+                refused = refused or error
+        assert refused is not None, "there is at least one candidate"
+        raise refused
 
     def _judge(self, folds: list[Fold]) -> tuple[dict[str, float], dict[str, str]]:
         """Return the mean squared errors of candidates, and why others have none."""

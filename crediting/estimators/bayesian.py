@@ -26,10 +26,11 @@ from crediting.estimators.pair_posterior import (
     centred,
     posterior,
 )
-from crediting.estimators.pairs import Pairs, complementary_pairs
+from crediting.estimators.pairs import Pairs, complementary_pairs, has_complement
 from crediting.estimators.uncertainty import (
     by_covariance,
     check_confidence,
+    unknown,
 )
 from crediting.game.attribution import Attribution
 from crediting.game.coalition import CoalitionMatrix, empty_coalition, grand_coalition
@@ -43,6 +44,9 @@ strength of the signal. So many pairs tell nothing of what is left unexplained."
 FEW = 3
 """Coalitions per contributor; with fewer, of which most are single contributors and everybody else,
 credits of recorded games were up to 2.4 times as far off as an equal split, squared."""
+ALL_ALIKE = (
+    "An equal split explains all that was evaluated, so there is no scale to tell an error by."
+)
 NEGLIGIBLE = 1e-4
 """Priors with less than this posterior probability are left out of the average."""
 
@@ -95,8 +99,17 @@ class Bayesian:
                 raise ConfigError(f"estimator.towards: expected numbers, got {number!r}.")
 
     def require(self, coalitions: CoalitionMatrix) -> None:
-        """Raise ConfigError if there is not a number to lean towards for every contributor."""
+        """Raise ConfigError if no coalition (m, n) has its complement, or a leaning lacks numbers.
+
+        There must be one to lean towards for every contributor.
+        """
         self._leaning(coalitions.shape[1])
+        if not has_complement(coalitions).any():
+            raise ConfigError(
+                f"estimator={self.name} compares coalitions with their complements, and none of "
+                f"these {len(coalitions)} has its own; take design=paired_uniform, or another "
+                "estimator, such as kernel_shap"
+            )
 
     def minimum_coalitions(self, n_players: int) -> int:
         """Return 2: what is not known is shrunk towards an equal split."""
@@ -105,15 +118,15 @@ class Bayesian:
     def advice(self, coalitions: CoalitionMatrix) -> str | None:
         """Return what to say of so few coalitions (m, n); None if they are not."""
         n = coalitions.shape[1]
-        sizes = coalitions.sum(axis=1)
-        m = int(((sizes > 0) & (sizes < n)).sum())  # the two ends are there in any case
+        m = int(has_complement(coalitions).sum())
         enough = min(FEW * n, 2**n - 2)
         if m >= enough:
-            return None
-        return (
+            return _unpaired(coalitions) or None
+        few = (
             f"{m} coalitions of {n} contributors are few: credits may be further off than an equal "
             f"split; {enough} are worth more"
         )
+        return f"{few}. {_unpaired(coalitions)}".removesuffix(". ")
 
     def __call__(self, sample: EvaluatedSample) -> Attribution:
         """Return the credits; they sum to v(N) - v(empty) whatever the number of coalitions.
@@ -128,10 +141,9 @@ class Bayesian:
         n_pairs, n = pairs.signs.shape
         if n_pairs == 2 ** (n - 1) - 1:
             return self._exactly(sample)
-        if np.any(centred(pairs)) or sample.noise_variance > 0:
-            mean, covariance, weights = self._average(pairs, 2 * sample.noise_variance)
-        else:  # an equal split explains everything: there is no scale to tell an error by
-            mean, covariance, weights = np.zeros(n), np.zeros((n, n)), np.zeros((n, n_pairs))
+        if not (np.any(centred(pairs)) or sample.noise_variance > 0):
+            return unknown(np.full(n, pairs.total / n), sample, self.name, ALL_ALIKE)
+        mean, covariance, weights = self._average(pairs, 2 * sample.noise_variance)
         left = left_by_size(pairs)
         degrees = max(left - FITTED, 1)
         covariance *= left / degrees
@@ -142,11 +154,12 @@ class Bayesian:
         return by_covariance(
             pairs.total / n + mean,
             covariance,
-            degrees,
+            _with_noise(degrees, noise, covariance, sample.noise_degrees),
             sample,
             self.name,
             self.confidence,
             np.sqrt(noise),
+            _unpaired(sample.coalitions),
         )
 
     def _exactly(self, sample: EvaluatedSample) -> Attribution:
@@ -184,3 +197,24 @@ class Bayesian:
             apart = means - mean[:, None]
             covariance += (apart * weights[at]) @ apart.T
         return Posterior(mean, covariance, np.sum([part.weights for _, part in found], axis=0))
+
+
+def _unpaired(coalitions: CoalitionMatrix) -> str:
+    """Say how many coalitions (m, n) are not used; "" if all are."""
+    sizes = coalitions.sum(axis=1)
+    proper = (sizes > 0) & (sizes < coalitions.shape[1])
+    alone = int((proper & ~has_complement(coalitions)).sum())
+    if not alone:
+        return ""
+    return f"{alone} of {proper.sum()} coalitions are without their complements, and are not used."
+
+
+def _with_noise(degrees: float, noise: Floats, covariance: Floats, noise_degrees: float) -> float:
+    """Return the degrees of freedom, no more than those of variances that are partly noise.
+
+    Source: Satterthwaite, "An approximate distribution of estimates of variance components", 1946.
+    """
+    whole = float(np.trace(covariance))
+    share = float(noise.sum()) / whole if whole > 0 and not np.isnan(noise).any() else 0.0
+    both = (1 - share) ** 2 / degrees + share**2 / noise_degrees
+    return min(degrees, 1 / both)

@@ -66,7 +66,7 @@ def by_differences(
         return unknown(credits, sample, name)
     covariance = variance * (1 + np.eye(len(credits)))
     noise = np.sqrt(np.diag(covariance))
-    return by_covariance(credits, covariance, np.inf, sample, name, confidence, noise)
+    return by_covariance(credits, covariance, sample.noise_degrees, sample, name, confidence, noise)
 
 
 def _counts(end: Coalition, coalitions: CoalitionMatrix) -> NDArray[np.int64]:

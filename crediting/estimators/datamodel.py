@@ -14,7 +14,14 @@ from crediting.estimators.uncertainty import (
     noise_errors,
     without_sampling_error,
 )
-from crediting.estimators.unit_jackknife import Floats, LinearFit, Rows, distinct_rows, linear_fit
+from crediting.estimators.unit_jackknife import (
+    Floats,
+    LinearFit,
+    Rows,
+    distinct_rows,
+    linear_fit,
+    not_below,
+)
 from crediting.game.attribution import Attribution
 from crediting.game.game import EvaluatedSample
 
@@ -159,7 +166,7 @@ class Datamodel:
             )
         return by_covariance(
             credits,
-            covariance_of_error(fit, penalties),
+            not_below(covariance_of_error(fit, penalties), noise),
             fit.degrees(penalty),
             sample,
             self.name,

@@ -57,7 +57,7 @@ def exactly(
     if np.isnan(noise).any():
         return without_sampling_error(credits, sample, name, confidence, noise)
     covariance = shapley_noise_covariance(sample)
-    return by_covariance(credits, covariance, np.inf, sample, name, confidence, noise)
+    return by_covariance(credits, covariance, sample.noise_degrees, sample, name, confidence, noise)
 
 
 def complete_utilities(

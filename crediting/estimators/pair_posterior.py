@@ -33,7 +33,7 @@ coefficient, with the logarithm of how likely that is before anything is seen.""
 SIGNALS = np.geomspace(0.03, 3e4, 25)
 """Variance of a difference against that of its remainder, for halves of equal size."""
 MOST_PAIRS_FOR_THIRD_ORDER = 700
-"""Beyond them matrices of pairs by pairs take too long, and all is left to the first order."""
+"""Beyond them matrices of pairs by pairs take too long, and triples are left to the remainder."""
 SAME_SIZE = 1e-9
 """Relative sizes that are no further apart are equal."""
 UNMEASURED_NOISE = 0.5
@@ -80,7 +80,7 @@ def candidates(pairs: Pairs, noise: float, towards: Floats | None) -> list[Candi
     priors = [
         Prior(0.0, share, growth, leaning)
         for share in (0.0, *third)
-        for growth in (GROWTHS if third else (0.0,))
+        for growth in (GROWTHS if n > 2 else (0.0,))
         for leaning in leanings
     ]
     models = [(prior, expected(pairs, prior)) for prior in priors]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from crediting.errors import LedgerError
+from crediting.game.coalition import CoalitionMatrix
 from crediting.game.game import EvaluatedSample
 
 Floats = NDArray[np.float64]
@@ -63,6 +64,14 @@ def complementary_pairs(sample: EvaluatedSample, estimator: str) -> Pairs:
         [_mean(sums[key]) - _mean(sums[(~rows[key]).tobytes()]) for key in paired]
     )
     return Pairs(signs, differences, sample.v_full - sample.v_empty)
+
+
+def has_complement(coalitions: CoalitionMatrix) -> NDArray[np.bool_]:
+    """Return which proper coalitions (m, n) have their complement among them, (m,)."""
+    there = {row.tobytes() for row in coalitions}
+    proper = coalitions.any(axis=1) & ~coalitions.all(axis=1)
+    paired = np.array([(~row).tobytes() in there for row in coalitions], dtype=bool)
+    return proper & paired
 
 
 def _mean(values: list[float]) -> float:

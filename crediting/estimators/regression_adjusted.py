@@ -25,6 +25,7 @@ from crediting.estimators.odd_regression import (
 from crediting.estimators.pairs import Pairs, shapley_weights, weighted_covariance
 from crediting.estimators.tree_values import forest_shapley_values
 from crediting.estimators.uncertainty import by_covariance, check_confidence, unknown
+from crediting.estimators.unit_jackknife import not_below
 from crediting.game.attribution import Attribution
 from crediting.game.game import EvaluatedSample
 
@@ -142,6 +143,7 @@ class RegressionAdjusted:
         variance = _variance(ridge, penalty, targets)
         covariance = _covariance(data, ridge, penalty, weights, variance, 2 * sample.noise_variance)
         degrees = len(data.targets)
+        covariance = not_below(covariance, noise)
         return by_covariance(
             credits, covariance, degrees, sample, self.name, self.confidence, noise
         )

@@ -137,7 +137,8 @@ def without_sampling_error(
     """
     known = not np.isnan(noise).any()
     errors = noise if known else np.zeros_like(credits)
-    return by_errors(credits, errors, np.inf, sample, name, confidence, noise, explanation)
+    degrees = sample.noise_degrees
+    return by_errors(credits, errors, degrees, sample, name, confidence, noise, explanation)
 
 
 def unknown(

@@ -11,7 +11,7 @@ Floats = NDArray[np.float64]
 _ROUNDING = 1e-9
 """Share of the credits' sizes below which their sum, or what two of them differ by, is zero."""
 
-_ORDERS = 1000
+_ORDERS = 10_000
 """How often those that tie are put in order where their credits are certain."""
 
 

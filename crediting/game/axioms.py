@@ -21,7 +21,6 @@ from crediting.game.attribution import Attribution
 from crediting.game.game import EvaluatedSample
 
 _ROUNDING = 1e-9  # as a share of the largest number in question
-_CHANCE = 2.0  # standard errors that a difference may have by chance
 _MOST_SPELT_OUT = 3
 
 
@@ -133,14 +132,18 @@ def _efficiency(attribution: Attribution) -> str:
 
 
 def _declared_symmetry(attribution: Attribution, names: Sequence[str], group: Sequence[int]) -> str:
-    """Judge the two members of a group whose credits are furthest apart."""
+    """Judge the two members of a group whose credits are furthest apart.
+
+    Somebody is always furthest apart: by chance the more, the larger the group is.
+    """
     first, second = max(
         combinations(group, 2), key=lambda pair: abs(np.diff(attribution.credits[list(pair)])[0])
     )
     gap = float(abs(attribution.credits[first] - attribution.credits[second]))
-    draws = attribution.draws[:, first] - attribution.draws[:, second]
-    error = float(draws.std()) if len(draws) else math.nan
-    verdict, distance = _judged(gap, error, attribution)
+    members = list(group)
+    apart = np.ptp(attribution.draws[:, members] - attribution.credits[members], axis=1)
+    likely = float(np.quantile(apart, attribution.confidence)) if len(apart) else math.nan
+    verdict, distance = _judged(gap, likely, attribution)
     furthest = f", the furthest apart of {len(group)} duplicates," if len(group) > 2 else ""
     return (
         f"Symmetry {verdict}: the credits of {names[first]} and {names[second]}{furthest} "
@@ -150,21 +153,21 @@ def _declared_symmetry(attribution: Attribution, names: Sequence[str], group: Se
 
 def _declared_null_player(attribution: Attribution, names: Sequence[str], player: int) -> str:
     gap = float(abs(attribution.credits[player]))
-    verdict, distance = _judged(gap, float(attribution.std_errors[player]), attribution)
+    reach = float(attribution.ci_high[player] - attribution.ci_low[player]) / 2
+    verdict, distance = _judged(gap, reach, attribution)
     return f"Null player {verdict}: the credit of {names[player]} differs from 0 by {distance}."
 
 
-def _judged(gap: float, error: float, attribution: Attribution) -> tuple[str, str]:
-    """Return a verdict on a gap in credits, and the gap beside its standard error."""
+def _judged(gap: float, likely: float, attribution: Attribution) -> tuple[str, str]:
+    """Return a verdict on a gap in credits, and the gap beside what chance makes likely."""
     if gap <= _rounding(attribution):
         return "holds", "nothing but rounding"
-    if math.isnan(error):
+    if math.isnan(likely):
         return "cannot be judged", f"{gap:.3g}, of unknown standard error"
-    if error == 0 and np.isnan(attribution.noise_errors).any():
+    if likely == 0 and np.isnan(attribution.noise_errors).any():
         return "cannot be judged", f"{gap:.3g}, and no replicate has measured the noise"
-    deviations = gap / error if error else math.inf
-    verdict = "holds" if deviations <= _CHANCE else "is doubtful"
-    return verdict, f"{gap:.3g}, {deviations:.1f} standard errors"
+    verdict = "holds" if gap <= likely else "is doubtful"
+    return verdict, f"{gap:.3g}, where chance makes up to {likely:.3g} likely"
 
 
 def _found(

@@ -34,7 +34,8 @@ class EvaluatedSample:
     """What an estimator reads: a sample, its utilities (m,), and the two ends of the game.
 
     Utilities are means over replicates; `noise_variance` is that of such a mean, the ends' as well,
-    from training and generating anew. It is NaN where no coalition was evaluated twice.
+    from training and generating anew. It is NaN where no coalition was evaluated twice, and is
+    known with so many `noise_degrees` of freedom.
     """
 
     coalitions: CoalitionMatrix
@@ -43,6 +44,7 @@ class EvaluatedSample:
     v_empty: float
     v_full: float
     noise_variance: float
+    noise_degrees: float = math.inf
 
     @property
     def n_players(self) -> int:
@@ -53,7 +55,9 @@ class EvaluatedSample:
         return len(self.coalitions)
 
 
-def play(game: Game, sample: Sample, noise_variance: float = math.nan) -> EvaluatedSample:
+def play(
+    game: Game, sample: Sample, noise_variance: float = math.nan, noise_degrees: float = math.inf
+) -> EvaluatedSample:
     """Evaluate a sample and both ends of a game that is cheap to call."""
     n_players = sample.coalitions.shape[1]
     ends = np.stack([empty_coalition(n_players), grand_coalition(n_players)])
@@ -65,4 +69,5 @@ def play(game: Game, sample: Sample, noise_variance: float = math.nan) -> Evalua
         float(v_empty),
         float(v_full),
         noise_variance,
+        noise_degrees,
     )

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from crediting.errors import DataError
 from crediting.game.coalition import CoalitionMatrix, coalition_from_key, coalition_key
 from crediting.game.game import Game
-from crediting.game.noise import noise_of_means
+from crediting.game.noise import Noise, noise_of_means
 from crediting.game.table_problems import (
     MOSTLY,
     Table,
@@ -48,8 +48,8 @@ class RecordedGame:
     """The contributors in player order."""
     utilities: Mapping[str, Mapping[str, float]]
     """Means over the rows of a coalition."""
-    noise_variances: Mapping[str, float]
-    """Of such means, by property; NaN if no coalition is on two rows."""
+    noises: Mapping[str, Noise]
+    """Of such means, by property; unmeasured if no coalition is on two rows."""
     n_rows: int
 
     @property

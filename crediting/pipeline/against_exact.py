@@ -24,7 +24,8 @@ class Comparison:
         """Squared error over that of an equal split; NaN where an equal split is right."""
         scale = float(((self.exact - self.exact.mean()) ** 2).sum())
         error = float(((self.attribution.credits - self.exact) ** 2).sum())
-        return error / scale if scale else math.nan
+        rounding = 1e-9 * float(np.abs(self.exact).max())
+        return error / scale if scale > len(self.exact) * rounding**2 else math.nan
 
     @property
     def inside(self) -> int | None:

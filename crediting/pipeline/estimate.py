@@ -68,7 +68,7 @@ def read_sample(study: Study, name: str, alone: int | None = None) -> EvaluatedS
         utilities[present],
         float(v_empty),
         float(v_full),
-        noise_of_means(evaluated.ravel(), which.ravel(), replicate.ravel()),
+        *noise_of_means(evaluated.ravel(), which.ravel(), replicate.ravel()),
     )
 
 

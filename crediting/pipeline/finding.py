@@ -1,6 +1,6 @@
 """What was found about one property, whether a study or a recorded table it comes from."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -8,6 +8,7 @@ from crediting.errors import ConfigError
 from crediting.game.attribution import Attribution
 from crediting.game.game import EvaluatedSample
 from crediting.interfaces import Estimator
+from crediting.pipeline.sizes import unseen_sizes
 
 
 @dataclass(frozen=True)
@@ -38,4 +39,10 @@ def credits_of(estimator: Estimator, sample: EvaluatedSample) -> Attribution:
             f"estimator={estimator.name}: expected {sample.n_players} credits, got "
             f"{len(found.credits)}, of which {no_numbers} are NaN or infinite"
         )
-    return found
+    remark = unseen_sizes(sample.coalitions) if estimates_shapley_values(estimator) else None
+    return replace(found, explanation=f"{found.explanation} {remark}".strip()) if remark else found
+
+
+def estimates_shapley_values(estimator: Estimator) -> bool:
+    """Whether an estimator is of Shapley values; one of another value names it in `estimates`."""
+    return getattr(estimator, "estimates", "Shapley value") == "Shapley value"

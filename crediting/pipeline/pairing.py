@@ -3,6 +3,8 @@
 from crediting.errors import ConfigError
 from crediting.game.coalition import CoalitionMatrix
 from crediting.interfaces import Design, Estimator
+from crediting.pipeline.finding import estimates_shapley_values
+from crediting.pipeline.sizes import unseen_sizes
 from crediting.progress import say
 
 RECORDED = "recorded"
@@ -37,10 +39,12 @@ def check_pairing(estimator: Estimator, design: str, coalitions: CoalitionMatrix
 
 
 def advise(estimator: Estimator, coalitions: CoalitionMatrix) -> None:
-    """Say if an estimator that knows such a limit has fewer coalitions (m, n) than are of use."""
-    advice = estimator.advice(coalitions) if hasattr(estimator, "advice") else None
-    if advice is not None:
-        say(f"{estimator.name}: {advice}")
+    """Say if coalitions (m, n) are of few sizes, or fewer than an estimator knows to be of use."""
+    advice = [estimator.advice(coalitions)] if hasattr(estimator, "advice") else []
+    if estimates_shapley_values(estimator):
+        advice.append(unseen_sizes(coalitions))
+    for sentence in filter(None, advice):
+        say(f"{estimator.name}: {sentence}")
 
 
 def check_number(estimator: Estimator, coalitions: CoalitionMatrix, where: str) -> None:

@@ -21,7 +21,7 @@ from crediting.interfaces import Design, Estimator
 from crediting.ledger import atomic_write_text, versions
 from crediting.pipeline.against_exact import Comparison
 from crediting.pipeline.file_names import can_name_files
-from crediting.pipeline.finding import Finding, credits_of
+from crediting.pipeline.finding import Finding, credits_of, estimates_shapley_values
 from crediting.pipeline.pairing import RECORDED, advise, check_pairing, kind_of
 from crediting.pipeline.tables import (
     Results,
@@ -137,8 +137,7 @@ def estimate(study: RecordedStudy) -> dict[str, Finding]:
 
 
 def _find(study: RecordedStudy, name: str) -> Finding:
-    noise = study.game.noise_variances[name]
-    sample = play(study.game.of(name), study.sample, noise)
+    sample = play(study.game.of(name), study.sample, *study.game.noises[name])
     higher_is_better = name not in study.config["game"]["lower_is_better"]
     return Finding("", higher_is_better, sample, credits_of(study.estimator, sample))
 
@@ -152,11 +151,6 @@ def compare(study: RecordedStudy, findings: Mapping[str, Finding]) -> dict[str, 
         name: Comparison(finding.attribution, shapley_values(study.game.of(name)(coalitions)))
         for name, finding in findings.items()
     }
-
-
-def estimates_shapley_values(estimator: Estimator) -> bool:
-    """Whether an estimator is of Shapley values; one of another value names it in `estimates`."""
-    return getattr(estimator, "estimates", "Shapley value") == "Shapley value"
 
 
 def report(study: RecordedStudy, results: Results, compared: Mapping[str, Comparison]) -> None:

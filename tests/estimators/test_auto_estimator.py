@@ -113,6 +113,15 @@ def test_ties_and_too_few_pairs_go_to_the_first():
     assert "fewer than 10 pairs" in found.explanation
 
 
+def test_with_too_few_pairs_the_first_that_can_use_them_is_taken():
+    few = play(GAME, PairedUniform(24, 0, ends=True).sample(8))
+    found = auto(no=Refusing(GAME.shapley_values), yes=truth())(few)
+    assert found.estimator == "auto: yes"
+    assert "the first candidate that can use these coalitions" in found.explanation
+    with pytest.raises(LedgerError, match="nothing here"):
+        auto(no=Refusing(GAME.shapley_values))(few)
+
+
 def test_a_candidate_that_cannot_run_is_out_with_its_reason():
     found = auto(
         no=Refusing(GAME.shapley_values), greedy=Spy(GAME.shapley_values, 1000), yes=truth()

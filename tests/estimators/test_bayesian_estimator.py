@@ -362,26 +362,61 @@ def test_single_contributors_alone_are_no_remainders(beyond):
 
 @pytest.mark.parametrize(
     ("n", "drawn", "better"),
-    [(50, 100, 150), (10, 29, 30), (10, 30, None), (3, 5, 6), (3, 6, None)],
+    [(50, 100, 150), (10, 28, 30), (10, 30, None), (3, 4, 6), (3, 6, None)],
 )
 def test_fewer_than_three_coalitions_per_contributor_are_told_to_be_few(n, drawn, better):
-    some = np.eye(n, dtype=bool)[np.arange(drawn) % n]
-    advice = BAYESIAN.advice(np.vstack([np.zeros(n, bool), some, np.ones(n, bool)]))
+    some = np.eye(n, dtype=bool)[np.arange(drawn // 2) % n]
+    advice = BAYESIAN.advice(np.vstack([np.zeros(n, bool), some, ~some, np.ones(n, bool)]))
     assert (advice is None) == (better is None)
     assert better is None or f"{drawn} coalitions of {n} contributors are few" in advice
     assert better is None or advice.endswith(f"{better} are worth more")
 
 
+@pytest.mark.parametrize("n", [10, 20])
+def test_coalitions_without_their_complements_are_told_and_not_used(n):
+    paired = pairs(n, 3 * n)
+    more = np.vstack([paired, pairs(n, 3 * n + 5)[2 * 3 * n :: 2]])
+    game, _ = mixed(n)
+    found = BAYESIAN(sample_of(more, game))
+    assert found.explanation.startswith(f"5 of {6 * n + 5} coalitions are without")
+    assert found.explanation == BAYESIAN.advice(more)
+    np.testing.assert_allclose(found.credits, BAYESIAN(sample_of(paired, game)).credits)
+    assert BAYESIAN(sample_of(paired, game)).explanation == ""
+    with pytest.raises(ConfigError, match=r"none of these 5 has its own; take design="):
+        BAYESIAN.require(more[6 * n :])
+    BAYESIAN.require(more)
+
+
+def test_more_coalitions_make_nothing_worse_where_their_size_matters():
+    """Beyond the pairs up to which triples are modelled, what size changes still is."""
+    weights = np.random.default_rng(0).gamma(2.0, 1.0, 12)
+
+    def saturating(coalitions):
+        return np.log1p(coalitions @ weights)
+
+    values = shapley_values(saturating(all_coalitions(12)))
+    errors = {}
+    for budget in (1300, 1500):
+        rows = PairedUniform(budget, 0, ends=True).sample(12)
+        found = BAYESIAN(play(saturating, rows))
+        errors[budget] = np.sqrt(np.mean((found.credits - values) ** 2))
+        assert ((found.ci_low <= values) & (values <= found.ci_high)).sum() >= 9
+    assert errors[1500] < 4 * errors[1300]  # nine times with the first order alone
+
+
 def test_utilities_that_are_all_alike_are_as_unsure_as_their_noise():
     rows = Sample(pairs(5, 6), np.zeros(12))
-    for noise, least in ((math.nan, 0.0), (0.0, 0.0), (0.01, 0.01)):
+    for noise in (math.nan, 0.0, 0.01):
         sample = play(Additive((0.0,) * 5), rows, noise_variance=noise)
         found = BAYESIAN(sample)
         np.testing.assert_allclose(found.credits, 0, atol=1e-12)
-        assert (found.std_errors >= least).all()
-        assert (found.ci_high - found.ci_low > 0).all() == (least > 0)
-        if least:
+        if noise > 0:
+            assert (found.std_errors >= 0.01).all()
+            assert (found.ci_high - found.ci_low > 0).all()
             assert (found.noise_errors > 0).all()
+        else:
+            assert np.isnan(found.std_errors).all()
+            assert "no scale to tell an error by" in found.explanation
 
 
 def test_a_single_pair_is_better_than_nothing_and_never_far_off():

@@ -7,11 +7,14 @@ import pytest
 from crediting.design import Exhaustive
 from crediting.errors import ConfigError, LedgerError
 from crediting.estimators import Bayesian, Exact, KernelShap
+from crediting.estimators.exact import shapley_values
 from crediting.game.coalition import coalition_key
 from crediting.game.game import play
+from crediting.game.noise import noise_of_means
 from crediting.game.toy import Additive, Airport, Gloves, SymmetricMajority, UnanimitySum
 
 EXACT = Exact(confidence=0.95)
+BAYESIAN = Bayesian(0.95, 10.0, 2.0, None)
 GAMES = [
     Additive((1.0, -2.5)),
     Gloves(3, 5),
@@ -148,3 +151,30 @@ def test_noise_that_nobody_measured_is_unknown():
 def test_confidence_outside_its_range_is_refused(confidence):
     with pytest.raises(ConfigError, match=rf"estimator\.confidence: .* got {confidence}; "):
         Exact(confidence)
+
+
+@pytest.mark.parametrize(("n_players", "twice"), [(2, "all"), (3, "ends"), (3, "all")])
+def test_intervals_allow_for_noise_that_is_barely_known(n_players, twice):
+    """Few degrees of freedom are a matter of Student's distribution, not of the normal one."""
+    sample = play(Additive(tuple(range(n_players))), Exhaustive().sample(n_players))
+    truth = shapley_values(sample.utilities)
+    counts = np.full(2**n_players, 2)
+    counts[1:-1] = 2 if twice == "all" else 1
+    which = np.arange(2**n_players).repeat(counts)
+    inside = []
+    for seed in range(2000):
+        values = sample.utilities[which] + np.random.default_rng(seed).normal(size=len(which))
+        means = np.bincount(which, values) / counts
+        variance, degrees = noise_of_means(values, which, None)
+        seen = replace(
+            sample,
+            utilities=means,
+            v_empty=means[0],
+            v_full=means[-1],
+            noise_variance=variance,
+            noise_degrees=degrees,
+        )
+        for estimator in (EXACT, BAYESIAN):
+            found = estimator(seen)
+            inside.append(((found.ci_low <= truth) & (truth <= found.ci_high)).mean())
+    assert 0.93 < np.mean(inside) < 0.97

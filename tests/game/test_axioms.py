@@ -173,8 +173,17 @@ def test_duplicates_are_judged_by_the_joint_error_of_their_difference(correlatio
     covariance[0, 2] = covariance[2, 0] = correlation
     symmetry = lines([3, 1, 0, 2], covariance, [["ada", "cy"]])[1]
     assert symmetry.startswith(f"Symmetry {verdict}: the credits of ada and cy differ by 3, ")
-    told = float(symmetry.split("differ by 3, ")[1].split(" standard errors")[0])
-    assert told == pytest.approx(3 / math.sqrt(2 * (1 - correlation)), rel=0.05)
+    told = float(symmetry.split("chance makes up to ")[1].split(" likely")[0])
+    assert told == pytest.approx(1.96 * math.sqrt(2 * (1 - correlation)), rel=0.1)
+
+
+@pytest.mark.parametrize("count", [2, 4])
+def test_one_in_twenty_groups_of_true_duplicates_is_doubted_however_large(count):
+    doubted = [
+        "doubtful" in lines(credits, np.eye(4), [["ada", "bo", "cy", "dee"][:count]])[1]
+        for credits in np.random.default_rng(0).normal(size=(600, 4))
+    ]
+    assert 0.02 < np.mean(doubted) < 0.08
 
 
 def test_of_many_duplicates_the_furthest_apart_are_judged():
@@ -186,10 +195,12 @@ def test_of_many_duplicates_the_furthest_apart_are_judged():
 def test_null_players_are_judged_by_their_own_error():
     told = lines([0.3, -0.9, 1, 4.6], np.diag([0.04, 0.04, 1, 1]), [], ["ada", "bo"])
     assert told[1] == (
-        "Null player holds: the credit of ada differs from 0 by 0.3, 1.5 standard errors."
+        "Null player holds: the credit of ada differs from 0 by 0.3, where chance makes up to "
+        "0.392 likely."
     )
     assert told[2] == (
-        "Null player is doubtful: the credit of bo differs from 0 by 0.9, 4.5 standard errors."
+        "Null player is doubtful: the credit of bo differs from 0 by 0.9, where chance makes up "
+        "to 0.392 likely."
     )
 
 
@@ -216,8 +227,8 @@ def test_without_errors_nothing_is_judged():
     ("noise", "expected"),
     [
         (math.nan, "cannot be judged: the credits of ada and bo differ by 1, and no replicate"),
-        (0.5, "holds: the credits of ada and bo differ by 1, 1.4 standard errors"),
-        (0.0, "is doubtful: the credits of ada and bo differ by 1, inf standard errors"),
+        (0.5, "holds: the credits of ada and bo differ by 1, where chance makes up to 1.3"),
+        (0.0, "is doubtful: the credits of ada and bo differ by 1, where chance makes up to 0 l"),
     ],
 )
 def test_exact_credits_are_judged_by_the_noise_that_replicates_measured(noise, expected):

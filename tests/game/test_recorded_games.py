@@ -94,7 +94,7 @@ def test_a_coalition_on_several_rows_has_their_mean_utility(tmp_path):
 
 def test_without_repeats_there_is_no_noise_to_tell(tmp_path):
     recorded = from_text(tmp_path, SMALL)
-    assert math.isnan(recorded.noise_variances["fid"])
+    assert math.isnan(recorded.noises["fid"].variance)
     assert recorded == from_text(tmp_path, SMALL)
     assert (recorded.n_rows, recorded.n_coalitions) == (4, 4)
 
@@ -103,7 +103,7 @@ def test_noise_is_pooled_over_the_coalitions_that_repeat(tmp_path):
     recorded = from_text(tmp_path, SMALL + "1,0,4.5\n0,1,3.5\n0,1,9.5\n")
     pooled = (np.var([2.5, 4.5], ddof=1) + 2 * np.var([3.5, 3.5, 9.5], ddof=1)) / 3
     expected = pooled * np.mean([1, 1 / 2, 1 / 3, 1])
-    assert recorded.noise_variances == {"fid": pytest.approx(expected)}
+    assert recorded.noises == {"fid": (pytest.approx(expected), 3)}
     assert (recorded.n_rows, recorded.n_coalitions) == (7, 4)
 
 
@@ -112,7 +112,7 @@ def test_noise_is_told_without_bias(counts):
     which = np.arange(4).repeat(counts)
     generator = np.random.default_rng(0)
     draws = np.array([10, 20, 30, 40])[which] + 3.0 * generator.normal(size=(4000, len(which)))
-    found = [noise_of_means(row, which, None) for row in draws]
+    found = [noise_of_means(row, which, None).variance for row in draws]
     expected = 9 * np.mean(1 / np.array(counts))
     assert np.mean(found) == pytest.approx(expected, abs=4 * np.std(found) / np.sqrt(len(found)))
 
@@ -125,10 +125,10 @@ SHIFTED = "a,b,fid,replicate\n0,0,1,x\n1,0,2,x\n0,1,4,x\n1,1,3,x\n" + (
 def test_what_a_replicate_adds_to_all_coalitions_is_no_noise_if_it_is_told(tmp_path):
     told = from_text(tmp_path, SHIFTED)
     assert told.properties == ("fid",)
-    assert told.noise_variances["fid"] == pytest.approx(0, abs=1e-12)
+    assert told.noises["fid"].variance == pytest.approx(0, abs=1e-12)
     untold = from_text(tmp_path, re.sub(",(replicate|x|y)", "", SHIFTED))
     assert untold.utilities == told.utilities
-    assert untold.noise_variances["fid"] == pytest.approx(np.var([0, 100], ddof=1) / 2)
+    assert untold.noises["fid"].variance == pytest.approx(np.var([0, 100], ddof=1) / 2)
     as_property = from_text(tmp_path, re.sub("y", "2", re.sub("x", "1", SHIFTED)), ["replicate"])
     assert as_property.properties == ("replicate",)
 
@@ -144,9 +144,14 @@ def test_the_order_of_rows_tells_nothing(tmp_path, told):
     ]
     header = "a,b,fid" + ",replicate" * told
     orders = (rows, sorted(rows), rows[::-1])
-    found = [from_text(tmp_path, "\n".join([header, *order])).noise_variances for order in orders]
-    assert found[1]["fid"] == pytest.approx(found[0]["fid"])
-    assert found[2]["fid"] == pytest.approx(found[0]["fid"])
+    found = [from_text(tmp_path, "\n".join([header, *order])).noises["fid"] for order in orders]
+    assert found[1] == pytest.approx(found[0])
+    assert found[2] == pytest.approx(found[0])
+
+
+def test_a_row_that_is_missing_makes_no_noise_of_what_replicates_add(tmp_path):
+    told = from_text(tmp_path, SHIFTED.replace("1,1,103,y\n", ""))
+    assert told.noises["fid"] == (pytest.approx(0, abs=1e-12), 2)
 
 
 # ------------------------------------------------------------------------------ what is missing

@@ -74,9 +74,9 @@ def test_the_table_gives_the_credits_and_intervals_of_sampled_coalitions(study, 
     recorded = exported(sampled)
     assert recorded.n_rows == 3 * recorded.n_coalitions
     for name, finding in estimate(sampled).items():
-        noise = recorded.noise_variances[name]
-        assert noise == pytest.approx(finding.sample.noise_variance, rel=1e-12)
-        again = sampled.estimator(play(recorded.of(name), sampled.sample, noise))
+        noise, measured = recorded.noises[name], finding.sample
+        assert noise == pytest.approx((measured.noise_variance, measured.noise_degrees), rel=1e-12)
+        again = sampled.estimator(play(recorded.of(name), sampled.sample, *noise))
         for field in ("credits", "std_errors", "ci_low", "ci_high", "noise_errors"):
             found, expected = getattr(again, field), getattr(finding.attribution, field)
             np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-12)

@@ -16,7 +16,7 @@ from crediting.pipeline.evaluate import evaluate
 def noise_of_means(values):
     """Return what is said of values (coalitions, replicates)."""
     coalitions, replicate = np.indices(values.shape)
-    return noise.noise_of_means(values.ravel(), coalitions.ravel(), replicate.ravel())
+    return noise.noise_of_means(values.ravel(), coalitions.ravel(), replicate.ravel()).variance
 
 
 def layout(rows=40, replicates=3, scale=2.0, seed=0):
