@@ -9,6 +9,9 @@ from torch import Tensor
 
 from crediting.progress import say
 
+_WORDS = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "unable to find an engine")
+"""What cuBLAS and cuDNN say where they find no memory for what they need beside the tensors."""
+
 Given = TypeVar("Given")
 Result = TypeVar("Result")
 
@@ -60,12 +63,18 @@ class Portion:
             self._most = at_once // 2
 
 
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether memory does not suffice, in whatever words a library says so."""
+    said = str(error)
+    return isinstance(error, torch.OutOfMemoryError) or any(word in said for word in _WORDS)
+
+
 def _tried(work: Callable[[Given], Result], given: Given, size: int) -> list[Result] | None:
     """Return the result alone in a list, or None if memory does not suffice for so many items."""
     try:
         return [work(given)]
-    except torch.OutOfMemoryError:
-        if size == 1:
+    except RuntimeError as error:
+        if size == 1 or not is_out_of_memory(error):
             raise
     if torch.cuda.is_initialized():  # only now is the memory free that the traceback held
         torch.cuda.empty_cache()

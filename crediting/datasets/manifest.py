@@ -124,7 +124,7 @@ def _read_parquet(file: Path, problems: list[str]) -> list[Record]:
 
     try:
         return list(enumerate(parquet.read_table(file).to_pylist(), start=1))
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, ValueError, OverflowError) as error:  # such as dates of no year
         raise _UnreadableError(error) from error
 
 

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from crediting.errors import ConfigError, EvaluationError
+from crediting.halving import is_out_of_memory
 from crediting.interfaces import DiffusionModel
 from crediting.progress import say
 from crediting.randomness import Stream
@@ -127,8 +128,8 @@ class SchedulerSampling(ABC):
         """Return the images of some ids, or None if memory does not suffice for more than one."""
         try:
             return model.decode(_finite(self._denoise(denoiser, model, noise, ids, prompts)))
-        except torch.OutOfMemoryError:
-            if len(ids) == 1:
+        except RuntimeError as error:
+            if len(ids) == 1 or not is_out_of_memory(error):
                 raise
         return None  # only now is the memory free that the traceback held
 
@@ -181,7 +182,13 @@ class SchedulerSampling(ABC):
 
     def _scheduler(self, model: DiffusionModel) -> Any:
         own = model.noise_scheduler()
-        scheduler = self.make_scheduler(own)
+        try:
+            scheduler = self.make_scheduler(own)
+        except (NotImplementedError, ValueError) as error:
+            raise ConfigError(
+                f"generation: the sampler cannot follow the noise schedule of the model: {error}; "
+                "choose another generation, or another model.noise.beta_schedule"
+            ) from error
         if not torch.allclose(scheduler.alphas_cumprod, own.alphas_cumprod, rtol=1e-4, atol=1e-7):
             raise ConfigError(
                 f"generation: {type(scheduler).__name__} cannot follow the noise schedule of the "

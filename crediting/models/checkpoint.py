@@ -1,5 +1,6 @@
 """Denoisers on disk: weights as safetensors, the architecture as JSON, nothing pickled."""
 
+import inspect
 import json
 import os
 import uuid
@@ -112,7 +113,9 @@ def _read_architecture(path: Path) -> nn.Module:
 
 
 def _dense_config(denoiser: nn.Module) -> dict[str, Any]:
-    return {key: value for key, value in denoiser.config.items() if not key.startswith("_")}
+    """Return what the denoiser was made from; diffusers keeps keys that it only warns of, too."""
+    known = inspect.signature(type(denoiser).__init__).parameters
+    return {key: value for key, value in denoiser.config.items() if key in known}
 
 
 def _empty(kind: str, config: Mapping[str, Any]) -> nn.Module:

@@ -192,6 +192,13 @@ def _read_base(folder: Path, adapters: Path | None = None) -> nn.Module:
             "model.pretrained: expected a pipeline of Stable Diffusion 1 or 2, whose U-Net reads "
             f"prompts only, got one that wants {unet.config.addition_embed_type}, too, in {folder}."
         )
+    same = unet.config.in_channels == unet.config.out_channels
+    if not same or unet.config.class_embed_type or unet.config.num_class_embeds:
+        raise ConfigError(
+            "model.pretrained: expected a U-Net that reads prompts and as many channels as it "
+            f"predicts ({unet.config.out_channels}), got one of {unet.config.in_channels} channels "
+            f"or with classes in {folder}, as for inpainting or upscaling; choose another."
+        )
     if adapters is not None:
         fold(unet, adapters)
     return unet

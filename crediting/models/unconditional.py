@@ -168,6 +168,12 @@ class Unconditional:
                 f"model.unet: expected the keys in_channels and sample_size, found no "
                 f"{' and no '.join(missing)}; set them to the shape of what is to be denoised."
             )
+        classes = [k for k in ("class_embed_type", "num_class_embeds") if unet.get(k) is not None]
+        if classes:
+            raise ConfigError(
+                f"model.unet.{classes[0]}: expected null, because no classes are given to the "
+                f"denoiser, got {unet[classes[0]]}; remove it, or choose another pretrained model."
+            )
         channels, size = unet["in_channels"], unet["sample_size"]
         out_channels = unet.get("out_channels", 3)  # what diffusers takes where it is not said
         if out_channels != channels:

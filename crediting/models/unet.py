@@ -1,5 +1,6 @@
 """What all families share: facts of any U-Net of diffusers, and its noise process."""
 
+import inspect
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -61,13 +62,30 @@ def published_noise(root: Path, unstated: Mapping[str, Any], **changes: Any) -> 
     """Return the DDPMScheduler that a pipeline's scheduler, of whatever class, stands for.
 
     `unstated` are its settings where the pipeline has none; diffusers would take those for pixels.
+
+    Raises:
+        ConfigError: it is of a process that has no betas, such as flow matching.
     """
     from diffusers import DDPMScheduler
 
     folder = find_part(root, SCHEDULER, "model.pretrained", SCHEDULER_FILE)
     config = read_config(folder / SCHEDULER_FILE, "model.pretrained")
+    _check_betas(config, folder / SCHEDULER_FILE)
     with told(folder / SCHEDULER_FILE, "model.pretrained"):
         return DDPMScheduler.from_config({**unstated, **config}, **changes)
+
+
+def _check_betas(config: Mapping[str, Any], path: Path) -> None:
+    import diffusers
+
+    kind = config.get("_class_name")
+    known = getattr(diffusers, str(kind), None)
+    if known is None or "beta_schedule" in inspect.signature(known.__init__).parameters:
+        return
+    raise ConfigError(
+        f"model.pretrained: expected a denoiser that was trained with a schedule of betas, as of "
+        f"DDPM, got one of {kind}, another noise process, in {path}; choose another model."
+    )
 
 
 def device_of(denoiser: nn.Module) -> torch.device:
@@ -100,5 +118,6 @@ def reset(module: nn.Module) -> None:
     if hasattr(module, "reset_parameters"):
         module.reset_parameters()
         return
-    own = [name for name, _ in module.named_parameters(recurse=False)]
+    # what is random and never trained, as in a Fourier embedding, is as it was before training
+    own = [name for name, p in module.named_parameters(recurse=False) if p.requires_grad]
     assert not own, f"{type(module).__name__} cannot reinitialise its parameters {own}"

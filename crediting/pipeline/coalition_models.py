@@ -149,7 +149,9 @@ class CoalitionModels:
                 "are trained one by one; lower runtime.stack"
             )
             return {}
-        except Exception:
+        except Exception as error:
+            reason = (str(error) or type(error).__name__).splitlines()[0]
+            say(f"evaluate: {len(alike)} coalitions are trained one by one, not at once: {reason}")
             return {}
         seconds = (time.perf_counter() - started) / len(alike)
         made = [Made(denoiser, "", seconds) for denoiser in denoisers]

@@ -205,11 +205,12 @@ def measure_pace(study: Study) -> Pace:
     with torch.inference_mode(), accelerator.autocast():
         denoiser(batch.latents, timesteps, **batch.conditions(first))
         sampling = _timed(lambda: denoiser(batch.latents, timesteps, **batch.conditions(first)))
-        image = _seconds_per_image(study, batch.latents[:_CALIBRATION_IMAGES])
+    image = _seconds_per_image(study, batch.latents[:_CALIBRATION_IMAGES])
     guided = 2 if study.model.conditional else 1
     return Pace(training / _CALIBRATION_STEPS, guided * sampling, image)
 
 
+@torch.inference_mode()
 def _seconds_per_image(study: Study, latents: torch.Tensor) -> float:
     images = study.model.decode(latents)
     seconds = _timed(lambda: study.model.decode(latents))

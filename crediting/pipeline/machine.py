@@ -31,6 +31,11 @@ def open_machine(runtime: Mapping[str, Any]) -> Accelerator:
         raise ConfigError(
             f"runtime.precision: fp16 needs a CUDA device, got {device}; choose fp32 or bf16"
         )
+    if device == "cuda" and runtime["precision"] == "bf16" and not _computes_in_bf16():
+        raise ConfigError(
+            f"runtime.precision: bf16 needs a GPU that computes in it (compute capability 8.0 or "
+            f"more), got {torch.cuda.get_device_name()}; choose fp16 or fp32"
+        )
     if device == "cpu":
         torch.set_num_threads(runtime["threads"])
     # accelerate keeps the first device and precision of a process for good: a sweep has several
@@ -42,6 +47,11 @@ def open_machine(runtime: Mapping[str, Any]) -> Accelerator:
             f"{accelerator.device.type}; unset the environment variables ACCELERATE_..."
         )
     return accelerator
+
+
+def _computes_in_bf16() -> bool:
+    """Whether the GPU does: torch emulates some of it on older ones, and then fails elsewhere."""
+    return torch.cuda.is_bf16_supported(including_emulation=False)
 
 
 def make_trainer(

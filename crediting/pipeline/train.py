@@ -1,6 +1,6 @@
 """Stage train: the full model, trained on everybody's data."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from crediting.distributed import run_together
-from crediting.errors import ConfigError
+from crediting.errors import ConfigError, EvaluationError
 from crediting.models.unet import NO_PRUNED_TWIN
 from crediting.pipeline.artifact import produce_once
 from crediting.pipeline.encode import load_examples
@@ -98,6 +98,9 @@ def train_on_everything(
 
     What a kill cut short is resumed from the folder. Where several processes share the training,
     they leave its end there, and this one resumes from that.
+
+    Raises:
+        EvaluationError: it diverged: all that is made of such weights would fail.
     """
     processes = training_processes(study.runtime)
     if processes > 1:
@@ -105,7 +108,19 @@ def train_on_everything(
         release_memory()
         share = partial(_take_part, study, recipe, purpose, folder)
         run_together(processes, trainer.device.type, share)
-    return _train(study, trainer, denoiser, recipe, purpose, folder, processes == 1)
+    averaged = _train(study, trainer, denoiser, recipe, purpose, folder, processes == 1)
+    _check_finite([*denoiser.parameters(), *averaged.values()], purpose)
+    return averaged
+
+
+def _check_finite(weights: Iterable[torch.Tensor], purpose: str) -> None:
+    if all(bool(tensor.isfinite().all()) for tensor in weights):
+        return
+    key = "model.training" if purpose == "train" else "pruning.recovery"
+    raise EvaluationError(
+        f"{purpose}: weights have become NaN or infinite, so training diverged; lower "
+        f"{key}.learning_rate, or set {key}.gradient_clip. Nothing was made of it"
+    )
 
 
 def _take_part(study: Study, recipe: Recipe, purpose: str, folder: Path, rank: int) -> None:

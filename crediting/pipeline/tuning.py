@@ -124,11 +124,13 @@ def _rates(candidates: Sequence[int], measure: Callable[[int], float]) -> Rates:
 
 
 def _rate(candidate: int, measure: Callable[[int], float]) -> float:
-    """Return what is measured of a candidate, 0 where memory does not suffice."""
+    """Return what is measured of a candidate, 0 where memory does not suffice or it cannot be."""
     try:
         return measure(candidate)
     except torch.OutOfMemoryError:
         pass
+    except RuntimeError as error:  # such as of an operation that torch does not batch
+        say(f"tune: {candidate} at once cannot be trained here: {str(error).splitlines()[0]}")
     release_memory()  # only now is the memory free that the traceback held
     return 0.0
 

@@ -56,8 +56,17 @@ def check_ratio(ratio: float, units: str = "channels") -> None:
 
 def check_channels(denoiser: nn.Module, model: DiffusionModel, ratio: float) -> None:
     """Raise ConfigError if `prune_channels` would; tried on a copy that holds no weights."""
-    with torch.enable_grad():
-        _find_removable(_without_weights(denoiser).eval().requires_grad_(True), model, ratio)
+
+    def alike(copied: nn.Module) -> Scores:
+        return lambda group: torch.ones(len(group[0].idxs))
+
+    try:
+        prune_channels(_without_weights(denoiser), model, ratio, alike)
+    except (AssertionError, RuntimeError) as error:
+        raise ConfigError(
+            f"pruning: the channels of this {type(denoiser).__name__} cannot be pruned (it would "
+            f"not run afterwards: {error}); choose other blocks in model.unet, or pruning=none"
+        ) from error
 
 
 def prune_channels(
@@ -222,6 +231,9 @@ def _update_stated_widths(denoiser: nn.Module) -> None:
         elif isinstance(module, ResnetBlock2D):
             module.in_channels = module.conv1.in_channels
             module.out_channels = module.conv2.out_channels
+            for way in (module.upsample, module.downsample):
+                if way is not None:
+                    way.channels = way.out_channels = module.conv1.in_channels
         elif isinstance(module, Attention):
             module.query_dim, module.inner_dim = module.to_q.in_features, module.to_q.out_features
             module.cross_attention_dim = module.to_k.in_features

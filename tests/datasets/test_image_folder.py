@@ -231,6 +231,11 @@ def test_parquet_is_read(photos, tmp_path):
     ours = folder(photos, manifest=str(tmp_path / "m.parquet"))
     assert ours.columns()["path"].tolist() == ORDER
     assert ours.columns()["year"].tolist() == [str(2000 + SEEDS[path]) for path in ORDER]
+    early = pyarrow.array([2**60] * len(rows_of()), pyarrow.timestamp("us"))
+    dated = pyarrow.Table.from_pylist(rows_of()).append_column("taken", early)
+    parquet.write_table(dated, tmp_path / "dated.parquet")
+    with pytest.raises(DataError, match=r"dated\.parquet: cannot be read"):
+        folder(photos, manifest=str(tmp_path / "dated.parquet")).columns()
     (tmp_path / "damaged.parquet").write_bytes(b"PAR1")
     with pytest.raises(DataError, match=r"damaged\.parquet: cannot be read"):
         folder(photos, manifest=str(tmp_path / "damaged.parquet")).columns()

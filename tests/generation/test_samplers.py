@@ -390,3 +390,28 @@ def test_what_did_not_fit_is_gone_before_the_next_try():
     denoiser = Watching(4)
     Ddim(8, 2, 8, **PLAIN).generate(denoiser, Pixels(), 0, None)
     assert denoiser.batches[:2] == [8, 4]
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+def test_a_schedule_that_a_sampler_does_not_know_is_refused(sampler):
+    drawn = sampler(images=1, steps=4, batch_size=1, **PLAIN)
+    with pytest.raises(ConfigError, match=r"^generation: the sampler cannot follow .*sigmoid"):
+        drawn.check(Pixels(beta_schedule="sigmoid"))
+
+
+@pytest.mark.parametrize("words", ["CUBLAS_STATUS_ALLOC_FAILED", "unable to find an engine"])
+def test_libraries_that_find_no_memory_are_understood(words, monkeypatch):
+    drawn = Ddim(images=4, steps=2, batch_size=4, **PLAIN)
+    asked = []
+    real = Ddim._denoise
+
+    def denoise(self, denoiser, model, noise, ids, prompts):
+        asked.append(len(ids))
+        if len(ids) > 2:
+            raise RuntimeError(f"{words} when calling something")
+        return real(self, denoiser, model, noise, ids, prompts)
+
+    monkeypatch.setattr(Ddim, "_denoise", denoise)
+    model = Pixels()
+    assert len(drawn.generate(Gaussian(model), model, 0, None)) == 4
+    assert asked == [4, 2, 2]

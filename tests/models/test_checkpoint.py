@@ -212,3 +212,15 @@ def test_missing_and_surplus_weights_are_named(folder):
     weights["stranger"] = weights.pop("conv_out.bias")
     save_weights(folder / "denoiser.safetensors", weights)
     expect_damage(folder, "denoiser.safetensors", r"2 of.*conv_out\.bias: .*found None")
+
+
+def test_keys_that_diffusers_only_warns_of_are_left_out(tmp_path):
+    """A newer version may have published them; they are in the config, and make nothing."""
+    published = UNet2DModel(**UNET, **PLAIN)
+    published.save_pretrained(tmp_path / "published")
+    config = tmp_path / "published/config.json"
+    config.write_text(json.dumps({**json.loads(config.read_text()), "use_new_trick": True}))
+    denoiser = DDPM(None, NOISE, str(tmp_path / "published"), None).untrained(0)
+    save_denoiser(tmp_path / "ours", denoiser)
+    loaded = load_denoiser(tmp_path / "ours").state_dict()
+    assert all(torch.equal(loaded[name], t) for name, t in denoiser.state_dict().items())

@@ -6,7 +6,15 @@ import re
 
 import pytest
 import torch
-from diffusers import DDIMScheduler, DDPMPipeline, DDPMScheduler, UNet2DModel
+from diffusers import (
+    DDIMScheduler,
+    DDPMPipeline,
+    DDPMScheduler,
+    EDMEulerScheduler,
+    FlowMatchEulerDiscreteScheduler,
+    ScoreSdeVeScheduler,
+    UNet2DModel,
+)
 from safetensors.torch import load_file, save_file
 from tiny_networks import unconditional_unet
 
@@ -75,6 +83,35 @@ def test_weights_shape_and_noise_are_the_published_ones(layout, request):
     noise = model.noise_scheduler()
     assert isinstance(noise, DDPMScheduler)
     assert torch.equal(noise.alphas_cumprod, scheduler().alphas_cumprod)
+
+
+@pytest.mark.parametrize(
+    "scheduler",
+    [FlowMatchEulerDiscreteScheduler, EDMEulerScheduler, ScoreSdeVeScheduler],
+)
+def test_another_noise_process_is_refused(bare, scheduler):
+    scheduler().save_pretrained(bare)
+    with pytest.raises(ConfigError, match=rf"schedule of betas.* got one of {scheduler.__name__}"):
+        ddpm(bare).noise_scheduler()
+
+
+@pytest.mark.parametrize("key", ["num_class_embeds", "class_embed_type"])
+def test_a_denoiser_that_reads_classes_is_refused(key):
+    model = DDPM(
+        {"sample_size": 8, "in_channels": 3, "out_channels": 3, key: 10}, NOISE, None, None
+    )
+    with pytest.raises(ConfigError, match=rf"^model\.unet\.{key}: expected null"):
+        model.latent_shape()
+
+
+def test_what_is_random_and_never_trained_stays_in_the_untrained_twin():
+    changes = {"block_out_channels": [8, 16], "norm_num_groups": 4, "layers_per_block": 1}
+    blocks = {"down_block_types": ["DownBlock2D"] * 2, "up_block_types": ["UpBlock2D"] * 2}
+    model = DDPM({**changes, **blocks, "time_embedding_type": "fourier"}, NOISE, None, None)
+    denoiser = model.untrained(0)
+    twin = model.reinitialise(denoiser, 1)
+    assert torch.equal(twin.time_proj.weight, denoiser.time_proj.weight)
+    assert not torch.equal(twin.conv_in.weight, denoiser.conv_in.weight)
 
 
 def test_the_output_is_that_of_the_pipeline_to_the_last_bit(pipeline):

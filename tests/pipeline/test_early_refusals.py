@@ -5,7 +5,7 @@ import importlib.util
 import pytest
 from diffusers import UNet2DModel
 
-from crediting.errors import ConfigError, LedgerError
+from crediting.errors import ConfigError, EvaluationError, LedgerError
 from crediting.pipeline import stages
 from crediting.pipeline.train import check_what_follows
 from crediting.pruning import Magnitude
@@ -147,3 +147,20 @@ def test_a_design_without_complements_is_refused_where_they_are_compared(study, 
     refused = rf"estimator=bayesian cannot use the coalitions of design={name}; it can use design="
     with pytest.raises(ConfigError, match=refused):
         study("estimator=bayesian", f"design={name}")
+
+
+@pytest.mark.parametrize(
+    ("words", "stage", "key"),
+    [
+        (["model.training.learning_rate=1e12"], "train", "model.training"),
+        (["pruning.recovery.learning_rate=1e12"], "prune", "pruning.recovery"),
+    ],
+)
+def test_weights_that_diverged_are_no_model(study, words, stage, key):
+    diverging = study("model.training.steps=12", "plan.recovery_steps=12", *words)
+    for earlier in ("encode", "train")[: 1 + (stage == "prune")]:
+        stages.run(diverging, earlier)
+    with pytest.raises(EvaluationError, match=rf"diverged; lower {key}\.learning_rate"):
+        stages.run(diverging, stage)
+    address = diverging.trained if stage == "train" else diverging.game.start
+    assert not diverging.store.is_complete(address.stage, address.fingerprint)

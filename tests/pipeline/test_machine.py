@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from crediting.errors import ConfigError
+from crediting.pipeline import machine
 from crediting.pipeline.machine import (
     capacity,
     gpus,
@@ -130,6 +131,17 @@ def test_nothing_else_may_choose_the_device(monkeypatch, restored):
         environment.setenv("ACCELERATE_TORCH_DEVICE", "meta")
         with pytest.raises(ConfigError, match=r"runtime\.device: expected cpu, .* use meta; unset"):
             open_machine(CPU)
+
+
+def test_a_gpu_that_only_emulates_bf16_is_refused(monkeypatch):
+    supported = {True: True, False: False}
+    monkeypatch.setattr(machine, "_device", lambda asked: "cuda")
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda including_emulation: supported[including_emulation]
+    )
+    monkeypatch.setattr(torch.cuda, "get_device_name", lambda: "Tesla T4")
+    with pytest.raises(ConfigError, match=r"runtime\.precision: bf16 .* got Tesla T4; choose fp16"):
+        open_machine({**CPU, "device": "cuda", "precision": "bf16"})
 
 
 def test_half_precision_needs_a_gpu():

@@ -120,3 +120,29 @@ def test_methods_can_be_sent_to_workers(kind):
     sent = pickle.loads(pickle.dumps(method(kind, 0.5)))
     assert type(sent) is kind
     assert sent.recovery is None
+
+
+SCALED_BY_RESNETS = {"downsample_type": "resnet", "upsample_type": "resnet"}
+OTHER_BLOCKS = {
+    "down_block_types": ["ResnetDownsampleBlock2D", "AttnDownBlock2D"],
+    "up_block_types": ["AttnUpBlock2D", "ResnetUpsampleBlock2D"],
+}
+
+
+@pytest.mark.parametrize("changes", [SCALED_BY_RESNETS, OTHER_BLOCKS])
+def test_blocks_that_scale_by_residual_layers_run_when_pruned(changes):
+    model = ddpm(**changes)
+    method(Magnitude, 0.5).check(model.untrained(0), model)
+    small, report = method(Magnitude, 0.5).prune(model.untrained(0), model, None)
+    assert level_widths(small) == [8, 16]
+    assert report.realised_ratio > 0.5
+    points = torch.zeros(2, *model.latent_shape())
+    assert small(points, torch.tensor([1, 2])).sample.shape == points.shape
+
+
+def test_what_would_not_run_when_pruned_is_refused_beforehand():
+    blocks = {"down_block_types": ["SkipDownBlock2D"] * 2, "up_block_types": ["SkipUpBlock2D"] * 2}
+    model = ddpm(**blocks)
+    denoiser = model.untrained(0)
+    with pytest.raises(ConfigError, match=r"^pruning: the channels of this UNet2DModel cannot"):
+        method(Magnitude, 0.5).check(denoiser, model)
