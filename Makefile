@@ -42,7 +42,7 @@ bench: install ## speed, memory and scaling, as one table of ratios against stat
 
 accuracy: install ## fine-tuning against retraining, estimators against exact values: hours
 	$(BIN)/python benchmarks/fidelity.py
-	$(BIN)/python benchmarks/estimators/compare.py
+	$(BIN)/python benchmarks/estimators/compare.py --draws 6
 
 clean: ## remove .venv and caches; outputs stay
 	rm -rf .venv .mypy_cache .ruff_cache .pytest_cache

@@ -3,7 +3,7 @@
     python benchmarks/bench.py
 
 Runs the other benchmarks one after another (about half an hour on two cores; on a GPU the systems
-of the paper at full size, too) and prints the rows in which they say what they found. Timings need
+of the paper at full size, too) and prints the rows in which they say what they found; that of memory prints its own. Timings need
 an otherwise idle machine.
 """
 
@@ -11,7 +11,6 @@ import os
 import platform
 import subprocess
 import sys
-from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
@@ -71,8 +70,10 @@ def machine() -> str:
 
 
 def processor() -> str:
-    lines: Iterator[str] = iter(Path("/proc/cpuinfo").read_text().splitlines())
-    return next(line.partition(":")[2].strip() for line in lines if "model name" in line)
+    known = Path("/proc/cpuinfo")  # where there is none, or none that tells, Python may know
+    lines = known.read_text().splitlines() if known.exists() else []
+    names = (line.partition(":")[2].strip() for line in lines if "model name" in line)
+    return next(names, platform.processor() or platform.machine())
 
 
 if __name__ == "__main__":

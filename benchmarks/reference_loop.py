@@ -1,6 +1,6 @@
 """How many coalitions an hour are evaluated, against the straightforward loop on the same work.
 
-    python benchmarks/reference_loop.py [--coalitions 48] [overrides as for `credit`]
+    python benchmarks/reference_loop.py [--coalitions 64] [overrides as for `credit`]
 
 Both have the study's model, data, coalitions, training steps, sampling steps and numbers of images,
 and begin with model and data prepared. The loop (plain_loop.py) evaluates one coalition after

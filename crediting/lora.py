@@ -2,7 +2,7 @@
 
 A module with an adapter computes W x + scale * B A x, where W stays as it is. Every adapter has a
 rank of its own, but the scale is common to all: peft's alpha is always scale * rank. Source: Hu et
-al. 2022; paper sections 2.2 (fine-tuning by LoRA) and 4.3 (Stable Diffusion).
+al. 2022; the paper (fine-tuning by LoRA, Stable Diffusion).
 """
 
 import copy

@@ -33,7 +33,7 @@ class DenoisingLoss:
     Raises:
         ConfigError: the process predicts something else.
 
-    Source: Ho et al. 2020, Eq. 14; paper section 2.1.
+    Source: Ho et al. 2020, Eq. 14; the paper.
     """
 
     def __init__(self, examples: Examples, noise_scheduler: Any) -> None:

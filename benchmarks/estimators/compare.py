@@ -43,10 +43,12 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=20)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--coverage", type=int, default=0)
-    parser.add_argument("--quick", action="store_true", help="a miniature that means little")
+    parser.add_argument("--quick", action="store_true", help="a miniature; needs --into")
     parser.add_argument("--only", default="", help="schemes that contain this; others are kept")
     parser.add_argument("--into", type=Path, default=HERE)
     asked = parser.parse_args()
+    if asked.quick and asked.into == HERE:
+        parser.error("--quick would write its miniature over the results; say where by --into")
     if asked.coverage:
         rows = _run(_coverage_cells(asked.coverage), asked.workers)
         text = coverage_markdown(rows, asked.coverage)

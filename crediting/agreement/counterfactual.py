@@ -1,7 +1,7 @@
 """What becomes of a property when coalitions chosen by credit are retrained.
 
 If credits are right, the property suffers most when those credited most are removed, and least, or
-even gains, when only they are kept. Source: the paper, section 4.5 and figure 3.
+even gains, when only they are kept. Source: the paper, figure 3.
 """
 
 import math

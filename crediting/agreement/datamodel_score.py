@@ -60,7 +60,7 @@ def datamodel_score(
 
     Raises:
         ValueError: shapes do not fit, credits are not finite, coalitions differ in size (then size
-            alone would be rewarded; paper, section 6 of the evaluation), or there is no seed.
+            alone would be rewarded; as in the paper), or there is no seed.
     """
     predicted, measured = _complete(credits, coalitions, utilities)
     found = rank_agreement(

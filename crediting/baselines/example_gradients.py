@@ -58,7 +58,7 @@ class ExampleGradients:
         memory: bytes to work in, as far as one example at one timestep fits; it does not change
             the gradients but for rounding.
 
-    Source: Park et al. 2023 (TRAK); paper section 4.3 and the authors' code for ArtBench.
+    Source: Park et al. 2023 (TRAK); the paper and the authors' code for ArtBench.
     """
 
     def __init__(

@@ -20,7 +20,7 @@ class GradientSimilarity(GradientBaseline):
     Args:
         output: what is differentiated; the paper's is loss. The others: see `GradientBaseline`.
 
-    Source: Charpiat et al. 2019; paper section 4.3.
+    Source: Charpiat et al. 2019; the paper.
     """
 
     output: str

@@ -30,7 +30,7 @@ class JourneyTrak(Trak):
 
     The others: see `Trak`.
 
-    Source: Georgiev et al. 2023; paper section 4.3 and the authors' code for ArtBench.
+    Source: Georgiev et al. 2023; the paper and the authors' code for ArtBench.
     """
 
     steps: int

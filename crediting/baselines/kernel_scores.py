@@ -29,7 +29,7 @@ class Trak(GradientBaseline):
 
     The others: see `GradientBaseline`.
 
-    Source: Park et al. 2023 (TRAK); Zheng et al. 2024 (D-TRAK); paper section 4.3.
+    Source: Park et al. 2023 (TRAK); Zheng et al. 2024 (D-TRAK); the paper.
     """
 
     output: str
@@ -62,7 +62,7 @@ class Trak(GradientBaseline):
 class RelativeInfluence(Trak):
     """TRAK divided by the norm of (F^T F + lambda I)^-1 f(training).
 
-    Source: Barshan et al. 2020; paper section 4.3.
+    Source: Barshan et al. 2020; the paper.
     """
 
     def magnitudes(self, training: Tensor, inverse: RidgeInverse) -> Tensor:
@@ -74,7 +74,7 @@ class RelativeInfluence(Trak):
 class RenormalisedInfluence(Trak):
     """TRAK divided by the norm of f(training).
 
-    Source: Hammoudeh and Lowd 2022; paper section 4.3.
+    Source: Hammoudeh and Lowd 2022; the paper.
     """
 
     def magnitudes(self, training: Tensor, inverse: RidgeInverse) -> Tensor:

@@ -38,7 +38,7 @@ class GradientBaseline(ABC):
     Raises:
         ConfigError: one of them cannot be.
 
-    Source: paper section 4.3, with 100 timesteps and 32,768 dimensions.
+    Source: the paper, with 100 timesteps and 32,768 dimensions.
     """
 
     timesteps: int

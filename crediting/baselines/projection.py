@@ -23,7 +23,7 @@ def project(rows: Tensor, dimensions: int, stream: Stream, memory: int) -> Tenso
         stream: the randomness of R.
         memory: bytes for a block, which does not change the result but for rounding.
 
-    Source: Park et al. 2023 (TRAK), section 3.2; paper section 4.3, by the library traker.
+    Source: Park et al. 2023 (TRAK), section 3.2; the paper, by the library traker.
     """
     coordinates = torch.arange(rows.shape[1], device=rows.device)
     projected = rows.new_zeros(len(rows), dimensions)

@@ -22,7 +22,7 @@ class ArtBench(ImageFiles):
 
     Columns: contributor (the artist), caption, style, file.
 
-    Source: Liao et al., The ArtBench Dataset, 2022; section 4.3 of the paper.
+    Source: Liao et al., The ArtBench Dataset, 2022; the paper.
 
     Args:
         root: the folder that holds `artbench-10-imagefolder-split/{train,test}/<style>`.

@@ -35,7 +35,7 @@ class CelebaHQ(ImageFiles):
     Read is `<root>/celeba_hq_256_50_resized`, in which labels.csv (filename, celeb, split) says
     who is on which file, or else the folder as it is published,
     `<root>/CelebA_HQ_facial_identity_dataset/{train,test}/<celebrity>/<id>.jpg`. Both splits are
-    trained on, as in the paper (section 4.2).
+    trained on, as in the paper.
 
     Args:
         root: the folder that holds either of them.

@@ -25,7 +25,7 @@ class Cifar100:
     Trained on is the published training set; the reference is the test set.
 
     Source: Krizhevsky, Learning Multiple Layers of Features from Tiny Images, 2009; 20 classes make
-    the CIFAR-20 of the paper (section 4.1).
+    the CIFAR-20 of the paper.
 
     Args:
         root: the folder that holds `cifar-100-python/{train,test,meta}`.

@@ -21,7 +21,7 @@ class LeaveOneOut:
         ConfigError: the confidence is not between 0 and 1.
 
     Source: Cook, "Detection of influential observation in linear regression", 1977; as a baseline,
-    Lu et al. 2025, section 4.3.
+    Lu et al. 2025.
     """
 
     confidence: float

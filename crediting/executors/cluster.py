@@ -140,6 +140,6 @@ def _submitit() -> Any:
         import submitit
     except ImportError as error:
         raise ConfigError(
-            'executor=slurm needs submitit, which is not installed: pip install "crediting[slurm]"'
+            "executor=slurm needs submitit, which is not installed: pip install submitit"
         ) from error
     return submitit

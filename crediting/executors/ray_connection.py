@@ -105,8 +105,7 @@ def _import_ray() -> Any:
 
 def _not_installed(reason: str) -> ConfigError:
     return ConfigError(
-        'executor=ray needs ray: pip install "crediting[ray]", on every machine of the cluster '
-        f"({reason})"
+        f"executor=ray needs ray: pip install ray, on every machine of the cluster ({reason})"
     )
 
 

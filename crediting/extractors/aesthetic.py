@@ -24,7 +24,7 @@ _URL = (
 class Aesthetic(Published):
     """CLIP image embeddings of unit length, and LAION's linear prediction of 1 to 10 from them.
 
-    The paper's property of paintings (4.1, ArtBench) is a quantile of these scores.
+    The paper's property of paintings (ArtBench) is a quantile of these scores.
 
     Args:
         weights: the CLIP that the head was trained on, openai/clip-vit-large-patch14, or a folder

@@ -26,7 +26,7 @@ _SETTINGS = ("config.json", "preprocessor_config.json")
 
 @dataclass(frozen=True)
 class BlipVqa(Published):
-    """Pooled output of the vision part of BLIP-VQA, as the paper clusters faces by (4.1, CelebA).
+    """Pooled output of the vision part of BLIP-VQA, as the paper clusters faces by (CelebA).
 
     Only the vision part is read of the model.
 

@@ -23,7 +23,7 @@ class GradientAscent:
         passes: so many passes over the removed data are what it takes: that many times their
             number in steps, divided by the batch size and rounded up.
 
-    Source: the baseline GA of the paper (paper section 2.2), one pass.
+    Source: the baseline GA of the paper, one pass.
     """
 
     steps_vary: ClassVar[bool] = True

@@ -44,7 +44,7 @@ class InfluenceUnlearning:
         fisher_batches: the most batches that F is made of, spread evenly over all draws. They are
             held at once: so many times the memory of the trainable weights, on their device.
 
-    Source: the baseline IU of the paper (section 2.2), whose algebra is corrected here; Singh and
+    Source: the baseline IU of the paper, whose algebra is corrected here; Singh and
     Alistarh 2020 (WoodFisher), whose matrix is inverted at once, not batch by batch.
     """
 

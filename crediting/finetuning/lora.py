@@ -25,7 +25,7 @@ class LoRA:
         b_rate_factor: the second factor, B, learns by so many times the learning rate.
         seed: of the adapters' first factors, A.
 
-    Source: LoRA fine-tuning in the paper (section 2.2); Hu et al. 2022; the two rates are those
+    Source: LoRA fine-tuning in the paper; Hu et al. 2022; the two rates are those
     of LoRA+, Hayou et al. 2024.
     """
 

@@ -9,7 +9,7 @@ class Unchanged:
     """The given model for everybody, the untrained model for nobody.
 
     It defines a game only for those two coalitions. `endpoints=dense` measures v(N) and v(empty)
-    by it on the dense model, as the authors' code does (paper section 1.3).
+    by it on the dense model, as the authors' code does.
     """
 
     recipe = None

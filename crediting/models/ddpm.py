@@ -14,7 +14,7 @@ from crediting.models.unconditional import Unconditional
 class DDPM(Unconditional):
     """A denoising diffusion probabilistic model, whose points are the images themselves.
 
-    Source: Ho et al. 2020; paper section 4.1.
+    Source: Ho et al. 2020; the paper.
     """
 
     published = ("google/ddpm-cifar10-32", 143_000_000, "Apache-2.0")

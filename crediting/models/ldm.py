@@ -31,7 +31,7 @@ class LDM(Unconditional):
         pretrained: as for `Unconditional`.
         training: the recipe of the full model.
 
-    Source: Rombach et al. 2022; paper section 4.2.
+    Source: Rombach et al. 2022; the paper.
     """
 
     encoder_settings = ("autoencoder", "scaling", "mirror")

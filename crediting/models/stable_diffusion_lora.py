@@ -39,7 +39,7 @@ class StableDiffusionLoRA(StableDiffusion):
         targets: how the names of the linear layers end that get an adapter.
         training: the recipe of the full model.
 
-    Source: paper section 4.3.
+    Source: the paper.
     """
 
     only_as_published: ClassVar[bool] = False

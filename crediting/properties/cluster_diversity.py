@@ -19,7 +19,7 @@ from crediting.properties.measure import field, of_field
 class ClusterDiversity:
     """Entropy, in bits, of the clusters of reference images that generated images are closest to.
 
-    As in the paper (4.1, CelebA-HQ) and its authors' code. The distance of two images is the
+    As in the paper (CelebA-HQ) and its authors' code. The distance of two images is the
     largest dot product between reference embeddings, less their own dot product. Ward's linkage
     runs on these distances, not on the embeddings themselves; it would call for Euclidean ones,
     but other clusters would measure another property. A generated image belongs to the cluster

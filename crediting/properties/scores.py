@@ -34,7 +34,7 @@ class MeanScore:
 class QuantileScore:
     """Quantile of the scores of the images, linear between the two nearest.
 
-    The paper's property of paintings is the 0.9 quantile of aesthetic scores (4.1, ArtBench).
+    The paper's property of paintings is the 0.9 quantile of aesthetic scores (ArtBench).
 
     Args:
         extractor: whose scores are read, or null for the first chosen one that gives any.

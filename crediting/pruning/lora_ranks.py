@@ -30,7 +30,7 @@ class LoraRanks:
     Raises:
         ConfigError: the ratio is not above 0 and below 1.
 
-    Source: paper section 3.2.
+    Source: the paper.
     """
 
     def __init__(self, ratio: float, recovery: Recipe) -> None:

@@ -23,7 +23,7 @@ class Magnitude:
     Raises:
         ConfigError: the ratio is not above 0 and below 1.
 
-    Source: paper section 3.1; `torch_pruning.importance.MagnitudeImportance`.
+    Source: the paper; `torch_pruning.importance.MagnitudeImportance`.
     """
 
     removes_channels: ClassVar[bool] = True

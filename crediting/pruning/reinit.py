@@ -21,7 +21,7 @@ class Reinit:
     Raises:
         ConfigError: the ratio is not above 0 and below 1.
 
-    Source: paper section 3.1.
+    Source: the paper.
     """
 
     removes_channels: ClassVar[bool] = True

@@ -85,7 +85,7 @@ def prune_channels(
     Raises:
         ConfigError: the model's channels cannot be pruned, or not by so small a ratio.
 
-    Source: paper section 3.1.
+    Source: the paper.
     """
     before = measure(denoiser, model)
     pruned = copy.deepcopy(denoiser).eval().requires_grad_(True)

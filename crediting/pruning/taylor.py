@@ -28,7 +28,7 @@ class Taylor:
     Raises:
         ConfigError: the ratio is not above 0 and below 1, or there is nothing to look at.
 
-    Source: Molchanov et al. 2019; paper section 3.1, where all 1,000 timesteps are looked at.
+    Source: Molchanov et al. 2019; the paper, where all 1,000 timesteps are looked at.
     """
 
     removes_channels: ClassVar[bool] = True
