@@ -3,8 +3,8 @@
     python benchmarks/bench.py
 
 Runs the other benchmarks one after another (about half an hour on two cores; on a GPU the systems
-of the paper at full size, too) and prints the rows in which they say what they found; that of memory prints its own. Timings need
-an otherwise idle machine.
+of the paper at full size, too) and prints the rows in which they say what they found; that of
+memory prints a table of its own. Timings need an otherwise idle machine.
 """
 
 import os
