@@ -43,6 +43,8 @@ MOST_PAIRS = 5000
 """More are left out, unless there are more coefficients: their matrices would be too large."""
 OUT_OF_REACH = 10_000
 """Coalitions that hardly anybody will evaluate."""
+MOST_PLAYERS = 150
+"""Their interactions take two minutes and 2 GB; with twice as many it were hours and 37 GB."""
 
 
 @dataclass(frozen=True)
@@ -79,8 +81,8 @@ def interactions(sample: EvaluatedSample) -> Interactions:
     Coalitions without their complement are left out.
 
     Raises:
-        LedgerError: there are fewer pairs than `minimum_coalitions` asks for, or there is nobody to
-            interact with.
+        LedgerError: there are fewer pairs than `minimum_coalitions` asks for, more contributors
+            than MOST_PLAYERS, or there is nobody to interact with.
     """
     n = sample.n_players
     if n < 2:
@@ -147,6 +149,11 @@ def _complementary_sums(sample: EvaluatedSample) -> tuple[CoalitionMatrix, Float
 
 def _check_budget(n_pairs: int, n_rows: int, n_players: int) -> None:
     budget = minimum_coalitions(n_players)
+    if 2 * n_pairs >= budget and n_players > MOST_PLAYERS:
+        raise LedgerError(
+            f"interactions of {n_players} contributors, more than {MOST_PLAYERS}, take too long "
+            "and too much memory; merge contributors into groups."
+        )
     if 2 * n_pairs >= budget:
         return
     advice = f"evaluate more with design=paired_uniform design.budget={budget}"

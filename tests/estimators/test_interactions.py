@@ -303,3 +303,10 @@ def test_of_hundreds_of_contributors_it_says_that_they_are_too_many():
     game = Additive((1.0,) * 150)
     with pytest.raises(LedgerError, match="22,350 coalitions are out of reach"):
         interactions(paired(game, 150, 400))
+
+
+def test_more_contributors_than_memory_allows_are_refused_at_once():
+    n = 151
+    rows = PairedUniform(minimum_coalitions(n), 0, ends=True).sample(n)
+    with pytest.raises(LedgerError, match=r"interactions of 151 contributors, more than 150, take"):
+        interactions(play(Additive((1.0,) * n), rows))
