@@ -130,7 +130,7 @@ LOOKS = ("stage=extract", "dataset=digits", "partition=by_label")
 UNETS = {
     "a folder of something else": (
         shutil.rmtree,
-        "it lacks unet/diffusion_pytorch_model.",
+        "it lacks unet/config.json or config.json, unet/diffusion_pytorch_model.",
     ),
     "no weights": (
         lambda unet: (unet / "diffusion_pytorch_model.safetensors").unlink(),

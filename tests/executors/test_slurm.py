@@ -278,7 +278,7 @@ def test_closing_the_outcomes_cancels_all_jobs_quietly(slurm, notes, capfd):
         assert next(outcomes).task.coalition == "0"
         wait_until(lambda: list(notes.glob("waiting-*")))
         pids = [int(path.name.split("-")[1]) for path in notes.glob("built-*")]
-    assert not any(map(is_alive, pids))
+    wait_until(lambda: not any(map(is_alive, pids)))
     assert capfd.readouterr() == ("", "")
     assert sum(evaluations(notes).values()) < 8
 
