@@ -27,7 +27,7 @@ demo: install ## the default study: Shapley values of ten contributors of handwr
 	$(BIN)/credit
 
 test: check ## formatting, types and all tests
-	$(PYTEST) --dist loadfile
+	$(PYTEST) --dist loadfile --no-loadscope-reorder
 
 check: install ## formatting and types only
 	$(BIN)/ruff check .

@@ -35,6 +35,12 @@ Compose = Callable[..., DictConfig]
 RunCredit = Callable[..., "subprocess.CompletedProcess[str]"]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take long, so that all workers have work until the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)
+
+
 @pytest.fixture(scope="session")
 def miniature() -> tuple[str, ...]:
     """The overrides of a whole study on the digits that takes seconds."""
