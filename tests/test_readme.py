@@ -154,6 +154,22 @@ def test_own_images_as_the_readme_shows_them(tmp_path, miniature, credit):
     assert {line.split(",")[0] for line in table.splitlines()[1:]} == {"ada", "bo", "cy"}
 
 
+def test_coalitions_for_code_of_ones_own_as_the_readme_draws_them(tmp_path, credit, capsys):
+    (drawing,) = re.findall(r"```python\n(from crediting.design.*?)```", README, re.DOTALL)
+    exec(drawing)
+    rows = capsys.readouterr().out.splitlines()
+    assert len(rows) == 60
+    worth = [
+        f"{row},{sum(map(int, row.split(',')))}" for row in (*rows, "0" + ",0" * 9, "1" + ",1" * 9)
+    ]
+    names = ",".join("abcdefghij")
+    (tmp_path / "utilities.csv").write_text("\n".join([f"{names},quality", *worth]))
+    done = credit("+experiment=recorded", "game.path=utilities.csv", cwd=tmp_path, drawn=False)
+    assert done.returncode == 0, done.stderr
+    with (tmp_path / "outputs/studies/recorded/shapley_quality.csv").open() as file:
+        assert {row["credit"]: 1 for row in csv.DictReader(file)} == {"1.0": 1}
+
+
 FEW_SETTINGS = (
     *("calibrate.finetuning_steps=[0.5]", "calibrate.generation_steps=[0.5]"),
     *("calibrate.sampler_steps=[]", "calibrate.coalitions=6", "generation.images=4"),
