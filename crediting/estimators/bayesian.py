@@ -217,4 +217,4 @@ def _with_noise(degrees: float, noise: Floats, covariance: Floats, noise_degrees
     whole = float(np.trace(covariance))
     share = float(noise.sum()) / whole if whole > 0 and not np.isnan(noise).any() else 0.0
     both = (1 - share) ** 2 / degrees + share**2 / noise_degrees
-    return min(degrees, 1 / both)
+    return min(degrees, 1 / both) if both else degrees

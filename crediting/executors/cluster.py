@@ -1,10 +1,12 @@
 """The scheduler of a cluster, by way of submitit."""
 
 import os
+import signal
+import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
@@ -115,8 +117,11 @@ class Cluster:
     def _surroundings(self) -> Iterator[None]:
         """Let jobs inherit their number of threads, and what local ones complain of go to a file.
 
-        The process with which submitit controls a local job would print a traceback on Ctrl-C.
+        The process with which submitit controls a local job would print a traceback on Ctrl-C, by
+        which it is cancelled: a command in the background of a script ignores that, and jobs must
+        not inherit it.
         """
+        heeding = _heeding_interrupts() if self.name == "local" else nullcontext()
         before = {name: os.environ.get(name) for name in ONE_THREAD}
         terminal = os.dup(2)
         try:
@@ -124,7 +129,8 @@ class Cluster:
             if self.name == "local":
                 with (self._logs / "controllers.err").open("ab") as log:
                     os.dup2(log.fileno(), 2)
-            yield
+            with heeding:
+                yield
         finally:
             os.dup2(terminal, 2)
             os.close(terminal)
@@ -133,6 +139,20 @@ class Cluster:
                     os.environ.pop(name, None)
                 else:
                     os.environ[name] = value
+
+
+@contextmanager
+def _heeding_interrupts() -> Iterator[None]:
+    """Let what is started meanwhile end on an interrupt, which this process goes on ignoring."""
+    in_charge = threading.current_thread() is threading.main_thread()
+    if signal.getsignal(signal.SIGINT) != signal.SIG_IGN or not in_charge:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _submitit() -> Any:

@@ -297,9 +297,9 @@ def test_a_cluster_that_is_not_there_is_told_at_once(address):
 def test_without_ray_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "ray", None)
     executor = RayCluster(None, 1, 1, 0, 0).sized(1)
-    with pytest.raises(ConfigError, match=r'pip install "crediting\[ray\]"'):
+    with pytest.raises(ConfigError, match="pip install ray"):
         list(executor.run(evaluators.RaisesOn3, evaluators.jobs(1)))
-    with pytest.raises(ConfigError, match=r'pip install "crediting\[ray\]"'):
+    with pytest.raises(ConfigError, match="pip install ray"):
         executor.check()
     assert list(executor.run(evaluators.RaisesOn3, [])) == []
 
