@@ -294,7 +294,7 @@ def course(design, estimator, seed):
 )
 def test_intervals_hold_what_they_promise_where_a_rule_ended_it(study, options):
     made = study(*options, "design.budget=120", "partition.contributors=8")
-    courses = [course(made.design, made.estimator, seed) for seed in range(75)]
+    courses = [course(made.design, made.estimator, seed) for seed in range(150)]
     for rule, place in (("ci_width", 2), ("ci_width", 4), ("rank_stability", 3)):
         usual = np.median([getattr(looks[place].properties[""], rule) for looks, _ in courses])
         ended = [
@@ -304,6 +304,6 @@ def test_intervals_hold_what_they_promise_where_a_rule_ended_it(study, options):
             for looks, covered in courses
         ]
         coverage = [covered for covered in ended if covered is not None]
-        assert len(coverage) > 37
+        assert len(coverage) > 75
         error = np.std(coverage) / np.sqrt(len(coverage))
         assert 0.92 - error < np.mean(coverage) < 0.98 + error
