@@ -6,7 +6,8 @@ With signs x_i = 1 for members and -1 for others, the difference of a pair is an
 
 and a Shapley value is phi_i = b_i + (1/3) sum_{jk} b_ijk + .... Coefficients of first and third
 order are a priori independent and normal, but those of first order may lean towards given numbers,
-and change with the square of the coalition's relative size t = mean x; the grand pair is known
+and change with even powers of the coalition's relative size t = mean x: the higher the power, the
+sooner do coalitions grow so large that one more member adds little. The grand pair is known
 exactly, d(N) = v(N) - v(empty). Utilities also depend on how large a coalition is, and they jump
 at the ends: a model of nobody's data is unlike any other. Covariates t and t^3, for proper
 coalitions only, take that up; being the same for everybody and absent from the grand pair, they
@@ -31,17 +32,30 @@ SIZE_VARIANCE = 1e6
 """Of a size covariate, against a first-order coefficient: next to no prior."""
 
 
+class Growth(NamedTuple):
+    """What the size t of a coalition changes in a player's coefficient: one term per power of t.
+
+    The terms are independent and have this variance each, against that of the coefficient.
+    """
+
+    variance: float
+    powers: tuple[int, ...]
+
+
+CONSTANT = Growth(0.0, ())
+"""Of players that add as much to small coalitions as to large ones, but for triples."""
+
+
 class Prior(NamedTuple):
     """One way of expecting differences; variances are those of first-order coefficients.
 
     `exponent` is the a of the remainders' variance, `share` the variance of all triples that a
-    player is in, `growth` that of what t^2 changes in a player's coefficient, `leaning` (n,) sums
-    to zero: credits may be this times anything of variance 1.
+    player is in, `leaning` (n,) sums to zero: credits may be this times anything of variance 1.
     """
 
     exponent: float
     share: float
-    growth: float
+    growth: Growth
     leaning: Floats
 
 
@@ -64,16 +78,25 @@ class Expected(NamedTuple):
 class Decomposed(NamedTuple):
     """Prior covariance of the differences over their remainders' deviations, as eigenvectors.
 
-    `values` (k,) and `vectors` (p, k); what is orthogonal to them has no prior variance.
-    `deviations` (p,) are those of the remainders, 1 for equal halves. The rest is as expected.
+    `values` (k,) are its eigenvalues; what is orthogonal to its eigenvectors (p, k) has no prior
+    variance. These are never multiplied out, for there may be a hundred thousand pairs: they are
+    the columns of `factor` (p, j) times `axes` (j, k), or of `axes` (p, k) where there is no
+    factor. `deviations` (p,) are those of the remainders, 1 for equal halves.
     """
 
     values: Floats
-    vectors: Floats
-    cross: Floats
-    prior: Floats
-    variance: float
+    factor: Floats | None
+    axes: Floats
     deviations: Floats
+
+    def along(self, rows: Floats) -> Floats:
+        """Return what rows (..., p) have of each eigenvector, (..., k)."""
+        return (rows if self.factor is None else rows @ self.factor) @ self.axes
+
+    def summed(self, parts: Floats) -> Floats:
+        """Return the rows (..., p) that have these parts (..., k) of the eigenvectors."""
+        rows = parts @ self.axes.T
+        return rows if self.factor is None else rows @ self.factor.T
 
 
 def remainder_variance(sizes: NDArray[np.int64], n_players: int, exponent: float) -> Floats:
@@ -92,20 +115,20 @@ def decomposed(pairs: Pairs, model: Expected, exponent: float) -> Decomposed:
     deviations = np.sqrt(remainder_variance(pairs.sizes, n, exponent))
     if model.root is not None:
         factor = model.root / deviations[:, None]
-        values, vectors = eigh(factor.T @ factor)
+        values, axes = eigh(factor.T @ factor)
         seen = values > RANK_TOLERANCE * values[-1]
-        values, vectors = values[seen], factor @ (vectors[:, seen] / np.sqrt(values[seen]))
-    else:
-        values, vectors = eigh(model.kernel / np.outer(deviations, deviations))
-        values = np.clip(values, 0, None)
-    return Decomposed(values, vectors, model.cross, model.prior, model.variance, deviations)
+        values, axes = values[seen], axes[:, seen] / np.sqrt(values[seen])
+        return Decomposed(values, factor, axes, deviations)
+    values, vectors = eigh(model.kernel / np.outer(deviations, deviations))
+    return Decomposed(np.clip(values, 0, None), None, vectors, deviations)
 
 
 def _first_order(pairs: Pairs, prior: Prior) -> Expected:
     """Return what is expected without third order, whose cost grows with n instead of p."""
     n = pairs.signs.shape[1]
     features, to_credits = _linear(pairs, prior)
-    grand = np.repeat(np.sqrt([1.0, prior.growth]), n)[: features.shape[1]]
+    terms = [1.0] + [prior.growth.variance] * len(prior.growth.powers)
+    grand = np.repeat(np.sqrt(terms), n)
     features = features - np.outer(features @ grand, grand / (grand @ grand))
     to_credits = to_credits - np.outer(to_credits @ grand, grand / (grand @ grand))
     leant = pairs.signs @ prior.leaning
@@ -132,7 +155,8 @@ def _third_order(pairs: Pairs, prior: Prior) -> Expected:
     cross = to_credits @ features.T + (pairs.signs * (each * (others**2 - (n - 1)) / 6)).T
     own = to_credits @ to_credits.T + np.full((n, n), each * (n - 2) / 9)
     own += np.diag(np.full(n, prior.share / 9 - each * (n - 2) / 9))
-    variance = n * (1 + prior.growth + prior.share / 3)
+    of_growth = prior.growth.variance * len(prior.growth.powers)
+    variance = n * (1 + of_growth + prior.share / 3)
     grand = cross.sum(axis=0)  # the credits sum to what the grand pair is worth
     kernel += np.outer(leant, leant) - np.outer(grand, grand) / variance
     return Expected(
@@ -147,19 +171,21 @@ def _third_order(pairs: Pairs, prior: Prior) -> Expected:
 def _linear(pairs: Pairs, prior: Prior) -> tuple[Floats, Floats]:
     """Return features (p, k) whose coefficients have variance 1, and what credits make of them.
 
-    These are x_i and, with growth, x_i t^2; as a game the latter gives player i the mean of
-    (t^2 at s + 1 members + t^2 at s) / 2 over s, and the others the rest of 1 in equal parts.
+    These are x_i and, for every power of growth, x_i t^power; as a game the latter gives player i
+    the mean of (t^power at s + 1 members + that at s) / 2 over s, and the others the rest of 1 in
+    equal parts.
     """
     n = pairs.signs.shape[1]
-    if not prior.growth:
-        return pairs.signs, np.eye(n)
-    squares = ((2 * np.arange(n + 1) - n) / n) ** 2
-    own = float((squares[1:] + squares[:-1]).mean() / 2)
-    shares = np.full((n, n), (1 - own) / (n - 1))
-    np.fill_diagonal(shares, own)
-    root = math.sqrt(prior.growth)
-    grown = root * pairs.signs * pairs.relative_sizes[:, None] ** 2
-    return np.column_stack([pairs.signs, grown]), np.column_stack([np.eye(n), root * shares])
+    features, to_credits = [pairs.signs], [np.eye(n)]
+    root = math.sqrt(prior.growth.variance)
+    for power in prior.growth.powers:
+        by_size = ((2 * np.arange(n + 1) - n) / n) ** power
+        own = float((by_size[1:] + by_size[:-1]).mean() / 2)
+        shares = np.full((n, n), (1 - own) / (n - 1))
+        np.fill_diagonal(shares, own)
+        features.append(root * pairs.signs * pairs.relative_sizes[:, None] ** power)
+        to_credits.append(root * shares)
+    return np.column_stack(features), np.column_stack(to_credits)
 
 
 def left_by_size(pairs: Pairs) -> int:

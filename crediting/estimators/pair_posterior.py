@@ -1,14 +1,15 @@
 """What is known of Shapley values once differences of pairs are seen, under one prior each."""
 
 import math
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crediting.estimators.pair_model import (
-    Decomposed,
-    Expected,
+    CONSTANT,
+    Growth,
     Prior,
     decomposed,
     expected,
@@ -27,9 +28,15 @@ how likely that is before anything is seen."""
 FEW_OF_ANOTHER_SIZE = 3
 """With no more pairs than this nearer to equal halves than the rest, how remainders vary with size
 cannot be seen: that all differences are remainders explains them as well as that none is."""
-GROWTHS = {0.0: 0.0, 10.0: -3.0}
-"""Variance of what the size of a coalition changes in a player's coefficient, against that of the
-coefficient, with the logarithm of how likely that is before anything is seen."""
+GROWTHS = {
+    CONSTANT: 0.0,
+    Growth(10.0, (2,)): -3.0,
+    Growth(10.0, (2, 8, 32)): -4.0,
+    Growth(1000.0, (2, 8, 32)): -4.0,
+}
+"""What the size of a coalition changes in a player's coefficient, with the logarithm of how likely
+that is before anything is seen. Sums of c t^2 + d t^8 + e t^32 come near to utilities that saturate
+after a half, an eighth or a thirtieth of the contributors."""
 SIGNALS = np.geomspace(0.03, 3e4, 25)
 """Variance of a difference against that of its remainder, for halves of equal size."""
 MOST_PAIRS_FOR_THIRD_ORDER = 700
@@ -47,7 +54,6 @@ class Candidate(NamedTuple):
     """
 
     prior: Prior
-    decomposed: Decomposed
     log_evidence: Floats
     scales: Floats
 
@@ -77,42 +83,41 @@ def candidates(pairs: Pairs, noise: float, towards: Floats | None) -> list[Candi
     unequal = abs(pairs.relative_sizes)
     nearer = int((unequal < unequal.max() - SAME_SIZE).sum())
     exponents = EXPONENTS if nearer > FEW_OF_ANOTHER_SIZE else (0.0,)
-    priors = [
-        Prior(0.0, share, growth, leaning)
-        for share in (0.0, *third)
-        for growth in (GROWTHS if n > 2 else (0.0,))
-        for leaning in leanings
-    ]
-    models = [(prior, expected(pairs, prior)) for prior in priors]
     return [
-        judged(pairs, noise, prior._replace(exponent=exponent), model)
-        for exponent in exponents
-        for prior, model in models
+        candidate
+        for share in (0.0, *third)
+        for growth in (GROWTHS if n > 2 else (CONSTANT,))
+        for leaning in leanings
+        for candidate in judged(pairs, noise, Prior(0.0, share, growth, leaning), exponents)
     ]
 
 
-def judged(pairs: Pairs, noise: float, prior: Prior, expectation: Expected) -> Candidate:
-    """Return a prior with its evidence, its remainders no smaller than measured noise.
+def judged(
+    pairs: Pairs, noise: float, prior: Prior, exponents: Iterable[float]
+) -> Iterator[Candidate]:
+    """Yield a prior by each exponent, with its evidence; remainders are no less than the noise.
 
     Plainer priors are likelier beforehand. What the size covariates take up says nothing for or
     against any: next to no prior is next to none in whatever unit.
     Source: Patterson & Thompson, "Recovery of inter-block information when block sizes are
     unequal", 1971 (residual maximum likelihood).
     """
-    model = decomposed(pairs, expectation, prior.exponent)
-    standard = centred(pairs) / model.deviations
-    seen = standard @ model.vectors
-    unexplained = max(float(standard @ standard - seen @ seen), 0.0)
-    stretched = 1 + np.outer(SIGNALS / model.variance, model.values)
+    model = expected(pairs, prior)
     left = left_by_size(pairs)
-    free = ((seen**2 / stretched).sum(axis=1) + unexplained) / left
-    scales = np.fmax(free, noise)
-    evidence = -left / 2 * (np.log(scales) + free / scales)
-    evidence -= np.log(stretched).sum(axis=1) / 2 + np.log(model.deviations).sum()
-    evidence += (len(pairs.differences) - left) / 2 * np.log(SIGNALS / model.variance)
-    evidence += EXPONENTS[prior.exponent] + GROWTHS[prior.growth]
-    evidence -= math.log(1 + prior.share) / 2
-    return Candidate(prior, model, evidence, scales)
+    for exponent in exponents:
+        parts = decomposed(pairs, model, exponent)
+        standard = centred(pairs) / parts.deviations
+        seen = parts.along(standard)
+        unexplained = max(float(standard @ standard - seen @ seen), 0.0)
+        stretched = 1 + np.outer(SIGNALS / model.variance, parts.values)
+        free = ((seen**2 / stretched).sum(axis=1) + unexplained) / left
+        scales = np.fmax(free, noise)
+        evidence = -left / 2 * (np.log(scales) + free / scales)
+        evidence -= np.log(stretched).sum(axis=1) / 2 + np.log(parts.deviations).sum()
+        evidence += (len(pairs.differences) - left) / 2 * np.log(SIGNALS / model.variance)
+        evidence += EXPONENTS[exponent] + GROWTHS[prior.growth]
+        evidence -= math.log(1 + prior.share) / 2
+        yield Candidate(prior._replace(exponent=exponent), evidence, scales)
 
 
 def posterior(
@@ -127,24 +132,25 @@ def posterior(
             that part of mean, covariance and weights.
         noise: variance of a difference from training and generating, NaN where it is unknown.
     """
-    _, vectors, cross, prior, variance, deviations = candidate.decomposed
+    model = expected(pairs, candidate.prior)
+    parts = decomposed(pairs, model, candidate.prior.exponent)
     n = pairs.signs.shape[1]
-    signals = SIGNALS[:, None] / variance
-    shrunk = 1 / (1 + signals * candidate.decomposed.values)
+    signals = SIGNALS[:, None] / model.variance
+    shrunk = 1 / (1 + signals * parts.values)
     # A credit is what the model says plus the weighted remainders of the evaluated pairs.
-    modelled = (cross / deviations) @ vectors
-    own = shapley_weights(pairs) * deviations
-    remaining = own @ vectors
-    outside = own - remaining @ vectors.T
-    standard = centred(pairs) / deviations
-    seen = standard @ vectors
+    modelled = parts.along(model.cross / parts.deviations)
+    own = shapley_weights(pairs) * parts.deviations
+    remaining = parts.along(own)
+    outside = own - parts.summed(remaining)
+    standard = centred(pairs) / parts.deviations
+    seen = parts.along(standard)
     means = modelled @ (signals * shrunk * seen).T + remaining @ (shrunk * seen).T
     means += (outside @ standard)[:, None]
 
     scales = weights * candidate.scales
     by_size = remainder_variance(np.arange(1, n), n, candidate.prior.exponent)
     strength = float(scales @ signals[:, 0])
-    covariance = strength * prior + scales.sum() * weighted_covariance(by_size)
+    covariance = strength * model.prior + scales.sum() * weighted_covariance(by_size)
     crossed = (modelled * (scales @ (signals * shrunk))) @ remaining.T
     covariance -= (modelled * (scales @ (signals**2 * shrunk))) @ modelled.T + crossed + crossed.T
     covariance -= (remaining * (scales @ shrunk)) @ remaining.T + scales.sum() * outside @ outside.T
@@ -152,7 +158,7 @@ def posterior(
         pairs, UNMEASURED_NOISE * scales.sum() if math.isnan(noise) else noise * weights.sum()
     )
     linear = modelled * (weights @ (signals * shrunk)) + remaining * (weights @ shrunk)
-    linear = (linear @ vectors.T + weights.sum() * outside) / deviations
+    linear = (parts.summed(linear) + weights.sum() * outside) / parts.deviations
     return means, Posterior(means @ weights, covariance, linear)
 
 
