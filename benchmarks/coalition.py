@@ -31,12 +31,12 @@ from table import row
 from torch import nn
 
 from crediting import config
-from crediting.examples import Examples
-from crediting.loss import DenoisingLoss, FixedTimestepLoss
 from crediting.pipeline.machine import make_trainer, open_machine, placed
 from crediting.pipeline.step_rates import RUN_IN, Clock
 from crediting.randomness import Stream
-from crediting.training import Trainer
+from crediting.training.examples import Examples
+from crediting.training.loss import DenoisingLoss, FixedTimestepLoss
+from crediting.training.trainer import Trainer
 
 TOKENS, WIDTH = 77, 768
 

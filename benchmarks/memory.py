@@ -14,7 +14,7 @@ from itertools import product
 import torch
 from coalition import build
 
-from crediting.memory import Arithmetic, TrainingMemory, of_sampling, of_training
+from crediting.training.footprint import Arithmetic, TrainingMemory, of_sampling, of_training
 
 COLUMNS = ("weights", "moments", "average", "gradients", "activations", "total", "of reference")
 

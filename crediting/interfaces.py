@@ -20,11 +20,11 @@ if TYPE_CHECKING:
     import torch
     from numpy.typing import NDArray
 
-    from crediting.examples import Examples
     from crediting.game.attribution import Attribution
     from crediting.game.contributor import Partition
     from crediting.game.game import EvaluatedSample, Sample
-    from crediting.recipe import BatchGradient, Training
+    from crediting.training.examples import Examples
+    from crediting.training.recipe import BatchGradient, Training
 
 
 # ------------------------------------------------------------------------------ from outside

@@ -8,14 +8,14 @@ from diffusers import DDPMScheduler
 from tiny_unet import unet
 from torch import nn
 
-from crediting.examples import Examples
 from crediting.halving import Portion, in_halves
-from crediting.loss import Posed
 from crediting.randomness import Stream
-from crediting.recipe import Recipe, Training
-from crediting.stacking import train_stacked
-from crediting.stepping import make_step
-from crediting.training import Trainer, make_accelerator
+from crediting.training.examples import Examples
+from crediting.training.loss import Posed
+from crediting.training.recipe import Recipe, Training
+from crediting.training.stacking import train_stacked
+from crediting.training.stepping import make_step
+from crediting.training.trainer import Trainer, make_accelerator
 
 RECIPE = Recipe(
     steps=4,

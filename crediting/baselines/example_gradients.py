@@ -10,9 +10,9 @@ from torch.func import functional_call, grad, vmap
 from torch.nn import functional as F
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from crediting.examples import Examples
 from crediting.randomness import Stream
-from crediting.resume import trainable
+from crediting.training.checkpoint import trainable
+from crediting.training.examples import Examples
 
 _FLOAT = 4  # bytes
 

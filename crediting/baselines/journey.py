@@ -10,9 +10,9 @@ from torch import Tensor, nn
 from crediting.baselines.kernel_scores import Trak
 from crediting.baselines.projected import check_positive
 from crediting.errors import ConfigError
-from crediting.examples import Examples
 from crediting.interfaces import Material
 from crediting.randomness import Stream
+from crediting.training.examples import Examples
 
 
 @dataclass(frozen=True)

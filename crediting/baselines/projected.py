@@ -14,10 +14,10 @@ from crediting.baselines.aggregate import check_aggregate
 from crediting.baselines.example_gradients import OUTPUTS, ExampleGradients
 from crediting.baselines.projection import project
 from crediting.errors import ConfigError, EvaluationError
-from crediting.examples import Examples
 from crediting.interfaces import Material
 from crediting.progress import say
 from crediting.randomness import Stream
+from crediting.training.examples import Examples
 
 _FLOAT = 4  # bytes
 _MANY = 1e12  # random numbers: minutes of a GPU

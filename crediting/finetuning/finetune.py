@@ -3,7 +3,7 @@
 import torch
 
 from crediting.interfaces import DiffusionModel, StartingPoint
-from crediting.recipe import Recipe, Training
+from crediting.training.recipe import Recipe, Training
 
 
 class Finetune:

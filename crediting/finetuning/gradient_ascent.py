@@ -8,7 +8,7 @@ import torch
 
 from crediting.errors import ConfigError
 from crediting.interfaces import DiffusionModel, StartingPoint
-from crediting.recipe import Recipe, Training
+from crediting.training.recipe import Recipe, Training
 
 
 class GradientAscent:

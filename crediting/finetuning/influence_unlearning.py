@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from crediting.errors import ConfigError
 from crediting.interfaces import DiffusionModel, StartingPoint
 from crediting.randomness import Stream
-from crediting.recipe import BatchGradient
+from crediting.training.recipe import BatchGradient
 
 
 class InfluenceUnlearning:

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from crediting.errors import ConfigError, EvaluationError
-from crediting.examples import Examples
 from crediting.halving import in_halves
 from crediting.models.pixels import from_images, to_images
 from crediting.models.pretrained import read_network
+from crediting.training.examples import Examples
 
 
 def read_vq_or_kl(folder: Path) -> nn.Module:

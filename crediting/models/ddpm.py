@@ -6,9 +6,9 @@ import torch
 from numpy.typing import NDArray
 
 from crediting.errors import ConfigError
-from crediting.examples import Examples
 from crediting.models.pixels import from_images, to_images
 from crediting.models.unconditional import Unconditional
+from crediting.training.examples import Examples
 
 
 class DDPM(Unconditional):

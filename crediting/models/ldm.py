@@ -8,11 +8,11 @@ from numpy.typing import NDArray
 
 from crediting.assets import HubFolder
 from crediting.errors import ConfigError
-from crediting.examples import Examples
 from crediting.models.autoencoder import Codec, read_vq_or_kl
 from crediting.models.pretrained import files_of, find_part, frozen
 from crediting.models.unconditional import Unconditional
 from crediting.training import Recipe
+from crediting.training.examples import Examples
 
 _PARTS = ("vqvae", "vae", "")
 

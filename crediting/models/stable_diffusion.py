@@ -13,7 +13,6 @@ from torch import nn
 
 from crediting.assets import HubFolder
 from crediting.errors import ConfigError
-from crediting.examples import Examples
 from crediting.interfaces import Prunable
 from crediting.models import text
 from crediting.models.autoencoder import Codec, read_kl
@@ -22,6 +21,7 @@ from crediting.models.lora_file import FILE, fold
 from crediting.models.pretrained import files_of, frozen, read_config, read_network
 from crediting.models.unet import as_published, example_inputs, prunable, published_noise
 from crediting.training import Recipe
+from crediting.training.examples import Examples
 
 
 class StableDiffusion:

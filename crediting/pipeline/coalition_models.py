@@ -19,10 +19,10 @@ from crediting.pipeline.study import Study
 from crediting.pipeline.train import AVERAGED, RAW
 from crediting.progress import say
 from crediting.randomness import Stream, derive_seed
-from crediting.recipe import BatchGradient, Training
-from crediting.stacking import can_stack, kind_of, train_stacked
-from crediting.stepping import draws_at_random
-from crediting.training import Trainer
+from crediting.training.recipe import BatchGradient, Training
+from crediting.training.stacking import can_stack, kind_of, train_stacked
+from crediting.training.stepping import draws_at_random
+from crediting.training.trainer import Trainer
 
 
 class Made(NamedTuple):

@@ -25,7 +25,7 @@ from crediting.pipeline.machine import make_trainer, open_machine
 from crediting.pipeline.memory import Watch
 from crediting.pipeline.study import Study
 from crediting.randomness import derive_seed
-from crediting.replay import ReplayedDenoiser
+from crediting.training.cuda_graphs import ReplayedDenoiser
 
 
 class Drawn(NamedTuple):

@@ -9,7 +9,6 @@ from typing import NamedTuple
 
 import torch
 
-from crediting.examples import Examples
 from crediting.game.coalition import CoalitionMatrix, coalition_keys
 from crediting.interfaces import Task
 from crediting.ledger import Ledger, short
@@ -26,6 +25,7 @@ from crediting.pipeline.train import check_what_follows
 from crediting.randomness import Stream
 from crediting.reporting.forecast import humanise_seconds
 from crediting.training import Recipe
+from crediting.training.examples import Examples
 
 _CALIBRATION_STEPS = 5
 _CALIBRATION_IMAGES = 4

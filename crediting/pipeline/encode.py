@@ -8,7 +8,6 @@ from typing import Any
 import torch
 
 from crediting.errors import ConfigError
-from crediting.examples import Examples
 from crediting.generation.sampling import CAPTIONS
 from crediting.models.checkpoint import load_weights, save_weights
 from crediting.models.pretrained import forget
@@ -16,6 +15,7 @@ from crediting.pipeline.artifact import completed, produce_once
 from crediting.pipeline.machine import open_machine
 from crediting.pipeline.study import Study
 from crediting.progress import say
+from crediting.training.examples import Examples
 
 _FILE = "tensors.safetensors"
 

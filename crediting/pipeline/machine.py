@@ -10,12 +10,12 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import nn
 
-from crediting.compiling import compiler
 from crediting.errors import ConfigError
-from crediting.examples import Examples
 from crediting.interfaces import DiffusionModel
-from crediting.replay import CudaTape
-from crediting.training import Trainer, make_accelerator
+from crediting.training.compiling import compiler
+from crediting.training.cuda_graphs import CudaTape
+from crediting.training.examples import Examples
+from crediting.training.trainer import Trainer, make_accelerator
 
 _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 

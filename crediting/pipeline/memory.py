@@ -9,7 +9,11 @@ from torch import nn
 
 from crediting.errors import ConfigError
 from crediting.interfaces import FineTuning
-from crediting.memory import (
+from crediting.multiprocess import forget_allocated, most_allocated_elsewhere, most_resident
+from crediting.pipeline.machine import open_machine, release_memory, training_processes
+from crediting.pipeline.study import Study
+from crediting.progress import say
+from crediting.training.footprint import (
     UNFORESEEABLE,
     Arithmetic,
     TrainingMemory,
@@ -17,11 +21,7 @@ from crediting.memory import (
     of_training,
     told,
 )
-from crediting.multiprocess import forget_allocated, most_allocated_elsewhere, most_resident
-from crediting.pipeline.machine import open_machine, release_memory, training_processes
-from crediting.pipeline.study import Study
-from crediting.progress import say
-from crediting.recipe import BatchGradient, Recipe, Training
+from crediting.training.recipe import BatchGradient, Recipe, Training
 
 _TIGHT = 0.9
 

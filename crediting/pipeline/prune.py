@@ -3,7 +3,6 @@
 from pathlib import Path
 from typing import Any
 
-from crediting.loss import FixedTimestepLoss
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.artifact import completed, produce_once
 from crediting.pipeline.memory import say_peak, start_watching
@@ -17,6 +16,7 @@ from crediting.pipeline.train import (
 )
 from crediting.progress import say
 from crediting.randomness import Stream
+from crediting.training.loss import FixedTimestepLoss
 
 
 def prune(study: Study) -> None:

@@ -17,9 +17,9 @@ from crediting.pipeline.encode import load_examples
 from crediting.pipeline.machine import make_trainer, open_machine, release_memory
 from crediting.pipeline.study import Study
 from crediting.randomness import Stream
-from crediting.recipe import Training
-from crediting.replay import WARM_UP
-from crediting.stacking import can_stack, train_stacked
+from crediting.training.cuda_graphs import WARM_UP
+from crediting.training.recipe import Training
+from crediting.training.stacking import can_stack, train_stacked
 
 RUN_IN, _STEPS = WARM_UP + 2, 6
 """Steps before the clock starts, when all is compiled and recorded, and steps that are timed."""

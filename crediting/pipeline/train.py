@@ -9,7 +9,6 @@ from typing import Any
 import torch
 from torch import nn
 
-from crediting.distributed import run_together
 from crediting.errors import ConfigError, EvaluationError
 from crediting.models.unet import NO_PRUNED_TWIN
 from crediting.pipeline.artifact import produce_once
@@ -25,8 +24,10 @@ from crediting.pipeline.memory import check_memory, say_peak, start_watching
 from crediting.pipeline.study import Study
 from crediting.progress import bar
 from crediting.randomness import Stream, derive_seed
-from crediting.resume import trainable
-from crediting.training import Recipe, Trainer, partial_checkpoint
+from crediting.training import Recipe
+from crediting.training.checkpoint import trainable
+from crediting.training.distributed import run_together
+from crediting.training.trainer import Trainer, partial_checkpoint
 
 RAW, AVERAGED = "denoiser", "averaged"
 """Names of the raw and of the averaged (EMA) weights in a model's folder."""

@@ -13,8 +13,8 @@ from tiny_unet import unet
 from torch import Tensor, nn
 
 from crediting import lora
-from crediting.examples import Examples
 from crediting.randomness import Stream
+from crediting.training.examples import Examples
 
 OWNERS = np.array([1, 0, 2, 0, -1, 1, 2])
 PROMPTS = 2

@@ -13,8 +13,8 @@ from torch.utils.data import TensorDataset
 
 from crediting import lora
 from crediting.baselines.example_gradients import OUTPUTS, ExampleGradients
-from crediting.examples import Examples
 from crediting.randomness import Stream
+from crediting.training.examples import Examples
 
 TIMESTEPS = (0, 250, 900)
 MUCH = 2**30

@@ -123,13 +123,8 @@ def test_the_posterior_is_that_of_the_regression_on_all_coefficients(
     to_credits[:, :n] = np.eye(n)
     for column, members in enumerate(triples):
         to_credits[list(members), n + column] = 1 / 3
-    signs = np.where(all_coalitions(n), 1.0, -1.0)
-    column = len(coefficients) - len(terms) * n
-    for power in growth.powers:  # the Shapley values of x_i t^power by enumeration
-        for player in range(n):
-            grown = signs[:, player] * signs.mean(axis=1) ** power / 2
-            to_credits[:, column] = shapley_values(grown)
-            column += 1
+    at_growth = slice(len(coefficients) - len(terms) * n, len(coefficients))
+    to_credits[:, at_growth] = credits_of_growth(n, growth.powers)
     to_credits[:, len(coefficients) :] = shapley_weights(everything)
     given = inside[:-1, :-1] - np.outer(inside[:-1, -1], inside[:-1, -1]) / inside[-1, -1]
     left = m - 2  # t and t^3 are fitted
@@ -144,6 +139,14 @@ def test_the_posterior_is_that_of_the_regression_on_all_coefficients(
     np.testing.assert_allclose(posterior.covariance, covariance, atol=1e-5 * abs(covariance).max())
     assert candidate.log_evidence[which] == pytest.approx(evidence, rel=1e-6)
     np.testing.assert_allclose(posterior.weights @ observed[:-1], posterior.mean, atol=1e-9)
+
+
+def credits_of_growth(n, powers):
+    """Return the Shapley values (n, len(powers) n) of all x_i t^power, by enumeration."""
+    signs = np.where(all_coalitions(n), 1.0, -1.0)
+    size = signs.mean(axis=1)
+    games = [signs[:, player] * size**power / 2 for power in powers for player in range(n)]
+    return np.array([shapley_values(game) for game in games]).reshape(-1, n).T
 
 
 def test_first_order_alone_is_third_order_without_weight():

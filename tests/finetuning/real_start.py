@@ -4,9 +4,9 @@ import tiny_unet
 import torch
 from diffusers import DDPMScheduler
 
-from crediting.examples import Examples
 from crediting.randomness import Stream
-from crediting.training import Trainer, make_accelerator
+from crediting.training.examples import Examples
+from crediting.training.trainer import Trainer, make_accelerator
 
 IMAGES = torch.linspace(-1, 1, 6 * 16).reshape(6, 1, 4, 4)
 TIMESTEPS = torch.arange(6) * 100

@@ -4,7 +4,7 @@ import copy
 
 import torch
 
-from crediting.recipe import BatchGradient, Training
+from crediting.training.recipe import BatchGradient, Training
 
 
 def credited(finetuning, start, kept, removed):

@@ -54,7 +54,7 @@ def prepared(begun, study):
 @pytest.fixture
 def trainings(monkeypatch):
     """Return a list that grows by the number of examples of every training there is."""
-    from crediting.training import Trainer
+    from crediting.training.trainer import Trainer
 
     counted: list[int] = []
     original = Trainer.train

@@ -11,10 +11,9 @@ import numpy as np
 import pytest
 import torch
 from miniature_study import make_study, read_ledgers
-from test_replay import RepeatingTape
+from repeating_tape import RepeatingTape
 from torch._dynamo.utils import counters
 
-from crediting.compiling import as_it_is
 from crediting.errors import ConfigError
 from crediting.executors import Processes, Serial
 from crediting.game.coalition import coalition_key
@@ -25,6 +24,7 @@ from crediting.pipeline.diffusion_game import DiffusionGame
 from crediting.pipeline.step_rates import all_end_well
 from crediting.pipeline.train import RAW
 from crediting.pipeline.tuning import Tuning, choose, job_size, tuned
+from crediting.training.compiling import as_it_is
 
 INFLUENCE = (
     *("finetuning=influence_unlearning", "finetuning.draws=1"),

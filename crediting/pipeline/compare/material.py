@@ -11,7 +11,6 @@ from numpy.typing import NDArray
 from torch import nn
 
 from crediting.errors import ConfigError
-from crediting.examples import Examples
 from crediting.game.coalition import coalition_key, grand_coalition
 from crediting.interfaces import Features
 from crediting.ledger import fingerprint
@@ -25,6 +24,7 @@ from crediting.pipeline.gauges import Gauge
 from crediting.pipeline.machine import open_machine
 from crediting.pipeline.study import Study
 from crediting.pipeline.train import AVERAGED
+from crediting.training.examples import Examples
 
 _FILE = "remembered.safetensors"
 

@@ -24,9 +24,9 @@ from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from crediting.recipe import Recipe
-from crediting.resume import trainable
-from crediting.training import gradient_checkpointing
+from crediting.training.checkpoint import trainable
+from crediting.training.recipe import Recipe
+from crediting.training.trainer import gradient_checkpointing
 
 UNFORESEEABLE = (
     DataDependentOutputException,

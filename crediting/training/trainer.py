@@ -15,21 +15,19 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor, nn
 
-from crediting.batches import draw_batch
-from crediting.compiling import Compiler, as_it_is
-from crediting.distributed import share_of
 from crediting.errors import ConfigError
-from crediting.examples import Examples
 from crediting.halving import Portion
-from crediting.loss import DenoisingLoss
-from crediting.optimizers import check_optimizer, make_average, make_optimizer, set_rate
 from crediting.randomness import Stream
-from crediting.recipe import BatchGradient, Recipe
-from crediting.replay import ReplayedDenoiser, Tape
-from crediting.resume import TrainingCheckpoint, TrainingState, trainable
-from crediting.stepping import draws_at_random, make_step
-
-__all__ = ["Recipe", "Trainer", "make_accelerator", "partial_checkpoint"]
+from crediting.training.batches import draw_batch
+from crediting.training.checkpoint import TrainingCheckpoint, TrainingState, trainable
+from crediting.training.compiling import Compiler, as_it_is
+from crediting.training.cuda_graphs import ReplayedDenoiser, Tape
+from crediting.training.distributed import share_of
+from crediting.training.examples import Examples
+from crediting.training.loss import DenoisingLoss
+from crediting.training.optimizers import check_optimizer, make_average, make_optimizer, set_rate
+from crediting.training.recipe import BatchGradient, Recipe
+from crediting.training.stepping import draws_at_random, make_step
 
 _SCALES = (2.0**14, 2.0**7, 1.0)
 """Of the loss where gradients are taken in fp16: the largest that gives finite ones."""

@@ -10,8 +10,8 @@ from pathlib import Path
 import torch
 from torch import distributed
 
-from crediting.distributed import run_together
 from crediting.errors import ConfigError
+from crediting.training.distributed import run_together
 
 
 def add_up(folder: Path, rank: int) -> None:

@@ -16,13 +16,13 @@ from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
-from crediting.batches import draw_batches, membership
-from crediting.optimizers import make_average, make_optimizer, set_rate
 from crediting.randomness import Stream
-from crediting.recipe import Training
-from crediting.resume import trainable
-from crediting.stepping import make_step
-from crediting.training import Trainer, seeded_dropout
+from crediting.training.batches import draw_batches, membership
+from crediting.training.checkpoint import trainable
+from crediting.training.optimizers import make_average, make_optimizer, set_rate
+from crediting.training.recipe import Training
+from crediting.training.stepping import make_step
+from crediting.training.trainer import Trainer, seeded_dropout
 
 
 def can_stack(trainer: Trainer, trainings: Sequence[Training]) -> bool:

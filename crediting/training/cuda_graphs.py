@@ -15,8 +15,8 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
-from crediting.compiling import Compiler
 from crediting.progress import say
+from crediting.training.compiling import Compiler
 
 WARM_UP = 3
 """Calls before the recording: what happens but once, such as compiling, must be over."""

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from crediting.errors import ConfigError
-from crediting.recipe import Recipe
+from crediting.training.recipe import Recipe
 
 if TYPE_CHECKING:
     from diffusers.training_utils import EMAModel

@@ -18,14 +18,14 @@ from safetensors.torch import load_file, save_file
 from tiny_unet import unet
 from torch import nn
 
-import crediting.distributed
-from crediting.distributed import run_together, share_of
 from crediting.errors import ConfigError, CreditingError
-from crediting.examples import Examples
 from crediting.pipeline.machine import open_machine
 from crediting.randomness import Stream
-from crediting.resume import TrainingCheckpoint
-from crediting.training import Recipe, Trainer
+from crediting.training import Recipe, distributed
+from crediting.training.checkpoint import TrainingCheckpoint
+from crediting.training.distributed import run_together, share_of
+from crediting.training.examples import Examples
+from crediting.training.trainer import Trainer
 
 RECIPE = Recipe(
     steps=6,
@@ -183,7 +183,7 @@ def test_the_first_process_drops_out_as_one_alone_and_the_second_otherwise(tmp_p
 
 def test_processes_know_each_other_and_tell_what_they_took(tmp_path, monkeypatch):
     environment, told = dict(os.environ), []
-    monkeypatch.setattr(crediting.distributed, "tell_memory", lambda *memory: told.append(memory))
+    monkeypatch.setattr(distributed, "tell_memory", lambda *memory: told.append(memory))
     run_together(3, "cpu", partial(members.add_up, tmp_path))
     assert sorted(path.name for path in tmp_path.iterdir()) == ["0-6", "1-6", "2-6"]
     assert dict(os.environ) == environment

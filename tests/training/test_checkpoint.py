@@ -12,12 +12,12 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from crediting import training
 from crediting.errors import ArtifactError, as_user_error
-from crediting.examples import Examples
 from crediting.randomness import Stream
-from crediting.resume import TrainingCheckpoint, TrainingState
-from crediting.training import Recipe, Trainer, make_accelerator, partial_checkpoint
+from crediting.training import Recipe, trainer
+from crediting.training.checkpoint import TrainingCheckpoint, TrainingState
+from crediting.training.examples import Examples
+from crediting.training.trainer import Trainer, make_accelerator, partial_checkpoint
 
 
 class Denoiser(nn.Module):
@@ -195,7 +195,7 @@ def test_the_scale_of_the_loss_in_fp16_is_resumed(path, monkeypatch):
         return accelerator
 
     scalers = []
-    monkeypatch.setattr(training, "make_accelerator", scaled)
+    monkeypatch.setattr(trainer, "make_accelerator", scaled)
     undisturbed, resumed = denoiser(), denoiser()
     train(undisturbed)
     interrupted(path, 7)
@@ -208,7 +208,7 @@ def test_the_scale_of_the_loss_in_fp16_is_resumed(path, monkeypatch):
 def test_precision_may_change_in_between(path, monkeypatch):
     interrupted(path, 5)
     scaler = torch.amp.GradScaler("cpu", init_scale=2.0)
-    monkeypatch.setattr(training, "make_accelerator", lambda *_: scaled_accelerator(scaler))
+    monkeypatch.setattr(trainer, "make_accelerator", lambda *_: scaled_accelerator(scaler))
     train(denoiser(), saving(path))
     assert scaler.get_scale() == 2.0
     monkeypatch.undo()
@@ -227,7 +227,7 @@ sys.path.insert(0, {folder!r})
 import torch
 torch.set_num_threads(1)
 from pathlib import Path
-from test_resume import denoiser, saving, train
+from test_checkpoint import denoiser, saving, train
 
 def on_step(step):
     print(step, flush=True)

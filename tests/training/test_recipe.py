@@ -5,7 +5,7 @@ import torch
 from diffusers.optimization import get_scheduler
 
 from crediting.errors import ConfigError
-from crediting.recipe import Recipe
+from crediting.training.recipe import Recipe
 
 PLAIN = {
     "steps": 200,

@@ -17,11 +17,12 @@ from diffusers import DDPMScheduler
 from tiny_unet import unet
 from torch import nn
 
-from crediting.batches import antithetic_timesteps
 from crediting.errors import ConfigError
-from crediting.examples import Examples
 from crediting.randomness import Stream
-from crediting.training import Recipe, Trainer, make_accelerator
+from crediting.training import Recipe
+from crediting.training.batches import antithetic_timesteps
+from crediting.training.examples import Examples
+from crediting.training.trainer import Trainer, make_accelerator
 
 RECIPE = Recipe(
     steps=4,
@@ -455,7 +456,7 @@ def test_every_step_and_stream_drops_out_others():
 SCRIPT = """
 import sys
 sys.path.insert(0, {folder!r})
-from test_training import fingerprint_of_a_training
+from test_trainer import fingerprint_of_a_training
 print(fingerprint_of_a_training())
 """
 

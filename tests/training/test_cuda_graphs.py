@@ -7,6 +7,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from diffusers import DDPMScheduler
+from repeating_tape import RepeatingTape
 from test_stacking import (
     POINTS,
     RECIPE,
@@ -16,44 +17,18 @@ from test_stacking import (
     trainings,
 )
 
-from crediting.compiling import as_it_is
-from crediting.examples import Examples
 from crediting.generation import Ddim, DpmSolver, Pndm
 from crediting.randomness import Stream
-from crediting.replay import WARM_UP, CudaTape, Replayed, ReplayedDenoiser
-from crediting.stacking import train_stacked
-from crediting.training import Trainer, make_accelerator
+from crediting.training.compiling import as_it_is
+from crediting.training.cuda_graphs import WARM_UP, CudaTape, Replayed, ReplayedDenoiser
+from crediting.training.examples import Examples
+from crediting.training.stacking import train_stacked
+from crediting.training.trainer import Trainer, make_accelerator
 
 ON_A_GPU = pytest.param(
     "cuda", marks=pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 )
 DEVICES = ("cpu", ON_A_GPU)
-
-
-class RepeatingTape:
-    """Records as a GPU does: the work is repeated on the memory that it was recorded with.
-
-    As there, recording does nothing by itself, and results have one place.
-    """
-
-    recordings = 0
-
-    def run(self, work):
-        return work()
-
-    def record(self, work):
-        type(self).recordings += 1
-        place = []
-
-        def play():
-            result = work()
-            if isinstance(result, torch.Tensor):
-                place[:] = place or [result]
-                place[0].copy_(result)
-                return place[0]
-            return result
-
-        return play
 
 
 @pytest.fixture(autouse=True)

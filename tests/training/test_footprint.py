@@ -10,12 +10,13 @@ import torch
 from diffusers import DDPMScheduler, UNet2DModel
 from torch import nn
 
-from crediting import lora, memory
+from crediting import lora
 from crediting.errors import ConfigError
-from crediting.examples import Examples
-from crediting.memory import Arithmetic, of_sampling, of_training, told
 from crediting.randomness import Stream
-from crediting.training import Recipe, Trainer, make_accelerator
+from crediting.training import Recipe
+from crediting.training.examples import Examples
+from crediting.training.footprint import UNFORESEEABLE, Arithmetic, of_sampling, of_training, told
+from crediting.training.trainer import Trainer, make_accelerator
 
 RECIPE = Recipe(
     steps=1,
@@ -272,7 +273,7 @@ def test_a_denoiser_that_looks_at_numbers_cannot_be_foretold():
         def forward(self, sample, timestep):
             return super().forward(sample * (1 if sample.sum().item() > 0 else 2), timestep)
 
-    with pytest.raises(memory.UNFORESEEABLE):
+    with pytest.raises(UNFORESEEABLE):
         of_training(Looking(), example(6), RECIPE, PLAIN)
 
 

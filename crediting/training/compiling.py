@@ -9,7 +9,7 @@ from crediting.errors import ConfigError
 
 MODES = {"default": "default", "max-autotune": "max-autotune-no-cudagraphs"}
 """By what `runtime.compile` says: torch's own recordings would be made anew for every coalition,
-whose weights lie elsewhere; crediting.replay records what is compiled, too.
+whose weights lie elsewhere; crediting.training.cuda_graphs records what is compiled, too.
 """
 
 Compiler = Callable[[Callable], Callable]

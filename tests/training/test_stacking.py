@@ -13,13 +13,13 @@ from torch._dynamo.utils import counters
 from torch.nn import functional as F
 
 from crediting import lora
-from crediting.compiling import as_it_is, compiler
 from crediting.errors import ConfigError
-from crediting.examples import Examples
 from crediting.randomness import Stream
-from crediting.recipe import Recipe, Training
-from crediting.stacking import can_stack, train_stacked
-from crediting.training import Trainer, make_accelerator
+from crediting.training.compiling import as_it_is, compiler
+from crediting.training.examples import Examples
+from crediting.training.recipe import Recipe, Training
+from crediting.training.stacking import can_stack, train_stacked
+from crediting.training.trainer import Trainer, make_accelerator
 
 RECIPE = Recipe(
     steps=5,

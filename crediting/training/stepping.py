@@ -9,8 +9,8 @@ from typing import Any, Protocol
 from torch import Tensor, nn
 
 from crediting.halving import Portion
-from crediting.loss import DenoisingLoss, Posed
-from crediting.replay import Replayed, Tape
+from crediting.training.cuda_graphs import Replayed, Tape
+from crediting.training.loss import DenoisingLoss, Posed
 
 _RANDOM = (nn.Dropout, nn.Dropout1d, nn.Dropout2d, nn.Dropout3d, nn.AlphaDropout)
 

@@ -9,8 +9,8 @@ from torch.nn import functional as F
 from torch.utils.checkpoint import checkpoint
 
 from crediting.errors import ConfigError
-from crediting.examples import Examples
 from crediting.randomness import Stream
+from crediting.training.examples import Examples
 
 
 class Posed(NamedTuple):

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from crediting.randomness import Stream
-from crediting.recipe import Recipe
+from crediting.training.recipe import Recipe
 
 Batch = tuple[Tensor, Tensor, Tensor | None]
 """The ids of examples, their timesteps, and which of them to mirror: all (B,), or None."""

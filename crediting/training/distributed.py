@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 import torch
 from torch import distributed
 
-from crediting.batches import Batch
 from crediting.errors import CreditingError, as_user_error
 from crediting.multiprocess import most_resident, starting_context, tell_memory
+from crediting.training.batches import Batch
 
 _SECONDS_TO_EXIT = 10
 

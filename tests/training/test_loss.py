@@ -6,9 +6,9 @@ from diffusers import DDPMScheduler
 from torch import nn
 
 from crediting.errors import ConfigError
-from crediting.examples import Examples
-from crediting.loss import DenoisingLoss, FixedTimestepLoss
 from crediting.randomness import Stream
+from crediting.training.examples import Examples
+from crediting.training.loss import DenoisingLoss, FixedTimestepLoss
 
 POINTS = Stream("points").normal(torch.arange(9), (1, 4, 4))
 IDS = torch.tensor([1, 5, 8])

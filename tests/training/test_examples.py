@@ -1,8 +1,8 @@
 import pytest
 import torch
 
-from crediting.examples import Examples
 from crediting.randomness import Stream
+from crediting.training.examples import Examples
 
 POINTS = Stream("points").normal(torch.arange(6), (2, 3, 3))
 IDS = torch.tensor([4, 0, 4])
