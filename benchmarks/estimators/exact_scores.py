@@ -10,7 +10,7 @@ import csv
 import io
 from pathlib import Path
 
-from crediting.estimators.exact import complete_utilities, shapley_values
+from crediting.game.enumeration import complete_utilities, shapley_values
 from crediting.game.recorded import read_recorded
 
 ROOT = Path(__file__).resolve().parents[2]

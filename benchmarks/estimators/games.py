@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from crediting.estimators.exact import shapley_values
 from crediting.game import EvaluatedSample, Sample
 from crediting.game.coalition import CoalitionMatrix, all_coalitions
+from crediting.game.enumeration import shapley_values
 from crediting.game.recorded import read_recorded
 
 HERE = Path(__file__).resolve().parent

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.errors import ConfigError, LedgerError
-from crediting.estimators.unit_jackknife import distinct_rows
+from crediting.estimators.regression.jackknife import distinct_rows
 from crediting.game.attribution import Attribution
 from crediting.game.game import EvaluatedSample
 

@@ -7,7 +7,8 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from crediting.errors import LedgerError
-from crediting.estimators.semivalues import (
+from crediting.estimators.regression.jackknife import Floats, Rows, not_below
+from crediting.estimators.regression.semivalues import (
     Semivalue,
     Weighted,
     banzhaf_log_weights,
@@ -19,7 +20,6 @@ from crediting.estimators.uncertainty import (
     noise_errors,
     without_sampling_error,
 )
-from crediting.estimators.unit_jackknife import Floats, Rows, not_below
 from crediting.game.attribution import Attribution
 from crediting.game.game import EvaluatedSample
 

@@ -17,23 +17,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.errors import ConfigError
-from crediting.estimators.exact import complete_utilities, exactly, shapley_values
-from crediting.estimators.pair_model import left_by_size
-from crediting.estimators.pair_posterior import (
+from crediting.estimators.exact import exactly
+from crediting.estimators.pairs.differences import Pairs, complementary_pairs, has_complement
+from crediting.estimators.pairs.expectation import left_by_size
+from crediting.estimators.pairs.posterior import (
     SIGNALS,
     Posterior,
     candidates,
     centred,
     posterior,
 )
-from crediting.estimators.pairs import Pairs, complementary_pairs, has_complement
 from crediting.estimators.uncertainty import (
     by_covariance,
     check_confidence,
     unknown,
 )
 from crediting.game.attribution import Attribution
-from crediting.game.coalition import CoalitionMatrix, empty_coalition, grand_coalition
+from crediting.game.coalition import CoalitionMatrix, is_proper
+from crediting.game.enumeration import shapley_values, with_ends
 from crediting.game.game import EvaluatedSample
 
 Floats = NDArray[np.float64]
@@ -140,7 +141,8 @@ class Bayesian:
         pairs = complementary_pairs(sample, self.name)
         n_pairs, n = pairs.signs.shape
         if n_pairs == 2 ** (n - 1) - 1:
-            return self._exactly(sample)
+            credits = shapley_values(with_ends(sample))
+            return exactly(credits, sample, self.name, self.confidence)
         if not (np.any(centred(pairs)) or sample.noise_variance > 0):
             return unknown(np.full(n, pairs.total / n), sample, self.name, ALL_ALIKE)
         mean, covariance, weights = self._average(pairs, 2 * sample.noise_variance)
@@ -161,14 +163,6 @@ class Bayesian:
             np.sqrt(noise),
             _unpaired(sample.coalitions),
         )
-
-    def _exactly(self, sample: EvaluatedSample) -> Attribution:
-        ends = [empty_coalition(sample.n_players), grand_coalition(sample.n_players)]
-        utilities = complete_utilities(
-            np.vstack([sample.coalitions, ends]),
-            np.append(sample.utilities, [sample.v_empty, sample.v_full]),
-        )
-        return exactly(shapley_values(utilities), sample, self.name, self.confidence)
 
     def _leaning(self, n_players: int) -> Floats | None:
         if self.towards is None:
@@ -201,8 +195,7 @@ class Bayesian:
 
 def _unpaired(coalitions: CoalitionMatrix) -> str:
     """Say how many coalitions (m, n) are not used; "" if all are."""
-    sizes = coalitions.sum(axis=1)
-    proper = (sizes > 0) & (sizes < coalitions.shape[1])
+    proper = is_proper(coalitions)
     alone = int((proper & ~has_complement(coalitions)).sum())
     if not alone:
         return ""

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from crediting.errors import ConfigError
-from crediting.estimators.semivalues import (
+from crediting.estimators.regression.semivalues import (
     Semivalue,
     beta_log_weights,
     regression_credits,
@@ -23,7 +23,7 @@ class BetaShapley:
     large alpha weighs small coalitions, a large beta large ones. But for Beta(1, 1) the credits
     need not sum to v(N) - v(empty).
 
-    Estimated by the weighted linear fit of `crediting.estimators.semivalues`; consistent for every
+    Estimated by the weighted linear fit of `regression.semivalues`; consistent for every
     design that can draw all coalitions, and exact if all are there. Of a recorded game, credits are
     those of a fit to what was recorded. Errors come from leaving out every coalition with its
     complement; they are NaN, unknown, if one of these is needed to determine the credits.

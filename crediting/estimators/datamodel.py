@@ -8,19 +8,19 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from crediting.errors import ConfigError, LedgerError
-from crediting.estimators.uncertainty import (
-    by_covariance,
-    check_confidence,
-    noise_errors,
-    without_sampling_error,
-)
-from crediting.estimators.unit_jackknife import (
+from crediting.estimators.regression.jackknife import (
     Floats,
     LinearFit,
     Rows,
     distinct_rows,
     linear_fit,
     not_below,
+)
+from crediting.estimators.uncertainty import (
+    by_covariance,
+    check_confidence,
+    noise_errors,
+    without_sampling_error,
 )
 from crediting.game.attribution import Attribution
 from crediting.game.game import EvaluatedSample

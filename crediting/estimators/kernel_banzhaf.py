@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from crediting.estimators.semivalues import (
+from crediting.estimators.regression.semivalues import (
     Semivalue,
     banzhaf_log_weights,
     regression_credits,

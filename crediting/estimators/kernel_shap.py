@@ -9,15 +9,15 @@ from numpy.typing import NDArray
 
 from crediting.errors import ConfigError, LedgerError
 from crediting.estimators.exact import exactly
+from crediting.estimators.regression.units import bootstrap_credits, sampling_units
 from crediting.estimators.uncertainty import (
     by_resampling,
     check_confidence,
     noise_errors,
     unknown,
 )
-from crediting.estimators.units import bootstrap_credits, sampling_units
 from crediting.game.attribution import Attribution
-from crediting.game.coalition import CoalitionMatrix, distinct
+from crediting.game.coalition import CoalitionMatrix, distinct, is_proper
 from crediting.game.game import EvaluatedSample
 
 Floats = NDArray[np.float64]
@@ -93,8 +93,7 @@ def regression(sample: EvaluatedSample) -> Regression:
     Raises:
         LedgerError: no coalition is left.
     """
-    sizes = sample.coalitions.sum(axis=1)
-    proper = np.flatnonzero((sizes > 0) & (sizes < sample.n_players))
+    proper = np.flatnonzero(is_proper(sample.coalitions))
     if len(proper) == 0:
         raise LedgerError(
             "kernel_shap needs coalitions between the empty and the grand one, "
@@ -175,12 +174,11 @@ def noise_of_credits(data: Regression, fit: Fit, sample: EvaluatedSample) -> Flo
 
 def is_enumeration(sample: EvaluatedSample) -> bool:
     """Whether a sample has every proper coalition once with equal probability."""
-    sizes = sample.coalitions.sum(axis=1)
-    proper = (sizes > 0) & (sizes < sample.n_players)
+    proper = is_proper(sample.coalitions)
     coalitions = sample.coalitions[proper]
     return (
         len(coalitions) == 2**sample.n_players - 2
-        and np.ptp(sample.log_probabilities[proper]) < EQUAL_LOG_WEIGHTS
+        and bool(np.ptp(sample.log_probabilities[proper]) < EQUAL_LOG_WEIGHTS)
         and len(distinct(coalitions)) == len(coalitions)
     )
 

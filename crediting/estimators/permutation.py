@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 
 from crediting.errors import LedgerError
 from crediting.estimators.exact import shapley_noise_covariance
+from crediting.estimators.regression.jackknife import not_below
+from crediting.estimators.regression.units import Orders, complete_orders
 from crediting.estimators.uncertainty import (
     by_covariance,
     check_confidence,
     noise_errors,
     unknown,
 )
-from crediting.estimators.unit_jackknife import not_below
-from crediting.estimators.units import Orders, complete_orders
 from crediting.game.attribution import Attribution
 from crediting.game.game import EvaluatedSample
 

@@ -14,18 +14,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.errors import ConfigError
-from crediting.estimators.boosting import Boosting
-from crediting.estimators.odd_regression import (
+from crediting.estimators.pairs.differences import Pairs, shapley_weights, weighted_covariance
+from crediting.estimators.regression.jackknife import not_below
+from crediting.estimators.regression.odd import (
     Observations,
     Ridge,
     best_penalty,
     decompose,
     observe,
 )
-from crediting.estimators.pairs import Pairs, shapley_weights, weighted_covariance
-from crediting.estimators.tree_values import forest_shapley_values
+from crediting.estimators.trees.boosting import Boosting
+from crediting.estimators.trees.values import forest_shapley_values
 from crediting.estimators.uncertainty import by_covariance, check_confidence, unknown
-from crediting.estimators.unit_jackknife import not_below
 from crediting.game.attribution import Attribution
 from crediting.game.game import EvaluatedSample
 

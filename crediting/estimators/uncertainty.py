@@ -177,9 +177,9 @@ def noise_errors(sample: EvaluatedSample, weights: Floats, ends: Floats) -> Floa
         weights: (n, m).
         ends: (n, 2).
     """
-    n_players = sample.n_players
-    both = np.stack([empty_coalition(n_players), grand_coalition(n_players)])
-    rows = np.packbits(np.concatenate([sample.coalitions, both]), axis=1)
+    both = np.stack([empty_coalition(sample.n_players), grand_coalition(sample.n_players)])
+    evaluated = np.concatenate([sample.coalitions, both])
+    rows = np.packbits(evaluated, axis=1)
     _, which = np.unique(rows, axis=0, return_inverse=True)
     total = np.zeros((which.max() + 1, len(weights)))
     np.add.at(total, which.ravel(), np.concatenate([weights, ends], axis=1).T)

@@ -18,6 +18,8 @@ from numpy.typing import NDArray
 
 from crediting.errors import DataError
 from crediting.game.attribution import Attribution
+from crediting.game.coalition import distinct, is_proper
+from crediting.game.enumeration import with_ends
 from crediting.game.game import EvaluatedSample
 
 _ROUNDING = 1e-9  # as a share of the largest number in question
@@ -108,7 +110,7 @@ def findings(
         *(_declared_symmetry(attribution, names, group) for group in groups),
         *(_declared_null_player(attribution, names, player) for player in declared),
     ]
-    utilities = _all_utilities(sample)
+    utilities = with_ends(sample) if _is_complete(sample) else None
     if utilities is not None:
         lines += _found(utilities, attribution, names)
     elif not groups and not declared:
@@ -197,16 +199,10 @@ def _by_utilities(axiom: str, gap: float, attribution: Attribution, fact: str) -
     return f"{axiom} {verdict}: in all coalitions {fact}."
 
 
-def _all_utilities(sample: EvaluatedSample) -> NDArray[np.float64] | None:
-    """Return utilities (2^n,) in the order of `all_coalitions`, or None if one is missing."""
-    n_players = sample.n_players
-    if len(sample) + 2 < 2**n_players:
-        return None
-    numbers = sample.coalitions @ (1 << np.arange(n_players))
-    counts = np.bincount(numbers, minlength=2**n_players)
-    sums = np.bincount(numbers, weights=sample.utilities, minlength=2**n_players)
-    counts[[0, -1]], sums[[0, -1]] = 1, (sample.v_empty, sample.v_full)
-    return sums / counts if counts.all() else None
+def _is_complete(sample: EvaluatedSample) -> bool:
+    n_proper = 2**sample.n_players - 2
+    proper = sample.coalitions[is_proper(sample.coalitions)]
+    return len(proper) >= n_proper and len(distinct(proper)) == n_proper
 
 
 def _rounding(attribution: Attribution) -> float:

@@ -20,6 +20,17 @@ def grand_coalition(n_players: int) -> Coalition:
     return np.ones(n_players, dtype=bool)
 
 
+def ends(n_players: int) -> CoalitionMatrix:
+    """Return the empty and the grand coalition, (2, n)."""
+    return np.stack([empty_coalition(n_players), grand_coalition(n_players)])
+
+
+def is_proper(coalitions: CoalitionMatrix) -> NDArray[np.bool_]:
+    """Return which coalitions (m, n) are neither the empty nor the grand one, (m,)."""
+    sizes = coalitions.sum(axis=1)
+    return (sizes > 0) & (sizes < coalitions.shape[1])
+
+
 def all_coalitions(n_players: int) -> CoalitionMatrix:
     """Return all 2^n coalitions, (2^n, n); row r holds the binary digits of r, player 0 lowest."""
     return (np.arange(2**n_players)[:, None] >> np.arange(n_players) & 1).astype(bool)
@@ -32,7 +43,7 @@ def coalition_key(coalition: Coalition) -> str:
 
 
 def coalition_keys(coalitions: CoalitionMatrix) -> list[str]:
-    """Return the `coalition_key` of every row, (m,), as fast as that of many is to be had."""
+    """Return the `coalition_key` of every row, (m,), vectorised."""
     bits = np.packbits(coalitions, axis=1, bitorder="little")
     n_players, digits = coalitions.shape[1], 2 * bits.shape[1]
     text = bits.tobytes().hex()

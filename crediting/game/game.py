@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from crediting.game.coalition import CoalitionMatrix, empty_coalition, grand_coalition
+from crediting.game.coalition import CoalitionMatrix, ends
 
 Game = Callable[[CoalitionMatrix], NDArray[np.float64]]
 """A characteristic function: coalitions (m, n) -> utilities (m,)."""
@@ -59,9 +59,7 @@ def play(
     game: Game, sample: Sample, noise_variance: float = math.nan, noise_degrees: float = math.inf
 ) -> EvaluatedSample:
     """Evaluate a sample and both ends of a game that is cheap to call."""
-    n_players = sample.coalitions.shape[1]
-    ends = np.stack([empty_coalition(n_players), grand_coalition(n_players)])
-    v_empty, v_full = game(ends)
+    v_empty, v_full = game(ends(sample.coalitions.shape[1]))
     return EvaluatedSample(
         sample.coalitions,
         sample.log_probabilities,

@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.errors import DataError, LedgerError
-from crediting.game.coalition import CoalitionMatrix, coalition_from_key
+from crediting.game.coalition import CoalitionMatrix, coalition_from_key, is_proper
 from crediting.game.recorded import REPLICATE
 from crediting.ledger import Ledger, atomic_write_text
 from crediting.pipeline.address import GameSpec
@@ -85,9 +85,7 @@ def _recorded(study: Study) -> CoalitionMatrix:
     path = study.stored_in(study.game.address) / "ledger.sqlite"
     with Ledger(path, study.game.address.fingerprint) as ledger:
         keys = ledger.coalitions()
-    n_players = len(study.partition)
     rows = np.array([coalition_from_key(key) for key in keys], dtype=bool)
-    rows = rows.reshape(-1, n_players)
-    sizes = rows.sum(axis=1)
-    proper = (sizes > 0) & (sizes < n_players)
-    return rows[proper][np.argsort(sizes[proper], kind="stable")]
+    rows = rows.reshape(-1, len(study.partition))
+    proper = rows[is_proper(rows)]
+    return proper[np.argsort(proper.sum(axis=1), kind="stable")]

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 from crediting.errors import ConfigError, DataError
-from crediting.estimators.exact import shapley_values
 from crediting.game.axioms import declared_players
 from crediting.game.coalition import all_coalitions
+from crediting.game.enumeration import shapley_values
 from crediting.game.game import Sample, play
 from crediting.game.recorded import RecordedGame, read_recorded
 from crediting.interfaces import Design, Estimator

@@ -1,6 +1,6 @@
 """Which sizes of coalitions were evaluated, all of which count alike in a Shapley value."""
 
-from crediting.game.coalition import CoalitionMatrix
+from crediting.game.coalition import CoalitionMatrix, is_proper
 
 _MOST = 0.8
 """Share of the sizes from which on nothing is said of the others."""
@@ -9,8 +9,7 @@ _MOST = 0.8
 def unseen_sizes(coalitions: CoalitionMatrix) -> str | None:
     """Return what to say of coalitions (m, n) of few sizes; None if they are of most."""
     n = coalitions.shape[1]
-    sizes = coalitions.sum(axis=1)
-    proper = sizes[(sizes > 0) & (sizes < n)]
+    proper = coalitions[is_proper(coalitions)].sum(axis=1)
     if not len(proper):
         return None
     least, most = int(proper.min()), int(proper.max())

@@ -11,7 +11,12 @@ import numpy as np
 from crediting.errors import ConfigError
 from crediting.executors import Processes, RayCluster, Slurm
 from crediting.game.axioms import declared_players
-from crediting.game.coalition import CoalitionMatrix, distinct, empty_coalition, grand_coalition
+from crediting.game.coalition import (
+    CoalitionMatrix,
+    distinct,
+    ends,
+    is_proper,
+)
 from crediting.game.contributor import Partition
 from crediting.game.game import Sample
 from crediting.interfaces import (
@@ -139,16 +144,14 @@ class Study:
     @property
     def ends(self) -> CoalitionMatrix:
         """The empty and the grand coalition, (2, n)."""
-        n_players = len(self.partition)
-        return np.stack([empty_coalition(n_players), grand_coalition(n_players)])
+        return ends(len(self.partition))
 
     def coalitions(self, spec: GameSpec) -> CoalitionMatrix:
         """Return the distinct coalitions to evaluate in a game, (m, n), the ends first.
 
         The ends belong to the game that they are taken from, even if the design asks for them.
         """
-        sizes = self.sample.coalitions.sum(axis=1)
-        proper = self.sample.coalitions[(sizes > 0) & (sizes < len(self.partition))]
+        proper = self.sample.coalitions[is_proper(self.sample.coalitions)]
         rows = [self.ends] if spec is self.endpoints else []
         rows += [proper] if spec is self.game else []
         return distinct(np.concatenate(rows))

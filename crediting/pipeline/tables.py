@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from crediting.errors import LedgerError
-from crediting.estimators.interactions import interactions
 from crediting.game import axioms
+from crediting.interactions.pairwise import interactions
 from crediting.ledger import atomic_write_text
 from crediting.pipeline.finding import Finding
 from crediting.progress import say

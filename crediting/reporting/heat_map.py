@@ -24,7 +24,7 @@ from crediting.reporting.style import (
 )
 
 if TYPE_CHECKING:
-    from crediting.estimators.interactions import Interactions
+    from crediting.interactions.pairwise import Interactions
 
 Floats = NDArray[np.float64]
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from crediting.reporting.formats import UNKNOWN, escape_markdown
 
 if TYPE_CHECKING:
-    from crediting.estimators.interactions import Interactions
+    from crediting.interactions.pairwise import Interactions
 
 STRONGEST = 10
 """Pairs of either kind that people are shown."""

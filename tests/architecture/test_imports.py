@@ -20,7 +20,7 @@ HEAVY_ROW = (
     "properties",
     "baselines",
 )
-GAME_ROW = ("design", "estimators", "partitions", "agreement")
+GAME_ROW = ("design", "estimators", "interactions", "partitions", "agreement")
 TRAINING = ("errors", "halving", "lora", "randomness", "training")
 FOUNDATIONS = (
     "errors",
@@ -87,6 +87,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
         "assets",
         "design",
         "estimators",
+        "interactions",
     ),
 }
 """By unit (a package, or a module beside them) or by module: the parts that it may import."""
@@ -131,7 +132,7 @@ MAY_USE: dict[str, tuple[str, ...]] = {
     "game": NUMBERS,
     "game.recorded": (*NUMBERS, "pyarrow"),
     **dict.fromkeys(GAME_ROW, NUMBERS),
-    "estimators.boosting": (*NUMBERS, "sklearn"),
+    "estimators.trees.boosting": (*NUMBERS, "sklearn"),
     "estimators.shapiq_adapter": (*NUMBERS, "shapiq"),
     "ledger": ("numpy",),
     "executors": ("ray", "submitit"),

@@ -4,8 +4,8 @@ from sklearn.datasets import load_digits
 
 from crediting.datasets import Digits, DigitsPlanted
 from crediting.errors import ConfigError
-from crediting.estimators.exact import shapley_values
 from crediting.game.coalition import all_coalitions
+from crediting.game.enumeration import shapley_values
 
 HELD = {"plain": 3, "original": 3, "unique": 4, "nothing_new": 2, "copy": 3, "noise": 3}
 """How many digits' worth of images each contributor holds."""

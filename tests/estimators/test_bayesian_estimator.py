@@ -9,12 +9,17 @@ from samples import error
 
 from crediting.design import Exhaustive, PairedUniform, ShapleyKernel
 from crediting.errors import ConfigError, LedgerError
-from crediting.estimators import Bayesian, Exact, KernelShap, pair_posterior
-from crediting.estimators.exact import shapley_values
-from crediting.estimators.pair_model import CONSTANT, SIZE_VARIANCE, Prior
-from crediting.estimators.pairs import complementary_pairs, shapley_weights, weighted_covariance
+from crediting.estimators import Bayesian, Exact, KernelShap
+from crediting.estimators.pairs import posterior as pair_posterior
+from crediting.estimators.pairs.differences import (
+    complementary_pairs,
+    shapley_weights,
+    weighted_covariance,
+)
+from crediting.estimators.pairs.expectation import CONSTANT, SIZE_VARIANCE, Prior
 from crediting.game import EvaluatedSample, Sample, play
 from crediting.game.coalition import all_coalitions
+from crediting.game.enumeration import shapley_values
 from crediting.game.recorded import read_recorded
 from crediting.game.toy import Additive, Airport, Gloves, UnanimitySum
 

@@ -9,7 +9,7 @@ from samples import error, rows_of
 from crediting.design import Bernoulli, Exhaustive, PairedKernel, PairedUniform, Stratified
 from crediting.errors import ConfigError, LedgerError
 from crediting.estimators import BetaShapley, Exact, KernelShap
-from crediting.estimators.semivalues import beta_log_weights
+from crediting.estimators.regression.semivalues import beta_log_weights
 from crediting.game.coalition import all_coalitions
 from crediting.game.game import play
 from crediting.game.recorded import read_recorded

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from crediting.estimators.exact import shapley_values
 from crediting.game.coalition import all_coalitions
+from crediting.game.enumeration import shapley_values
 
 FOLDER = Path(__file__).parents[2] / "benchmarks" / "estimators"
 

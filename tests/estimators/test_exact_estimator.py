@@ -7,8 +7,8 @@ import pytest
 from crediting.design import Exhaustive
 from crediting.errors import ConfigError, LedgerError
 from crediting.estimators import Bayesian, Exact, KernelShap
-from crediting.estimators.exact import shapley_values
 from crediting.game.coalition import coalition_key
+from crediting.game.enumeration import shapley_values
 from crediting.game.game import play
 from crediting.game.noise import noise_of_means
 from crediting.game.toy import Additive, Airport, Gloves, SymmetricMajority, UnanimitySum

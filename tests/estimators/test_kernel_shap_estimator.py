@@ -239,7 +239,7 @@ def test_same_seed_same_bits_other_seed_other_interval():
 def test_resampling_in_chunks_changes_nothing(monkeypatch):
     sample = play(INTERACTIONS, ShapleyKernel(80, 0).sample(10))
     at_once = ESTIMATOR(sample)
-    monkeypatch.setattr("crediting.estimators.units.CHUNK_BYTES", 7 * 8 * 80)
+    monkeypatch.setattr("crediting.estimators.regression.units.CHUNK_BYTES", 7 * 8 * 80)
     in_chunks = ESTIMATOR(sample)
     np.testing.assert_allclose(in_chunks.std_errors, at_once.std_errors, rtol=0, atol=1e-12)
 

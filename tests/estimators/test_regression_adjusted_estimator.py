@@ -13,8 +13,9 @@ from crediting.design import (
     Stratified,
 )
 from crediting.errors import ConfigError, LedgerError
-from crediting.estimators import Exact, RegressionAdjusted, odd_regression
-from crediting.estimators.odd_regression import best_penalty, decompose, observe
+from crediting.estimators import Exact, RegressionAdjusted
+from crediting.estimators.regression import odd as odd_regression
+from crediting.estimators.regression.odd import best_penalty, decompose, observe
 from crediting.game.game import Sample, play
 from crediting.game.recorded import read_recorded
 from crediting.game.toy import Additive, Airport, Gloves, NoisyGame, UnanimitySum

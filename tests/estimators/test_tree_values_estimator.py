@@ -5,15 +5,15 @@ import pytest
 from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.tree import DecisionTreeRegressor
 
-from crediting.estimators.boosting import Boosting
-from crediting.estimators.exact import shapley_values
-from crediting.estimators.tree_values import (
+from crediting.estimators.trees.boosting import Boosting
+from crediting.estimators.trees.values import (
     NOBODY,
     Forest,
     forest_shapley_values,
     forest_utilities,
 )
 from crediting.game.coalition import all_coalitions
+from crediting.game.enumeration import shapley_values
 
 EVERY = all_coalitions(7)
 

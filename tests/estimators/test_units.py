@@ -11,7 +11,7 @@ from crediting.design import (
     ShapleyKernel,
     Stratified,
 )
-from crediting.estimators.units import bootstrap_credits, complete_orders, sampling_units
+from crediting.estimators.regression.units import bootstrap_credits, complete_orders, sampling_units
 
 
 def members(units):

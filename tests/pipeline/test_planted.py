@@ -15,9 +15,9 @@ from scipy.stats import ttest_1samp
 
 from crediting.datasets.digits_planted import HOLDERS, NOISE
 from crediting.estimators import Exact
-from crediting.estimators.exact import shapley_values
 from crediting.game.axioms import findings
 from crediting.game.coalition import all_coalitions
+from crediting.game.enumeration import shapley_values
 from crediting.game.game import Sample, play
 from crediting.game.recorded import read_recorded
 from crediting.pipeline import stages

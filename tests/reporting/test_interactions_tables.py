@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crediting.estimators.interactions import Interactions
+from crediting.interactions.pairwise import Interactions
 from crediting.reporting import heat_map
 from crediting.reporting.heat_map import interaction_chart, side_by_side
 from crediting.reporting.interactions import (

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from crediting.errors import ConfigError
-from crediting.game.coalition import CoalitionMatrix
+from crediting.game.coalition import CoalitionMatrix, is_proper
 from crediting.pipeline.calibrate.choices import IMAGES, Choice, altered_groups, choices
 from crediting.pipeline.calibrate.image_parts import ImagePart
 from crediting.pipeline.evaluate import evaluate_coalitions
@@ -101,8 +101,7 @@ class Settings:
 def proper_coalitions(study: Study) -> CoalitionMatrix:
     """Return the coalitions (m, n) of a study's own game but for the empty and the grand one."""
     rows = study.coalitions(study.game)
-    sizes = rows.sum(axis=1)
-    return rows[(sizes > 0) & (sizes < len(study.partition))]
+    return rows[is_proper(rows)]
 
 
 def _on_few(study: Study) -> Study:

@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.linalg import eigh
 
-from crediting.estimators.pairs import Pairs
+from crediting.estimators.pairs.differences import Pairs
 
 Floats = NDArray[np.float64]
 

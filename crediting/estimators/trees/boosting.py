@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crediting.estimators.tree_values import NOBODY, Forest
+from crediting.estimators.trees.values import NOBODY, Forest
 
 Floats = NDArray[np.float64]
 

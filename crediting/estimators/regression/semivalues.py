@@ -28,14 +28,21 @@ from numpy.typing import NDArray
 from scipy.special import betaln, gammaln
 
 from crediting.errors import LedgerError
+from crediting.estimators.regression.jackknife import (
+    Floats,
+    Rows,
+    distinct_rows,
+    linear_fit,
+    not_below,
+)
 from crediting.estimators.uncertainty import (
     by_covariance,
     noise_errors,
     unknown,
     without_sampling_error,
 )
-from crediting.estimators.unit_jackknife import Floats, Rows, distinct_rows, linear_fit, not_below
 from crediting.game.attribution import Attribution
+from crediting.game.coalition import is_proper
 from crediting.game.game import EvaluatedSample
 
 SIZE_DEGREES = (2, 3)
@@ -88,8 +95,7 @@ def weighted_rows(sample: EvaluatedSample, semivalue: Semivalue) -> Weighted:
             that hardly count.
     """
     n_players = sample.n_players
-    sizes = sample.coalitions.sum(axis=1)
-    proper = (sizes > 0) & (sizes < n_players)
+    proper = is_proper(sample.coalitions)
     rows = distinct_rows(
         sample.coalitions[proper], sample.utilities[proper], sample.log_probabilities[proper]
     )

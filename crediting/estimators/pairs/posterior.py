@@ -7,7 +7,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crediting.estimators.pair_model import (
+from crediting.estimators.pairs.differences import Pairs, shapley_weights, weighted_covariance
+from crediting.estimators.pairs.expectation import (
     CONSTANT,
     Growth,
     Prior,
@@ -16,7 +17,6 @@ from crediting.estimators.pair_model import (
     left_by_size,
     remainder_variance,
 )
-from crediting.estimators.pairs import Pairs, shapley_weights, weighted_covariance
 
 Floats = NDArray[np.float64]
 

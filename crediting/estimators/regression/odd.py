@@ -14,7 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.errors import LedgerError
-from crediting.estimators.unit_jackknife import distinct_rows
+from crediting.estimators.regression.jackknife import distinct_rows
+from crediting.game.coalition import is_proper
 from crediting.game.game import EvaluatedSample
 
 Floats = NDArray[np.float64]
@@ -58,8 +59,7 @@ def observe(sample: EvaluatedSample, estimator: str) -> Observations:
     Raises:
         LedgerError: there is no proper coalition; the message names the estimator that asked.
     """
-    sizes = sample.coalitions.sum(axis=1)
-    proper = (sizes > 0) & (sizes < sample.n_players)
+    proper = is_proper(sample.coalitions)
     if not proper.any():
         raise LedgerError(
             f"estimator={estimator} needs coalitions between the empty and the grand one, got none "

@@ -8,16 +8,16 @@ import pytest
 
 from crediting.design import PairedUniform
 from crediting.errors import LedgerError
-from crediting.estimators.interactions import (
-    interactions,
-    minimum_coalitions,
-    shapley_interactions,
-)
-from crediting.estimators.pairwise_model import PairSums, Prior, posterior
 from crediting.game import EvaluatedSample, Sample, play
 from crediting.game.coalition import all_coalitions
 from crediting.game.recorded import read_recorded
 from crediting.game.toy import Additive, Airport, UnanimitySum
+from crediting.interactions.model import PairSums, Prior, posterior
+from crediting.interactions.pairwise import (
+    interactions,
+    minimum_coalitions,
+    shapley_interactions,
+)
 
 DIGITS_GAME = Path(__file__).parents[2] / "benchmarks" / "estimators" / "digits_game.csv"
 
@@ -220,7 +220,7 @@ def test_a_game_that_is_constant_or_additive_has_no_interactions():
 
 def test_of_too_many_pairs_singles_are_kept(monkeypatch):
     n, game = 7, random_game(7)
-    monkeypatch.setattr("crediting.estimators.interactions.MOST_PAIRS", 30)
+    monkeypatch.setattr("crediting.interactions.pairwise.MOST_PAIRS", 30)
     found = interactions(paired(game, n, 100))
     assert found.n_coalitions == 60
     whole, alone = np.ones((1, n), bool), np.eye(n, dtype=bool)

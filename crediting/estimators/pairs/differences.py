@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from crediting.errors import LedgerError
-from crediting.game.coalition import CoalitionMatrix
+from crediting.game.coalition import CoalitionMatrix, is_proper
 from crediting.game.game import EvaluatedSample
 
 Floats = NDArray[np.float64]
@@ -69,9 +69,8 @@ def complementary_pairs(sample: EvaluatedSample, estimator: str) -> Pairs:
 def has_complement(coalitions: CoalitionMatrix) -> NDArray[np.bool_]:
     """Return which proper coalitions (m, n) have their complement among them, (m,)."""
     there = {row.tobytes() for row in coalitions}
-    proper = coalitions.any(axis=1) & ~coalitions.all(axis=1)
     paired = np.array([(~row).tobytes() in there for row in coalitions], dtype=bool)
-    return proper & paired
+    return is_proper(coalitions) & paired
 
 
 def _mean(values: list[float]) -> float:

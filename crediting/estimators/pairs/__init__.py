@@ -1,0 +1,1 @@
+"""What differences of complementary coalitions say about Shapley values."""

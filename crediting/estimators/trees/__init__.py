@@ -1,0 +1,1 @@
+"""Boosted trees on membership, and their exact Shapley values."""

@@ -1,0 +1,1 @@
+"""Who is redundant and who complements whom: Shapley interactions of two contributors."""
