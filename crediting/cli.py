@@ -10,7 +10,7 @@ from omegaconf import DictConfig
 from crediting import config, ending
 from crediting.errors import ConfigError, as_user_error
 from crediting.validation import typed
-from crediting.words import fetch_command, refuse_rewritten, sweep_name
+from crediting.words import fetch_command, flags_first, refuse_rewritten, sweep_name
 
 
 def main() -> None:
@@ -20,9 +20,10 @@ def main() -> None:
     message, and with a traceback only if HYDRA_FULL_ERROR=1), 130 interrupted.
     """
     config.register()
+    ending.never_mind_the_reader()
     try:
         with ending.hydra_raises():
-            sys.argv[1:] = config.of_this_experiment(sys.argv[1:])
+            sys.argv[1:] = config.of_this_experiment(flags_first(sys.argv[1:]))
             _run()
     except KeyboardInterrupt:
         print("\nInterrupted. Run the same command again to continue.", file=sys.stderr)

@@ -1,10 +1,12 @@
 """How `credit` ends: one message and an exit code, and a traceback for who wants it."""
 
+import io
 import os
 import sys
 import traceback
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from crediting.errors import CreditingError
 
@@ -47,3 +49,39 @@ def end(failed: JobFailed) -> SystemExit:
     """Print what a failure has to say and return what ends the process."""
     print(failed.text, end="", file=sys.stderr)
     return SystemExit(failed.code)
+
+
+def never_mind_the_reader() -> None:
+    """Let no terminal end a study: characters it lacks are spelt out, and it may have gone away."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+            setattr(sys, name, _Unheard(stream))
+
+
+class _Unheard:
+    """A stream of text that goes on where nobody reads it any more, as behind `| head`."""
+
+    def __init__(self, stream: io.TextIOWrapper) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write text, as far as somebody reads it, and return its length."""
+        self._unless_gone(self._stream.write, text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Write what is held back."""
+        self._unless_gone(self._stream.flush)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
+
+    def _unless_gone(self, do: Callable[..., Any], *arguments: str) -> None:
+        try:
+            do(*arguments)
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self._stream.fileno())
+            os.close(nowhere)

@@ -19,6 +19,7 @@ SEVERAL = {"extractor": "inception_v3", "property": "inception_score", "baseline
 Where that is empty, so may the group be.
 """
 
+COMPILE_MODES = ("default", "max-autotune")  # as training.compiling knows them
 _LONGEST_NAME = 200  # bytes; file systems allow 255
 _LEAST = {
     "seed": 0,
@@ -44,6 +45,13 @@ def settings_problems(config: Mapping[str, Any]) -> Iterator[str]:
             value = value[part]
         if value < least:
             yield f"{key}: expected {least} or more, got {value}"
+    for group, node in config.items():
+        seed = node.get("seed", 0) if isinstance(node, Mapping) else 0
+        if isinstance(seed, int) and seed < 0 and seed != config["seed"]:
+            yield f"{group}.seed: expected 0 or more, got {seed}"
+    mode = config["runtime"]["compile"]
+    if mode is not None and mode not in COMPILE_MODES:
+        yield f"runtime.compile: expected null or one of {', '.join(COMPILE_MODES)}, got {mode!r}"
     processes = config["runtime"]["training_processes"]
     if processes != "auto" and not (isinstance(processes, int) and processes > 0):
         yield (
@@ -93,7 +101,7 @@ def _share_problems(compare: Mapping[str, Any]) -> Iterator[str]:
 def _calibrate_problems(calibrate: Mapping[str, Any]) -> Iterator[str]:
     for key in ("finetuning_steps", "generation_steps", "sampler_steps", "images"):
         for value in calibrate[key]:
-            if value <= 0 or (value > 1 and value != int(value)):
+            if not 0 < value < math.inf or (value > 1 and value != int(value)):
                 yield (
                     f"calibrate.{key}: expected whole numbers, or shares below 1 of what the study "
                     f"has, got {value:g}"

@@ -11,7 +11,7 @@ from hydra.errors import HydraException
 
 from crediting.errors import ConfigError
 
-_LONGEST_NAME = 120
+_LONGEST_NAME = 120  # bytes
 _TEXTS = re.compile(
     r"\+{0,2}(name|paths\.outputs|game\.(path|properties|lower_is_better)|axioms\..+)"
 )
@@ -26,6 +26,12 @@ def unreadable(word: str) -> str:
         return said
     quoted = f"{key}={_quoted(value)}"
     return f"{said}. To have it as text, type {shlex.quote(quoted)}" if _reads(quoted) else said
+
+
+def flags_first(words: Sequence[str]) -> list[str]:
+    """Return a command line with -m ahead of all settings, where alone Hydra understands it."""
+    flags = [word for word in words if word in ("-m", "--multirun")]
+    return [*flags, *(word for word in words if word not in flags)]
 
 
 def fetch_command(words: Sequence[str]) -> str:
@@ -56,10 +62,11 @@ def sweep_name(name: str, overrides: list[str]) -> str:
     """Return a folder name of its own for each job of a sweep, made of its overrides."""
     said = [text.lstrip("+~") for text in overrides]
     label = "__".join([name, *(text for text in said if not text.startswith(("name=", "paths.")))])
-    label = label.replace("/", "_")
-    if len(label) <= _LONGEST_NAME:
+    plain = label.replace("/", "_").encode()
+    if len(plain) <= _LONGEST_NAME and plain == label.encode():
         return label
-    return f"{label[:_LONGEST_NAME]}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
+    cut = plain[:_LONGEST_NAME].decode(errors="ignore")
+    return f"{cut}-{hashlib.sha256(label.encode()).hexdigest()[:8]}"
 
 
 def _quoted(value: str) -> str:

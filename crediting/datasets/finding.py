@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from crediting.datasets.problems import shown
+from crediting.errors import ConfigError
 
 ENDINGS = (
     *(".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp"),
@@ -21,7 +22,13 @@ _BEGINNINGS = (b"\x89PNG\r\n", b"\xff\xd8\xff", b"GIF8", b"II*\0", b"MM\0*")
 
 
 def folder_at(path: str) -> Path:
-    """Return a folder that a setting names, as an absolute path: workers may run elsewhere."""
+    """Return a folder that a setting names, as an absolute path: workers may run elsewhere.
+
+    Raises:
+        ConfigError: it is empty, which would be the folder that the command is run in.
+    """
+    if not path:
+        raise ConfigError("dataset: expected the path of a folder, got an empty text")
     return Path(path).expanduser().absolute()
 
 

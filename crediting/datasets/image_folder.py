@@ -19,9 +19,10 @@ from crediting.datasets.finding import (
 )
 from crediting.datasets.image_files import ImageFiles, Listing
 from crediting.datasets.manifest import MANIFEST_ENDINGS, read_manifest
-from crediting.datasets.problems import name_problem, shown
+from crediting.datasets.problems import shown
 from crediting.datasets.reading import Frame
 from crediting.errors import ConfigError, DataError
+from crediting.game.contributor import name_problem
 
 Row = dict[str, str]
 """What is known of one image, by column; `path` is relative to the root."""

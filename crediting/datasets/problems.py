@@ -35,14 +35,3 @@ def nearest(word: str, known: Iterable[str]) -> str:
 def shown(text: object) -> str:
     """Return a name or path fit for one line: line breaks and the like are escaped."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in str(text))
-
-
-def name_problem(name: str) -> str | None:
-    """Return why a contributor cannot be called so, or None; names end up in tables."""
-    if not name.isprintable():
-        return "holds line breaks or other characters that cannot be printed"
-    if name != name.strip():
-        return "begins or ends with a space"
-    if name.startswith("=") or (name[:1] in ("+", "-", "@") and set(name) & set("(|!")):
-        return "would be computed as a formula by a spreadsheet that opens the tables"
-    return None

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from crediting.errors import LedgerError
 from crediting.estimators.regression.jackknife import Floats, Rows, not_below
@@ -56,9 +57,13 @@ def _check_variety(rows: Rows) -> None:
     if fewest.min() < 2:
         raise LedgerError(
             "estimator=banzhaf compares coalitions with and without each contributor, two of each "
-            f"at least; contributors {np.flatnonzero(fewest < 2).tolist()} have fewer among the "
+            f"at least; contributors number {_numbers(fewest < 2)} have fewer among the "
             f"{len(rows.coalitions)} that differ; evaluate more, with design=bernoulli."
         )
+
+
+def _numbers(which: NDArray[np.bool_]) -> str:
+    return ", ".join(str(player + 1) for player in np.flatnonzero(which))
 
 
 @dataclass(frozen=True)

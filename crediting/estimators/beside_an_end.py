@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from crediting.errors import LedgerError
 from crediting.estimators.uncertainty import by_covariance, unknown
 from crediting.game.attribution import Attribution
-from crediting.game.coalition import Coalition, CoalitionMatrix, coalition_key
+from crediting.game.coalition import Coalition, CoalitionMatrix
 from crediting.game.game import EvaluatedSample
 
 Floats = NDArray[np.float64]
@@ -30,12 +30,13 @@ def require_beside(end: Coalition, coalitions: CoalitionMatrix, name: str) -> No
     n_players = len(end)
     missing = np.flatnonzero(_counts(end, coalitions) == 0)
     if len(missing):
-        unlike_end = end ^ np.eye(n_players, dtype=bool)
-        examples = [coalition_key(row) for row in unlike_end[missing[:MOST_SPELT_OUT]]]
+        which = "everybody but" if end.all() else "only"
+        numbers = ", ".join(str(player + 1) for player in missing[:MOST_SPELT_OUT])
         raise LedgerError(
             f"estimator={name} needs the {n_players} coalitions of design={name}, {len(missing)} "
-            f"of them are missing, for instance {', '.join(examples)}; evaluate them with that "
-            "design, or have them and others with design=paired_uniform design.ends=true and a "
+            f"of them are missing, for instance {which} contributor number {numbers}; evaluate "
+            "them with that design, or have them and others with design=paired_uniform "
+            "design.ends=true and a "
             f"design.budget of at least {2 * n_players}."
         )
 

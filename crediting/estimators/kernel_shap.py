@@ -32,6 +32,10 @@ TOO_FEW = (
     "Its uncertainty is unknown: without one or another of these coalitions the credits would not "
     "be determined. More coalitions tell."
 )
+UNDETERMINED = (
+    "These coalitions do not determine the credits: what they leave open is split equally. More "
+    "coalitions tell."
+)
 
 
 class Regression(NamedTuple):
@@ -121,22 +125,23 @@ def _numbered(labels: NDArray[np.int64]) -> NDArray[np.int64]:
 def least_squares(data: Regression) -> Fit:
     """Return the credits that sum to the total.
 
-    With A = sum_j w_j x_j x_j^T and b = sum_j w_j x_j (v(S_j) - v(empty)) they are
-    A^+ (b - 1 (1^T A^+ b - total) / (1^T A^+ 1)). Where A is singular the pseudo-inverse picks one
-    of many solutions: contributors who always occur together share equally, and one who never
-    occurs gets nothing.
+    With A = sum_j w_j x_j x_j^T, b = sum_j w_j x_j (v(S_j) - v(empty)) and an equal split
+    e = total / n 1 they are e + (P A P)^+ (b - A e), where P takes the mean off: if A is regular,
+    A^-1 (b - 1 (1^T A^-1 b - total) / (1^T A^-1 1)). That the sum is known can determine them even
+    if A is singular; if it does not, contributors whom nothing tells apart share equally.
 
     Source: Covert & Lee, "Improving KernelSHAP", 2021, eq. 7; Lu et al. 2025, eq. 5.
     """
-    weighted = data.coalitions * data.weights[:, None]
-    eigenvalues, vectors = np.linalg.eigh(data.coalitions.T @ weighted)
-    nonzero = eigenvalues > RANK_TOLERANCE * eigenvalues[-1]
-    inverse = (vectors[:, nonzero] / eigenvalues[nonzero]) @ vectors[:, nonzero].T
-    ones = inverse.sum(axis=1)
-    by_total = ones / ones.sum()
-    by_gain = weighted @ (inverse - np.outer(ones, by_total))
+    n_players = data.coalitions.shape[1]
+    apart = data.coalitions - data.coalitions.mean(axis=1, keepdims=True)
+    weighted = apart * data.weights[:, None]
+    eigenvalues, vectors = np.linalg.eigh(apart.T @ weighted)
+    seen = eigenvalues > RANK_TOLERANCE * eigenvalues[-1]
+    inverse = (vectors[:, seen] / eigenvalues[seen]) @ vectors[:, seen].T
+    by_gain = weighted @ inverse
+    by_total = 1 / n_players - data.coalitions.mean(axis=1) @ by_gain
     credits = data.gains @ by_gain + data.total * by_total
-    return Fit(credits, by_gain, by_total, bool(nonzero[0]))
+    return Fit(credits, by_gain, by_total, bool(seen.sum() == n_players - 1))
 
 
 def unit_influences(data: Regression, fit: Fit) -> Floats:
@@ -239,8 +244,10 @@ class KernelShap:
         noise = noise_of_credits(data, fit, sample)
         if is_enumeration(sample):
             return exactly(fit.credits, sample, self.name, self.confidence)
+        if not fit.determined:
+            return unknown(fit.credits, sample, self.name, UNDETERMINED, noise)
         influences = unit_influences(data, fit)
-        if not fit.determined or np.isnan(influences).any():
+        if np.isnan(influences).any():
             return unknown(fit.credits, sample, self.name, TOO_FEW, noise)
         resampled = bootstrap_credits(fit.credits, influences, self.bootstrap, self.seed)
         return by_resampling(fit.credits, resampled, sample, self.name, self.confidence, noise)

@@ -149,6 +149,7 @@ def unknown(
     noise: Floats | None = None,
 ) -> Attribution:
     """Return credits (n,) of whose errors nothing can be told, but for noise where it is given."""
+    credits = np.asarray(credits, dtype=np.float64)  # own estimators may hand on integers
     nothing = np.full_like(credits, np.nan)
     return Attribution(
         credits=credits,

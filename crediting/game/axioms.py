@@ -22,7 +22,8 @@ from crediting.game.coalition import distinct, is_proper
 from crediting.game.enumeration import with_ends
 from crediting.game.game import EvaluatedSample
 
-_ROUNDING = 1e-9  # as a share of the largest number in question
+_ROUNDING = 1e-9  # as a share of the largest difference in question
+_LAST_DIGITS = 64  # of a number, in units of its last binary one, that sums and means may change
 _MOST_SPELT_OUT = 3
 
 
@@ -123,7 +124,7 @@ def findings(
 
 def _efficiency(attribution: Attribution) -> str:
     missing, shared_out = attribution.efficiency_gap, attribution.v_full - attribution.v_empty
-    if abs(missing) <= _rounding(attribution):
+    if abs(missing) <= _rounding_of_credits(attribution):
         return "Efficiency holds: the credits sum to v(N) - v(empty)."
     share = f", {100 * abs(missing / shared_out):.2g}% of it" if shared_out else ""
     direction = "less" if missing > 0 else "more"
@@ -162,7 +163,7 @@ def _declared_null_player(attribution: Attribution, names: Sequence[str], player
 
 def _judged(gap: float, likely: float, attribution: Attribution) -> tuple[str, str]:
     """Return a verdict on a gap in credits, and the gap beside what chance makes likely."""
-    if gap <= _rounding(attribution):
+    if gap <= _rounding_of_credits(attribution):
         return "holds", "nothing but rounding"
     if math.isnan(likely):
         return "cannot be judged", f"{gap:.3g}, of unknown standard error"
@@ -176,7 +177,7 @@ def _found(
     utilities: NDArray[np.float64], attribution: Attribution, names: Sequence[str]
 ) -> Iterator[str]:
     """Say what becomes of the contributors whom utilities (2^n,) show to be equal or null."""
-    credits, rounding = attribution.credits, _ROUNDING * float(np.abs(utilities).max())
+    credits, rounding = attribution.credits, _rounding(utilities)
     pairs = interchangeable_players(utilities, rounding)
     null = null_players(utilities, rounding)
     if pairs:
@@ -195,7 +196,7 @@ def _found(
 
 
 def _by_utilities(axiom: str, gap: float, attribution: Attribution, fact: str) -> str:
-    verdict = "holds" if gap <= _rounding(attribution) else f"is missed by {gap:.3g}"
+    verdict = "holds" if gap <= _rounding_of_credits(attribution) else f"is missed by {gap:.3g}"
     return f"{axiom} {verdict}: in all coalitions {fact}."
 
 
@@ -205,10 +206,15 @@ def _is_complete(sample: EvaluatedSample) -> bool:
     return len(proper) >= n_proper and len(distinct(proper)) == n_proper
 
 
-def _rounding(attribution: Attribution) -> float:
-    """Return what rounding may do to sums and differences of credits."""
-    ends = (attribution.v_empty, attribution.v_full)
-    return _ROUNDING * float(np.abs([*ends, *attribution.credits]).max())
+def _rounding(values: NDArray[np.float64]) -> float:
+    """Return what rounding may do to differences of values (k,), however high they all lie."""
+    last_digits = _LAST_DIGITS * float(np.finfo(np.float64).eps) * float(np.abs(values).max())
+    return _ROUNDING * float(np.ptp(values)) + last_digits
+
+
+def _rounding_of_credits(attribution: Attribution) -> float:
+    ends = np.array([attribution.v_empty, attribution.v_full])
+    return _ROUNDING * float(np.abs(attribution.credits).max()) + _rounding(ends)
 
 
 # ------------------------------------------------------------------------------ names

@@ -103,3 +103,14 @@ def group_examples(values: NDArray) -> Partition:
     return Partition(
         [Contributor(str(v), np.flatnonzero(values == v)) for v in np.unique(values)], len(values)
     )
+
+
+def name_problem(name: str) -> str | None:
+    """Return why a contributor cannot be called so, or None; names end up in tables."""
+    if not name.isprintable():
+        return "holds line breaks or other characters that cannot be printed"
+    if name != name.strip():
+        return "begins or ends with a space"
+    if name.startswith("=") or (name[:1] in ("+", "-", "@") and set(name) & set("(|!")):
+        return "would be computed as a formula by a spreadsheet that opens the tables"
+    return None

@@ -21,6 +21,7 @@ from crediting.game.game import Game
 from crediting.game.noise import Noise, noise_of_means
 from crediting.game.table_problems import (
     MOSTLY,
+    REPLICATE,
     Table,
     cell_problems,
     game_problems,
@@ -31,8 +32,6 @@ from crediting.game.table_problems import (
     separator_problems,
 )
 
-REPLICATE = "replicate"
-"""The last column of a table may be called so."""
 _TRUTHS = {"true": 1.0, "false": 0.0}
 
 
@@ -129,7 +128,8 @@ def read_recorded(path: Path, properties: Sequence[str] | None) -> RecordedGame:
     """
     path = Path(path)
     table, problems = _read_table(path)
-    unusable = separator_problems(table.header) or header_problems(table, properties)
+    refuse(path, separator_problems(table.header))
+    unusable = header_problems(table, properties)
     refuse(path, [*unusable, *problems] if unusable else [])
     numbers = np.array([[_number(cell) for cell in cells] for _, cells in table.rows])
     replicates = _replicates(table, properties)
@@ -197,6 +197,10 @@ def _read_table(path: Path) -> tuple[Table, list[str]]:
         raise DataError(f"{path}: expected a file ending in {' or '.join(readers)}; convert it")
     try:
         return readers[path.suffix.lower()](path)
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error}); save it as UTF-8, which Excel calls CSV UTF-8"
+        ) from error
     except (OSError, ValueError, csv.Error) as error:  # Arrow's are among the first two
         reason = " ".join(str(error).split())
         raise DataError(f"{path}: cannot be read as {path.suffix} ({reason})") from error
@@ -206,12 +210,14 @@ def _read_csv(path: Path) -> tuple[Table, list[str]]:
     table, problems = Table([], []), []
     with path.open(encoding="utf-8-sig", newline="") as stream:  # spreadsheets write a mark first
         reader = csv.reader(stream, strict=True)
-        table.header.extend(next(reader, []))
+        table.header.extend(name.strip() for name in next(reader, []))
         for cells in reader:
             place = f"line {reader.line_num}"
+            if not any(cell.strip() for cell in cells):
+                continue  # spreadsheets leave empty rows behind
             if len(cells) == len(table.header):
                 table.rows.append((place, cells))
-            elif cells:
+            else:
                 expected = f"{len(table.header)} cells as in the header"
                 problems.append(f"{place}: expected {expected}, got {len(cells)}")
     return table, problems

@@ -10,6 +10,8 @@ from numpy.typing import NDArray
 
 from crediting.errors import DataError
 
+REPLICATE = "replicate"
+"""The last column of a table may be called so."""
 _MOST_SPELT_OUT = 20
 MOSTLY = 0.5
 """A column of which more than this share is 0 or 1 is hardly a property with other values."""
@@ -25,8 +27,14 @@ class Table(NamedTuple):
 def header_problems(table: Table, properties: Sequence[str] | None) -> list[str]:
     """Return what is wrong with the header, or that there are no rows."""
     header = table.header
-    twice = sorted({name for name in header if header.count(name) > 1})
-    problems = [f"the column {name!r} is there more than once; rename one" for name in twice]
+    nameless = [str(place) for place, name in enumerate(header, start=1) if not name]
+    problems = [
+        f"column {place} has no name; give it one, or remove it (pandas: to_csv(..., index=False))"
+        for place in nameless
+    ]
+    twice = sorted({name for name in header if name and header.count(name) > 1})
+    problems += [f"the column {name!r} is there more than once; rename one" for name in twice]
+    problems += _misplaced_replicate(header, properties or ())
     if not table.rows:
         problems.append("there is no row that could be read; give one for every coalition")
     if properties is not None:
@@ -38,6 +46,18 @@ def header_problems(table: Table, properties: Sequence[str] | None) -> list[str]
         if not properties:
             problems.append("no property is named; name at least one column")
     return problems
+
+
+def _misplaced_replicate(header: Sequence[str], properties: Sequence[str]) -> list[str]:
+    """Return that replicates would pass for a contributor or a property."""
+    return [
+        f"the column {name!r} tells the replicate only if it is called {REPLICATE!r} and comes "
+        "last; move or rename it, or name the properties with game.properties=[...] if it is one"
+        for place, name in enumerate(header)
+        if name.lower() == REPLICATE
+        and name not in properties
+        and (name != REPLICATE or place != len(header) - 1)
+    ]
 
 
 def separator_problems(header: Sequence[str]) -> list[str]:

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 
 from crediting.game.attribution import Attribution
 
+_ROUNDING = 1e-9  # as a share of the largest value
+
 
 @dataclass(frozen=True)
 class Comparison:
@@ -22,10 +24,10 @@ class Comparison:
     @property
     def squared_error(self) -> float:
         """Squared error over that of an equal split; NaN where an equal split is right."""
-        scale = float(((self.exact - self.exact.mean()) ** 2).sum())
-        error = float(((self.attribution.credits - self.exact) ** 2).sum())
-        rounding = 1e-9 * float(np.abs(self.exact).max())
-        return error / scale if scale > len(self.exact) * rounding**2 else math.nan
+        unit = float(np.abs(self.exact).max()) or 1.0  # squares of utilities may be too large
+        scale = float((((self.exact - self.exact.mean()) / unit) ** 2).sum())
+        error = float((((self.attribution.credits - self.exact) / unit) ** 2).sum())
+        return error / scale if scale > len(self.exact) * _ROUNDING**2 else math.nan
 
     @property
     def inside(self) -> int | None:
@@ -33,7 +35,7 @@ class Comparison:
         low, high = self.attribution.ci_low, self.attribution.ci_high
         if np.isnan([low, high]).any():
             return None
-        rounding = 1e-9 * float(np.abs(self.exact).max())
+        rounding = _ROUNDING * float(np.abs(self.exact).max())
         return int(((low - rounding <= self.exact) & (self.exact <= high + rounding)).sum())
 
     @property

@@ -8,7 +8,7 @@ from crediting.game.coalition import coalition_key, grand_coalition
 from crediting.ledger import Ledger
 from crediting.models.checkpoint import save_weights
 from crediting.pipeline.artifact import produce_once
-from crediting.pipeline.gauges import check_properties
+from crediting.pipeline.gauges import check_properties, features_of
 from crediting.pipeline.machine import open_machine
 from crediting.pipeline.study import Study
 
@@ -17,7 +17,8 @@ def extract(study: Study) -> None:
     """Fit every extractor that needs fitting, and store its features of the reference images.
 
     Raises:
-        ConfigError: a property cannot be measured of so few images, or against so few.
+        ConfigError: an extractor says nothing of the images, or a property cannot be measured of
+            so few images, against so few, or at all.
     """
     for name, address in study.extracted.items():
         produce_once(study, address, "extract", partial(_fit, study, name))
@@ -41,7 +42,7 @@ def _fit(study: Study, name: str, folder: Path) -> dict[str, Any]:
     extractor = study.extractors[name]
     images = study.dataset.reference_images().to(device)
     extractor.fit(images, study.dataset.reference_labels(), folder)
-    features = extractor.features(extractor.load(folder).to(device), images)
+    features = features_of(name, extractor, extractor.load(folder).to(device), images)
     found = {field: value for field, value in features._asdict().items() if value is not None}
     save_weights(folder / "reference.safetensors", found)
     return {"extractor": name, "reference_images": len(images)}

@@ -1,6 +1,8 @@
-"""Names of properties, which files are called after: shapley_<property>.csv and others."""
+"""The folder of a study, and names that its files may be called after: shapley_<property>.csv."""
 
 from pathlib import Path
+
+from crediting.errors import ConfigError, as_user_error
 
 LONGEST = 200
 """Bytes; file systems allow 255, of which some are added."""
@@ -9,3 +11,20 @@ LONGEST = 200
 def can_name_files(name: str) -> bool:
     """Return whether a name can be a part of the name of a file."""
     return Path(name).name == name and len(name.encode()) <= LONGEST
+
+
+def make_folder(folder: Path) -> None:
+    """Make the folder of a study, unless it is there.
+
+    Raises:
+        ConfigError: that cannot be done.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        if as_user_error(error) is not None:
+            raise
+        raise ConfigError(
+            f"name, paths.outputs: the folder {folder} cannot be made ({error.strerror}); "
+            "choose others"
+        ) from error

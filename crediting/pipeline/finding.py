@@ -33,12 +33,15 @@ def credits_of(estimator: Estimator, sample: EvaluatedSample) -> Attribution:
             f"estimator={estimator.name}: expected it to return an Attribution, as the functions "
             f"of crediting/estimators/uncertainty.py make them, got {type(found).__name__}"
         )
+    wanted = f"estimator={estimator.name}: expected {sample.n_players} credits"
+    if not isinstance(found.credits, np.ndarray) or found.credits.dtype != np.float64:
+        kind = getattr(found.credits, "dtype", type(found.credits).__name__)
+        raise ConfigError(f"{wanted} as an array of numpy.float64, got {kind}")
+    if found.credits.shape != (sample.n_players,):
+        raise ConfigError(f"{wanted}, shape ({sample.n_players},), got {found.credits.shape}")
     no_numbers = int((~np.isfinite(found.credits)).sum())
-    if no_numbers or len(found.credits) != sample.n_players:
-        raise ConfigError(
-            f"estimator={estimator.name}: expected {sample.n_players} credits, got "
-            f"{len(found.credits)}, of which {no_numbers} are NaN or infinite"
-        )
+    if no_numbers:
+        raise ConfigError(f"{wanted}, of which {no_numbers} are NaN or infinite")
     remark = unseen_sizes(sample.coalitions) if estimates_shapley_values(estimator) else None
     return replace(found, explanation=f"{found.explanation} {remark}".strip()) if remark else found
 

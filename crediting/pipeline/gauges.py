@@ -9,8 +9,8 @@ from typing import Any
 
 import torch
 
-from crediting.errors import CreditingError, EvaluationError
-from crediting.interfaces import Features
+from crediting.errors import ConfigError, CreditingError, EvaluationError
+from crediting.interfaces import Extractor, Features
 from crediting.models.checkpoint import load_weights
 from crediting.pipeline.artifact import completed
 from crediting.pipeline.study import Study
@@ -20,7 +20,7 @@ class Gauge:
     """An extractor with its network, and the properties that read it, bound to the reference."""
 
     def __init__(self, study: Study, name: str, device: torch.device) -> None:
-        self._extractor = study.extractors[name]
+        self._name, self._extractor = name, study.extractors[name]
         self._folder = completed(study, study.extracted[name], "extract")
         self._device = device
         # not kept: most properties need much less of it
@@ -37,25 +37,55 @@ class Gauge:
 
     def features(self, images: torch.Tensor) -> Features:
         """Return the extractor's features of images, uint8 (N, C, H, W)."""
-        return self._extractor.features(self._network, images)
+        return features_of(self._name, self._extractor, self._network, images)
 
     def try_out(self, images: int) -> None:
         """Measure all properties of as many reference images, some repeated.
 
         Raises:
-            CreditingError: that is too few of them for a property.
+            CreditingError: that is too few of them for a property, or a property cannot be measured
+                of any images.
         """
         reference = load_reference(self._folder, self._device)
         count = len(next(field for field in reference if field is not None))
         chosen = torch.arange(images, device=self._device) % count
         fields = [None if field is None else field[chosen] for field in reference]
-        for measure in self.measures.values():
+        for name, measure in self.measures.items():
             try:
-                measure(Features(*fields))
+                float(measure(Features(*fields)))
             except CreditingError:
                 raise
-            except Exception:  # of images unlike those that will be measured
-                continue
+            except Exception as error:
+                raise ConfigError(
+                    f"property.{name}: cannot be measured of {images} reference images "
+                    f"({type(error).__name__}: {error}); nothing was trained for it yet. Mend it, "
+                    "or leave it out"
+                ) from error
+
+
+def features_of(
+    name: str, extractor: Extractor, network: torch.nn.Module, images: torch.Tensor
+) -> Features:
+    """Return what an extractor, which may be anybody's, says of images, uint8 (N, C, H, W).
+
+    Raises:
+        ConfigError: that is no `Features` of them.
+    """
+    features = extractor.features(network, images)
+    if not isinstance(features, Features):
+        raise ConfigError(
+            f"extractor.{name}: expected features() to return crediting.interfaces.Features, "
+            f"got {type(features).__name__}"
+        )
+    for field in extractor.gives:
+        found = getattr(features, field)
+        if not isinstance(found, torch.Tensor) or found.shape[:1] != images.shape[:1]:
+            got = tuple(found.shape) if hasattr(found, "shape") else type(found).__name__
+            raise ConfigError(
+                f"extractor.{name}: expected {field} of {len(images)} images, a tensor with one "
+                f"row for each, as `gives` says; got {got}"
+            )
+    return features
 
 
 def check_properties(study: Study, device: torch.device) -> None:

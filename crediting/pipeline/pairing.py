@@ -1,5 +1,7 @@
 """Which estimator can use the coalitions of which design, and how many of them."""
 
+from numbers import Integral
+
 from crediting.errors import ConfigError
 from crediting.game.coalition import CoalitionMatrix
 from crediting.interfaces import Design, Estimator
@@ -56,6 +58,11 @@ def check_number(estimator: Estimator, coalitions: CoalitionMatrix, where: str) 
     """
     drawn, n_players = coalitions.shape
     least = estimator.minimum_coalitions(n_players)
+    if not isinstance(least, Integral):
+        raise ConfigError(
+            f"estimator={estimator.name}: expected a number of coalitions from minimum_coalitions, "
+            f"got {least!r}"
+        )
     if drawn < least:
         raise ConfigError(
             f"{where}: estimator={estimator.name} needs at least {least} coalitions for "

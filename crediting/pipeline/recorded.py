@@ -14,13 +14,14 @@ import numpy as np
 from crediting.errors import ConfigError, DataError
 from crediting.game.axioms import declared_players
 from crediting.game.coalition import all_coalitions
+from crediting.game.contributor import name_problem
 from crediting.game.enumeration import shapley_values
 from crediting.game.game import Sample, play
 from crediting.game.recorded import RecordedGame, read_recorded
 from crediting.interfaces import Design, Estimator
 from crediting.ledger import atomic_write_text, versions
 from crediting.pipeline.against_exact import Comparison
-from crediting.pipeline.file_names import can_name_files
+from crediting.pipeline.file_names import can_name_files, make_folder
 from crediting.pipeline.finding import Finding, credits_of, estimates_shapley_values
 from crediting.pipeline.pairing import RECORDED, advise, check_pairing, kind_of
 from crediting.pipeline.tables import (
@@ -155,6 +156,7 @@ def compare(study: RecordedStudy, findings: Mapping[str, Finding]) -> dict[str, 
 
 def report(study: RecordedStudy, results: Results, compared: Mapping[str, Comparison]) -> None:
     """Write everything under outputs/studies/<name>/ and print the tables."""
+    make_folder(study.folder)
     written = write_results(results, study.folder)
     for name in results.findings:
         path = study.folder / f"exact_{name}.csv"
@@ -244,6 +246,9 @@ def _key(override: str) -> str:
 
 
 def _check_names(game: RecordedGame) -> None:
+    for name in game.names:
+        if problem := name_problem(name):
+            raise DataError(f"{game.source}: the contributor {name!r} {problem}; rename the column")
     for name in game.properties:
         if not can_name_files(name):
             raise DataError(

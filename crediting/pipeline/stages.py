@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 
-from crediting.errors import ConfigError, as_user_error
 from crediting.pipeline.calibrate import calibrate
 from crediting.pipeline.compare import compare
 from crediting.pipeline.dry_run import dry_run
@@ -12,6 +11,7 @@ from crediting.pipeline.evaluate import evaluate
 from crediting.pipeline.export import export
 from crediting.pipeline.extract import extract
 from crediting.pipeline.fetch import fetch, require
+from crediting.pipeline.file_names import make_folder
 from crediting.pipeline.pairing import advise
 from crediting.pipeline.prune import prune
 from crediting.pipeline.report import report, results_of
@@ -32,15 +32,7 @@ def make_ready(study: Study, stage: str) -> None:
         study.executor.check()
     if stage not in _WRITING:
         return
-    try:
-        study.folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        if as_user_error(error) is not None:
-            raise
-        raise ConfigError(
-            f"name, paths.outputs: the folder {study.folder} cannot be made ({error.strerror}); "
-            "choose others"
-        ) from error
+    make_folder(study.folder)
 
 
 def run(study: Study, stage: str) -> None:

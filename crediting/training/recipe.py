@@ -54,7 +54,7 @@ class Recipe:
                     f"{key}: expected one of {', '.join(choices)}, got {getattr(self, key)!r}"
                 )
         for key in _POSITIVE:
-            if not getattr(self, key) > 0:
+            if not 0 < getattr(self, key) < math.inf:
                 raise ConfigError(f"{key}: expected a positive number, got {getattr(self, key)}")
         for key in _NOT_NEGATIVE:
             if not getattr(self, key) >= 0:

@@ -1,6 +1,7 @@
 """`credit` before anything runs: light, helpful, complete."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -11,7 +12,7 @@ import yaml
 
 from crediting import config
 from crediting.schema import Schema
-from crediting.words import sweep_name
+from crediting.words import flags_first, sweep_name
 
 EXECUTORS = [path.stem for path in (config.CONFIG_DIR / "executor").glob("*.yaml")]
 HEAVY = "torch torchvision diffusers transformers accelerate peft torchmetrics torch_pruning"
@@ -136,7 +137,11 @@ def test_completion_can_be_installed(run_credit, tmp_path):
 def test_jobs_of_a_sweep_are_named_by_what_they_vary():
     overrides = ["estimator=exact", "+experiment=digits_exact", "paths.outputs=/tmp/o", "name=mine"]
     assert sweep_name("mine", overrides) == "mine__estimator=exact__experiment=digits_exact"
-    assert sweep_name("mine", ["extractor.weights=/a/b"]) == "mine__extractor.weights=_a_b"
+    one, other = (sweep_name("mine", [f"game.path={path}"]) for path in ("a/b.csv", "a_b.csv"))
+    assert re.fullmatch(r"mine__game\.path=a_b\.csv-[0-9a-f]{8}", one)
+    assert other == "mine__game.path=a_b.csv"
+    long = sweep_name("mine", ["name=x", "game.path=" + 60 * "\u732b"])
+    assert len(long.encode()) < 200
 
 
 def test_long_names_of_a_sweep_are_cut_and_stay_apart():
@@ -145,3 +150,36 @@ def test_long_names_of_a_sweep_are_cut_and_stay_apart():
     assert one != other
     assert max(len(one), len(other)) < 200
     assert one == sweep_name("mine", [*many, "seed=1"])
+
+
+def test_a_sweep_may_be_asked_for_anywhere():
+    words = ["+experiment=recorded", "-m", "seed=0,1", "--config-dir", "mine"]
+    assert flags_first(words) == ["-m", *words[:1], *words[2:]]
+    assert flags_first(words[2:]) == words[2:]
+
+
+# ------------------------------------------------------------------------------ the terminal
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
+def test_names_that_a_terminal_lacks_are_spelt_out(encoding):
+    code = "from crediting import ending; ending.never_mind_the_reader(); print('\\u732b')"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env={**os.environ, "PYTHONIOENCODING": encoding},
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout == b"\\u732b\n"
+
+
+def test_who_stops_reading_ends_nothing(tmp_path):
+    code = (
+        "from crediting import ending; ending.never_mind_the_reader()\n"
+        "for line in range(20000): print(line)\n"
+        f"open({str(tmp_path / 'done')!r}, 'w').close()"
+    )
+    command = f"{sys.executable} -c '{code.replace(chr(39), chr(34))}' | head -n 1"
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("0\n", "")
+    assert (tmp_path / "done").exists()

@@ -129,6 +129,11 @@ def test_values_are_checked_against_hints(key, fitting, unfitting):
     ("overrides", "message"),
     [
         (["seed=-1"], "seed: expected 0 or more, got -1"),
+        (["design.seed=-2"], "design.seed: expected 0 or more, got -2"),
+        (
+            ["runtime.compile=foo"],
+            "runtime.compile: expected null or one of default, max-autotune, got 'foo'",
+        ),
         (["replicates=0"], "replicates: expected 1 or more, got 0"),
         (["runtime.threads=0"], "runtime.threads: expected 1 or more, got 0"),
         (

@@ -189,7 +189,7 @@ def test_who_is_never_out_is_named():
     coalitions[:, 2] = True
     coalitions[:, 4] = False
     sample = play(Gloves(3, 3), Sample(coalitions, np.zeros(60)))
-    with pytest.raises(LedgerError, match=r"contributors \[2, 4\] have fewer .*design=bernoulli"):
+    with pytest.raises(LedgerError, match=r"number 3, 5 have fewer .*design=bernoulli"):
         ESTIMATOR(sample)
 
 

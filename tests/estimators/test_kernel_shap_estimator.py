@@ -379,6 +379,27 @@ def test_undetermined_credits_follow_the_stated_convention():
     np.testing.assert_allclose(credits, [2, 2, 2, 0], rtol=0, atol=1e-9)
 
 
+def test_what_the_sum_determines_is_no_guess():
+    """Of an additive game three of four contributors are seen: the fourth has what is left."""
+    coalitions = np.array([[1, 0, 0, 0], [1, 1, 0, 0], [1, 1, 1, 0]], dtype=bool)
+    game = Additive((3.0, 2.0, 2.0, 0.5))
+    found = ESTIMATOR(play(game, Sample(coalitions, np.zeros(3))))
+    np.testing.assert_allclose(found.credits, game.weights, rtol=0, atol=1e-9)
+    two = ESTIMATOR(play(game, Sample(coalitions[:2], np.zeros(2))))
+    np.testing.assert_allclose(two.credits, [3, 2, 1.25, 1.25], rtol=0, atol=1e-9)
+    assert "do not determine" in two.explanation
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_as_few_coalitions_as_contributors_lose_nothing_of_an_additive_game(seed):
+    """The credits fit every coalition, whether or not each contributor is in one."""
+    game = Additive((1.0, 2.0, 3.0, 4.0))
+    sample = play(game, ShapleyKernel(4, seed).sample(4))
+    credits = ESTIMATOR(sample).credits
+    np.testing.assert_allclose(sample.coalitions @ credits, sample.utilities, rtol=0, atol=1e-9)
+    assert credits.sum() == pytest.approx(10)
+
+
 def test_repeats_do_not_pass_for_an_enumeration():
     rows = np.arange(16)
     rows[5] = 6

@@ -253,3 +253,11 @@ def test_exact_credits_are_judged_by_the_noise_that_replicates_measured(noise, e
 def test_what_names_no_contributor_is_refused(duplicates, null_players, message):
     with pytest.raises(DataError, match=message):
         lines([1, 1, 1, 2], np.eye(4), duplicates, null_players)
+
+
+@pytest.mark.parametrize("level", [0.0, 1e6, 1e12])
+def test_how_high_utilities_lie_makes_nobody_equal(level):
+    game = Additive((3.5, 2.0, 1.5, 0.5))
+    sample = play(lambda rows: level + game(rows), Sample(all_coalitions(4), np.zeros(16)))
+    said = findings(sample, Exact(0.95)(sample), NAMES, [], [])
+    assert said[1].startswith("In all coalitions no two contributors are interchangeable")

@@ -229,6 +229,10 @@ def test_with_named_properties_a_slip_in_a_contributors_column_is_found(tmp_path
         (SMALL, ["kid"], "no column 'kid'; there are 'a', 'b', 'fid'"),
         (SMALL, [], "no property is named"),
         ('a,b,fid\n"0,0,1\n', None, "cannot be read as .csv"),
+        (",a,b,fid\n0,0,0,7\n1,1,1,8\n", None, "column 1 has no name; give it one, or remove it"),
+        ("a,b,replicate,fid\n0,0,0,7\n1,1,0,8\n", None, "'replicate' tells the replicate only if"),
+        ("a,b,replicate,fid\n0,0,0,7\n1,1,0,8\n", ["fid"], "'replicate' tells the replicate"),
+        ("a,b,fid,Replicate\n0,0,7,0\n1,1,8,0\n", None, "'Replicate' tells the replicate only"),
     ],
 )
 def test_a_table_that_holds_no_game_is_refused(tmp_path, text, properties, complaint):
@@ -247,6 +251,19 @@ def test_a_slip_in_a_contributors_column_makes_no_property_of_it(tmp_path):
     assert from_text(tmp_path, mended).names == ("ada", "bo", "cy")
     named = from_text(tmp_path, "ada,bo,cy,fid\n0,0,0,1\n1,1,2,4\n1,0,1,2\n0,1,1,3", ["cy"])
     assert named.names == ("ada", "bo")
+
+
+def test_what_spreadsheets_leave_behind_is_no_row(tmp_path):
+    game = from_text(tmp_path, "a, b , fid\n,,\n0,0,7\n\n1,1,8\n , ,\n")
+    assert (game.names, game.properties, game.n_rows) == (("a", "b"), ("fid",), 2)
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16"])
+def test_a_table_in_another_encoding_is_told_how_to_be_saved(tmp_path, encoding):
+    path = tmp_path / "game.csv"
+    path.write_bytes("J\xf6rg,b,fid\n0,0,7\n1,1,8\n".encode(encoding))
+    with pytest.raises(DataError, match=r"save it as UTF-8, which Excel calls CSV UTF-8"):
+        read_recorded(path, None)
 
 
 def test_truths_of_data_frames_are_zeros_and_ones(tmp_path):

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from crediting.errors import DataError
+from crediting.errors import ConfigError, DataError
 from crediting.interfaces import Features
 from crediting.pipeline import gauges
 
@@ -18,6 +18,8 @@ class Network(torch.nn.Module):
 
 class Brightness:
     """Gives the mean of the images as scores; counts what is asked of it."""
+
+    gives = ("scores",)
 
     def __init__(self, problem=None):
         self.loaded, self.looked, self.problem = 0, 0, problem
@@ -103,3 +105,41 @@ def test_what_is_not_finite_is_a_failure(opened, value):
     )
     assert "EvaluationError: property one is" in found["one"]
     assert found["two"] == 2.0
+
+
+@pytest.mark.parametrize(
+    ("said", "complaint"),
+    [
+        ({"scores": torch.zeros(3)}, "Features, got dict"),
+        (None, "Features, got NoneType"),
+        (Features(), "scores of 3 images, .* got NoneType"),
+        (Features(scores=torch.zeros(2)), r"scores of 3 images, .* got \(2,\)"),
+        (Features(scores=[0.0] * 3), "scores of 3 images, .* got list"),
+    ],
+)
+def test_an_extractor_must_say_something_of_every_image(opened, said, complaint):
+    extractor = Brightness()
+    extractor.features = lambda network, images: said
+    found = opened({"first": extractor}, {"one": Mean()}, {"one": "first"})
+    with pytest.raises(ConfigError, match=f"extractor.first: expected .*{complaint}"):
+        list(found.measure(IMAGES, ["one"]))
+
+
+@pytest.mark.parametrize("made", ["text", [1.0, 2.0], 1j, ValueError("no green")])
+def test_a_property_that_cannot_be_measured_is_refused_before_anything_is_trained(opened, made):
+    def measure(generated):
+        if isinstance(made, Exception):
+            raise made
+        return made
+
+    study = SimpleNamespace(
+        extractors={"first": Brightness()},
+        extracted={"first": "folder"},
+        properties={"one": SimpleNamespace(bind=lambda reference: measure)},
+        readers={"one": "first"},
+        generation=SimpleNamespace(images=2),
+    )
+    opened({}, {}, {})
+    gauges.load_reference = lambda folder, device: Features(scores=torch.zeros(3))
+    with pytest.raises(ConfigError, match=r"property\.one: cannot be measured of 2 reference"):
+        gauges.check_properties(study, torch.device("cpu"))

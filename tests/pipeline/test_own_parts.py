@@ -43,10 +43,15 @@ class Own:
     ("make", "complaint"),
     [
         (lambda sample: np.zeros(3), "expected it to return an Attribution.* got ndarray"),
-        (lambda sample: unknown(np.zeros(2), sample, "own"), "expected 3 credits, got 2"),
+        (lambda sample: unknown(np.zeros(2), sample, "own"), r"expected 3 credits, .* got \(2,\)"),
+        (lambda sample: unknown(np.ones((3, 1)), sample, "own"), r"expected 3 .* \(3, 1\)"),
+        (
+            lambda sample: replace(unknown(np.ones(3), sample, "own"), credits=[1.0] * 3),
+            "expected 3 credits as an array of numpy.float64, got list",
+        ),
         (
             lambda sample: unknown(np.array([1, np.nan, np.inf]), sample, "own"),
-            "expected 3 credits, got 3, of which 2",
+            "expected 3 credits, of which 2 are NaN",
         ),
     ],
 )
@@ -85,3 +90,16 @@ def test_a_design_may_be_like_a_built_in_one():
     Mine.like = "paired_uniform"
     check_pairing(bayesian, kind_of(Mine(4, 0, True)), drawn)
     assert kind_of(replace(PairedUniform(4, 0, True), budget=6)) == "paired_uniform"
+
+
+def test_credits_may_be_integers():
+    found = credits_of(Own(lambda sample: unknown(np.arange(3), sample, "own")), SAMPLE)
+    assert found.credits.dtype == np.float64
+    assert np.isnan(found.std_errors).all()
+
+
+def test_the_least_number_of_coalitions_must_be_one():
+    own = Own(None)
+    own.minimum_coalitions = lambda n_players: None
+    with pytest.raises(ConfigError, match="expected a number of coalitions from minimum_coali"):
+        check_pairing(own, "recorded", ROWS)
