@@ -63,7 +63,8 @@ def as_user_error(error: BaseException) -> CreditingError | None:
             f"the ledger could not be written ({error}); free some space or make the folder "
             "writable. Nothing recorded so far is lost: run the same command again afterwards."
         )
-    if type(error).__name__ == "OutOfMemoryError":  # torch's, which need not be loaded here
+    no_memory = isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
+    if no_memory or type(error).__name__ == "OutOfMemoryError":  # torch need not be loaded here
         said = str(error).strip().partition("\n")[0].partition(". ")[0]
         return CreditingError(
             f"the memory of the device does not suffice ({said}). Lower model.training.batch_size, "

@@ -9,8 +9,13 @@ from torch import Tensor
 
 from crediting.progress import say
 
-_WORDS = ("CUBLAS_STATUS_ALLOC_FAILED", "CUDNN_STATUS_ALLOC_FAILED", "unable to find an engine")
-"""What cuBLAS and cuDNN say where they find no memory for what they need beside the tensors."""
+_WORDS = (
+    "CUBLAS_STATUS_ALLOC_FAILED",
+    "CUDNN_STATUS_ALLOC_FAILED",
+    "unable to find an engine",
+    "DefaultCPUAllocator",
+)
+"""What cuBLAS and cuDNN say where they find no memory for what they need, and torch on a CPU."""
 
 Given = TypeVar("Given")
 Result = TypeVar("Result")

@@ -3,6 +3,7 @@
 import math
 import sys
 from collections.abc import Callable
+from contextlib import suppress
 from threading import RLock
 from typing import Any
 
@@ -22,8 +23,9 @@ def share_terminal(label: str) -> None:
 
 
 def say(text: str) -> None:
-    """Write one line about what is going on."""
-    tqdm.write((_label or "") + text, file=sys.stderr)
+    """Write one line about what is going on, as long as there is a terminal."""
+    with suppress(OSError):
+        tqdm.write((_label or "") + text, file=sys.stderr)
 
 
 def bar(

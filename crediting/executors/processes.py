@@ -8,12 +8,22 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import suppress
 from types import TracebackType
+from typing import TypeVar
 
 from crediting.errors import ConfigError, EvaluationError
 from crediting.executors.environment import GPU, ONE_THREAD, environment_of_workers
-from crediting.executors.worker import Answer, evaluate, outcomes, report_for_duty, start_worker
+from crediting.executors.worker import (
+    Answer,
+    Raised,
+    evaluate,
+    outcomes,
+    report_for_duty,
+    start_worker,
+)
 from crediting.interfaces import Evaluator, Job, Outcome, Task
 from crediting.multiprocess import starting_context, tell_memory
+
+_T = TypeVar("_T")
 
 
 class Processes:
@@ -157,11 +167,15 @@ class _Crew:
         )
 
     def __enter__(self) -> "_Crew":
-        with environment_of_workers(), suppress(BrokenProcessPool):
-            for number in range(self._size):
-                if self._devices:  # inherited, so it holds before anything imports torch
-                    os.environ[GPU] = self._devices[number % len(self._devices)]
-                self._pool.submit(report_for_duty)
+        try:
+            with environment_of_workers(), suppress(BrokenProcessPool):
+                for number in range(self._size):
+                    if self._devices:  # inherited, so it holds before anything imports torch
+                        os.environ[GPU] = self._devices[number % len(self._devices)]
+                    self._submitted(report_for_duty)
+        except BaseException as error:  # who fails to enter is never asked to exit
+            self.__exit__(type(error), error, None)
+            raise
         return self
 
     def __exit__(
@@ -182,7 +196,17 @@ class _Crew:
         Raises:
             BrokenProcessPool: a worker died meanwhile.
         """
-        return self._pool.submit(evaluate, job)
+        return self._submitted(evaluate, job)
+
+    def _submitted(self, work: Callable[..., _T], *arguments: Job) -> "Future[_T]":
+        """Queue work; a pool that breaks at this very moment fails in its pipes first."""
+        try:
+            return self._pool.submit(work, *arguments)
+        except (OSError, EOFError) as error:
+            gone = isinstance(error, ConnectionError)  # what starts workers died with one of them
+            if not (gone or self._pool._broken):
+                raise
+            raise BrokenProcessPool(str(error)) from error
 
     def was_ready(self) -> bool:
         """Return whether any worker came as far as to evaluate; ask before `stop`."""
@@ -202,7 +226,8 @@ def _work_until_a_worker_dies(
     while in_flight or (backlog and not lost):
         if not lost:
             lost += _submit_what_fits(crew, backlog, in_flight)
-        for future in wait(in_flight, return_when=FIRST_COMPLETED).done:
+        done = wait(in_flight, return_when=FIRST_COMPLETED).done
+        for future in sorted(done, key=_has_raised):  # what others have finished is not lost
             job = in_flight.pop(future)
             if isinstance(future.exception(), BrokenProcessPool):
                 lost.append(job)
@@ -211,6 +236,10 @@ def _work_until_a_worker_dies(
                 tell_memory(answer.resident)
                 yield from outcomes(answer.outcomes, job)
     return lost
+
+
+def _has_raised(future: "Future[Answer]") -> bool:
+    return future.exception() is None and isinstance(future.result().outcomes, Raised)
 
 
 def _submit_what_fits(

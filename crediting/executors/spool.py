@@ -48,10 +48,6 @@ class Spool:
         """Return an outcome that is there."""
         return Outcome(**{**self._read(_OUTCOMES, name_of(task)), "task": task})
 
-    def remove(self, task: Task) -> None:
-        """Forget the outcome of a task."""
-        self._path(_OUTCOMES, name_of(task)).unlink(missing_ok=True)
-
     # ------------------------------------------------------------------------------ errors
 
     def put_raised(self, raised: Raised, job: Job) -> None:

@@ -27,6 +27,7 @@ from crediting.game.table_problems import (
     game_problems,
     header_problems,
     listed,
+    magnitude_problems,
     misread_columns,
     refuse,
     separator_problems,
@@ -139,7 +140,7 @@ def read_recorded(path: Path, properties: Sequence[str] | None) -> RecordedGame:
         refuse(path, [*misread, *problems] if misread else [])
     problems += cell_problems(table, numbers, n_players, measured)
     problems += game_problems(table.header, numbers, n_players)
-    refuse(path, problems)
+    refuse(path, problems or magnitude_problems(table.header, numbers, measured))
     keys = [coalition_key(row) for row in numbers[:, :n_players] == 1]
     places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
     coalitions = np.array([places[key] for key in keys])

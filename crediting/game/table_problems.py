@@ -12,6 +12,8 @@ from crediting.errors import DataError
 
 REPLICATE = "replicate"
 """The last column of a table may be called so."""
+LARGEST = 1e100
+"""Of utilities; their squares and the squares of those are still numbers."""
 _MOST_SPELT_OUT = 20
 MOSTLY = 0.5
 """A column of which more than this share is 0 or 1 is hardly a property with other values."""
@@ -95,6 +97,19 @@ def cell_problems(
         f"{'0 or 1' if column < n_players else 'a finite number'}, "
         f"got {table.rows[row][1][column]!r}"
         for row, column in np.argwhere(bad)
+    ]
+
+
+def magnitude_problems(
+    header: Sequence[str], numbers: NDArray[np.float64], measured: Sequence[int]
+) -> list[str]:
+    """Return the properties whose squares are no numbers that a computer can tell from others."""
+    largest = {column: float(np.abs(numbers[:, column]).max()) for column in measured}
+    return [
+        f"column {header[column]!r}: expected numbers up to between {1 / LARGEST:g} and "
+        f"{LARGEST:g}, got {most:g}; choose another unit"
+        for column, most in largest.items()
+        if most and not 1 / LARGEST <= most <= LARGEST
     ]
 
 

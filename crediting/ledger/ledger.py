@@ -200,10 +200,11 @@ class Ledger:
         )
         return [key for (key,) in rows]
 
-    def count(self) -> int:
-        """Return how many values are recorded, over all properties."""
-        ((count,),) = self._query("SELECT COUNT(*) FROM evaluations WHERE game = ?", self.game)
-        return count
+    @property
+    def birth(self) -> int:
+        """A random number drawn when the file was made: of another one, another."""
+        ((number,),) = self._query("PRAGMA user_version")
+        return number
 
     def mean_seconds(self) -> float | None:
         """Return the mean seconds of evaluating a coalition, or None without any."""

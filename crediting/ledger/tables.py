@@ -2,6 +2,7 @@
 
 import json
 import os
+import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -101,6 +102,7 @@ def _create(path: Path, game: str) -> None:
         try:
             connection.executescript(_TABLES)
             connection.execute("INSERT INTO meta VALUES (?, ?)", (LEDGER_VERSION, game))
+            connection.execute(f"PRAGMA user_version = {secrets.randbits(31)}")
         finally:
             connection.close()
         replace_durably(temporary, path)

@@ -56,7 +56,7 @@ def read_sample(study: Study, name: str, alone: int | None = None) -> EvaluatedS
     utilities = values.mean(axis=1)
     present = ~np.isnan(utilities)
     if not present.all():
-        _judge_missing(study, name, present)
+        _judge_missing(study, name, sample.coalitions[~present])
     v_empty, v_full = ends.mean(axis=1)
     both = np.concatenate([study.ends, sample.coalitions[present]])
     once = first_appearances(both)
@@ -95,11 +95,17 @@ def read_replicates(
         return ledger.values(keys, len(study.replicates), study.property_fingerprints[name])
 
 
-def _judge_missing(study: Study, name: str, present: NDArray[np.bool_]) -> None:
-    """Raise if the coalitions that are not present must not be left out, or are too many."""
-    left_out, drawn = int((~present).sum()), len(present)
-    if not study.config["allow_missing"]:
-        raise _not_evaluated(study, study.game, name, f"{left_out} of {drawn} coalitions are")
+def _judge_missing(study: Study, name: str, missing: CoalitionMatrix) -> None:
+    """Raise if the coalitions (k, n) that have no value must not be left out, or are too many.
+
+    Only those may be that were evaluated and failed.
+    """
+    left_out, drawn = len(missing), len(study.sample)
+    failed = _failed(study, name)
+    never = sum(key not in failed for key in coalition_keys(missing))
+    if never or not study.config["allow_missing"]:
+        which = never if study.config["allow_missing"] else left_out
+        raise _not_evaluated(study, study.game, name, f"{which} of {drawn} coalitions are")
     least = study.estimator.minimum_coalitions(len(study.partition))
     if drawn - left_out < least:
         raise LedgerError(
@@ -107,6 +113,14 @@ def _judge_missing(study: Study, name: str, present: NDArray[np.bool_]) -> None:
             f"estimator={study.estimator.name} needs {least}. Why evaluations failed is in the "
             f"table `failures` of {study.stored_in(study.game.address) / 'ledger.sqlite'}"
         )
+
+
+def _failed(study: Study, name: str) -> set[str]:
+    """Return the keys of the coalitions of which a property could not be measured."""
+    address, measured = study.game.address, study.property_fingerprints[name]
+    with Ledger(study.stored_in(address) / "ledger.sqlite", address.fingerprint) as ledger:
+        failures = ledger.failures()
+    return {failure.coalition for failure in failures if failure.property_fingerprint == measured}
 
 
 def _not_evaluated(study: Study, spec: GameSpec, name: str, what: str) -> LedgerError:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from crediting.ledger import fingerprint
+from crediting.ledger import Ledger, fingerprint
 from crediting.ledger.fingerprint import short
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.diffusion_game import DiffusionGame
@@ -18,9 +18,16 @@ class GameFactory:
 
     @property
     def identity(self) -> str:
-        """What outcomes depend on besides their tasks: the game, and how properties measure."""
+        """What outcomes depend on besides their tasks: the game, and how properties measure.
+
+        And the ledger that they are for: who deletes it means to evaluate anew.
+        """
         measured = fingerprint("measured", self.study.property_fingerprints)
-        return f"game-{short(self.spec.address.fingerprint)}-{short(measured)}"
+        address = self.spec.address
+        ledger = Ledger.peek(self.study.stored_in(address), address.fingerprint)
+        assert ledger is not None  # it is made before anything is evaluated
+        with ledger:
+            return f"game-{short(address.fingerprint)}-{short(measured)}-{ledger.birth:08x}"
 
     def __call__(self) -> DiffusionGame:
         """Return the evaluator."""

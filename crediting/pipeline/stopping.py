@@ -106,8 +106,15 @@ class Rules:
     def looks(self, n_players: int, least: int, drawn: int) -> list[int]:
         """Return after how many of the coalitions drawn to look: once, if that is foreseeable."""
         most = drawn if self.budget is None else min(drawn, self.budget)
-        foreseeable = not self.asked and self.hours is None
-        return [most] if foreseeable else schedule(n_players, least, most)
+        if not self.asked and self.hours is None:
+            return [most]
+        looks = schedule(n_players, least, most)
+        if self.hours is None:
+            return looks
+        early = [_even(max(least, n_players))]  # hours may be over long before anybody is sure
+        while early[-1] < looks[0]:
+            early.append(_even(GROWTH * early[-1]))
+        return [*early[:-1], *looks]
 
     def unsure(self, rule: str, look: Look) -> list[str]:
         """Return the properties of which the estimator is not as sure as a rule asks."""
@@ -177,7 +184,9 @@ def _look(part: Study) -> Look:
     for name in part.properties:
         known[name] = Sureness(math.nan, math.nan)
         with suppress(LedgerError):  # too few are left, for now; the last look would end in it
-            known[name] = sureness(part.estimator(read_sample(part, name)))
+            sample = read_sample(part, name)
+            if len(sample) >= FIRST_LOOK * sample.n_players:
+                known[name] = sureness(part.estimator(sample))
     # of its own properties alone: others, measured later, must not change where it ended
     return Look(len(part.sample), hours_spent(part, part.property_fingerprints), known)
 

@@ -4,6 +4,7 @@ import random
 import subprocess
 import sys
 from collections import Counter
+from concurrent.futures import Future, ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
@@ -13,7 +14,9 @@ import pytest
 from crediting.errors import ConfigError, EvaluationError
 from crediting.executors import Processes, Serial
 from crediting.executors.environment import GPU, ONE_THREAD, environment_of_workers
-from crediting.executors.processes import _Backlog
+from crediting.executors.processes import _Backlog, _work_until_a_worker_dies
+from crediting.executors.worker import Answer, Raised
+from crediting.interfaces import Task
 
 
 def scores(outcomes) -> dict[str, float]:
@@ -277,3 +280,32 @@ def test_executors_import_neither_numpy_nor_torch():
     environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
     printed = subprocess.check_output([sys.executable, "-c", code], text=True, env=environment)
     assert printed.strip() == "set()"
+
+
+def test_what_others_finished_is_told_before_what_one_raised():
+    job, other = (Task("1", 0, ("p",)),), (Task("2", 0, ("p",)),)
+
+    class Crew:
+        def submit(self, job_at_hand):
+            future = Future()
+            raised = Raised("evaluating", "boom", None)
+            future.set_result(Answer(raised if job_at_hand == job else ["good"], 0))
+            return future
+
+    told = _work_until_a_worker_dies(Crew(), _Backlog([job, other], 2, 0))
+    assert next(told) == "good"
+    with pytest.raises(RuntimeError, match="boom"):
+        next(told)
+
+
+@pytest.mark.parametrize("broken", [True, False])
+def test_a_pool_that_breaks_while_it_is_given_work_is_a_lost_crew(monkeypatch, broken):
+    def refuse(pool, work, *arguments):
+        pool._broken = broken
+        raise OSError("handle is closed")
+
+    monkeypatch.setattr(ProcessPoolExecutor, "submit", refuse)
+    executor = Processes(2, 1, 1)
+    expected = EvaluationError if broken else OSError
+    with pytest.raises(expected, match=r"died 2 times|handle is closed"):
+        list(executor.run(evaluators.Square, [(Task("1", 0, ("p",)),)]))

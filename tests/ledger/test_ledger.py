@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from writers_for_tests import GAME, SCORE, outcome
+from writers_for_tests import GAME, SCORE, count_of, outcome
 
 from crediting.errors import LedgerError
 from crediting.interfaces import Outcome, Task
@@ -49,7 +49,7 @@ def test_values_come_back_in_the_order_asked_with_nan_where_absent(ledger):
         values, [[1 / 3, np.nan], [np.nan, np.nan], [0.1, 0.2], [1 / 3, np.nan]]
     )
     assert ledger.values([], 2, SCORE["score"]).shape == (0, 2)
-    assert ledger.count() == 3
+    assert count_of(ledger) == 3
 
 
 @pytest.mark.parametrize("value", [5e-324, 1.7976931348623157e308, -0.1, 1e16 + 2, np.float32(0.1)])
@@ -91,7 +91,7 @@ def test_the_first_record_wins_and_a_differing_repeat_is_kept(ledger):
     )
     assert (kept.first_device, kept.repeat_device) == ("cpu", "cuda")
     assert values_of(ledger, "a") == [0.1]
-    assert ledger.count() == 1
+    assert count_of(ledger) == 1
 
 
 def test_another_property_fingerprint_is_another_key(ledger):
@@ -130,7 +130,7 @@ def test_a_failure_before_any_image_is_one_of_every_property_without_value(ledge
 def test_an_outcome_is_recorded_whole_or_not_at_all(ledger):
     with pytest.raises(KeyError):
         ledger.record(both("a", {"score": 0.1, "fid": 1.0}, {}), SCORE)
-    assert ledger.count() == 0
+    assert count_of(ledger) == 0
     ledger.record(outcome("a", 0.2), SCORE)
     assert values_of(ledger, "a") == [0.2]
 
@@ -382,3 +382,13 @@ def test_a_ledger_that_is_there_is_opened_without_a_lock(tmp_path, monkeypatch):
     with Ledger.open(tmp_path, GAME, {}) as ledger:
         assert values_of(ledger, "a") == [0.1]
     assert not (tmp_path / ".ledger.lock").exists()
+
+
+def test_a_ledger_that_was_deleted_and_one_made_anew_are_told_apart(tmp_path):
+    births = []
+    for _ in range(2):
+        for _ in range(2):
+            with Ledger.open(tmp_path, GAME, {}) as ledger:
+                births.append(ledger.birth)
+        (tmp_path / "ledger.sqlite").unlink()
+    assert births[0] == births[1] != births[2] == births[3]

@@ -1,6 +1,7 @@
 """Processes that write while the tests watch or kill them: `writers_for_tests.py <what> ...`."""
 
 import os
+import sqlite3
 import sys
 import time
 from pathlib import Path
@@ -16,6 +17,14 @@ def outcome(coalition: str, value: float, replicate: int = 0, **changes) -> Outc
     task = Task(coalition, replicate, ("score",))
     rest = {"failures": {}, "seed": 7, "seconds": 2.0, "device": "cpu"} | changes
     return Outcome(task, {"score": value}, **rest)
+
+
+def count_of(ledger: Ledger) -> int:
+    """Return how many values are recorded, over all properties."""
+    with sqlite3.connect(ledger.path) as connection:
+        ((count,),) = connection.execute("SELECT COUNT(*) FROM evaluations").fetchall()
+    connection.close()
+    return count
 
 
 def write_ledger(folder: str, writer: str, count: str) -> None:

@@ -6,6 +6,7 @@ from dataclasses import replace
 import pytest
 from miniature_study import make_study, read_ledgers
 
+from crediting.ledger import Ledger
 from crediting.pipeline import stages
 from crediting.pipeline.game_factory import GameFactory
 
@@ -33,8 +34,12 @@ def test_jobs_record_what_this_process_would(tmp_path):
 
 def test_an_evaluator_is_known_again_by_whatever_changes_its_outcomes(tmp_path):
     def identity(*words):
-        study = make_study(tmp_path, *words)
-        return GameFactory(study, study.game).identity
+        return identity_in(make_study(tmp_path, *words))
+
+    def identity_in(study, spec=None):
+        address = (spec or study.game).address
+        Ledger.open(study.stored_in(address), address.fingerprint, {}).close()
+        return GameFactory(study, spec or study.game).identity
 
     own = identity()
     same = ("estimator=kernel_shap", "property.fid.extractor=reference_classifier")
@@ -43,7 +48,9 @@ def test_an_evaluator_is_known_again_by_whatever_changes_its_outcomes(tmp_path):
     assert len({own, *map(identity, others)}) == 4
     study = make_study(tmp_path)
     dense = replace(study, endpoints=study.dense)
-    assert GameFactory(dense, dense.endpoints).identity != own
+    assert identity_in(dense, dense.endpoints) != own
+    (study.stored_in(study.game.address) / "ledger.sqlite").unlink()
+    assert identity() != own  # whoever deletes a ledger means to evaluate anew
 
 
 def test_what_travels_to_a_job_is_small(tmp_path):

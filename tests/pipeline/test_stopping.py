@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from toy_executor import ToyExecutor
 
-from crediting.errors import ConfigError, EvaluationError
+from crediting.errors import ConfigError, EvaluationError, LedgerError
 from crediting.game.coalition import coalition_key
 from crediting.game.game import EvaluatedSample, play
 from crediting.game.toy import NoisyGame, UnanimitySum
@@ -67,6 +67,18 @@ def test_looks_start_late_enough_grow_and_end_with_all(n_players, least, most):
 def test_a_larger_budget_looks_at_the_same_places_first():
     short, long = schedule(10, 2, 100), schedule(10, 2, 1000)
     assert long[: len(short) - 1] == short[:-1]
+
+
+def test_hours_are_looked_at_long_before_anybody_can_be_sure():
+    sure = Rules(ci_width=0.5, rank_stability=None, budget=None, hours=None)
+    both, alone = replace(sure, hours=2.0), replace(sure, ci_width=None, hours=2.0)
+    for rules in (both, alone):
+        looks = rules.looks(258, 2, 1000)
+        late = sure.looks(258, 2, 1000)
+        assert looks[-len(late) :] == late
+        assert looks[0] == 258
+        assert all(a < b <= GROWTH * a + 2 for a, b in pairwise(looks))
+        assert rules.looks(258, 400, 1000)[0] == 400  # fewer give no credits at all
 
 
 # ------------------------------------------------------------------------------ the rules
@@ -185,7 +197,7 @@ def test_recorded_hours_end_it_whatever_the_clock_says(toy):
     hours = toy("stop.hours=28", width=2)
     evaluate(hours)
     places = looks_at(hours)
-    assert places[:2] == [24, 30]  # and the two ends: 26 and 32 hours of work, whoever does it
+    assert places[4:6] == [24, 30]  # and the two ends: 26 and 32 hours of work, whoever does it
     assert len(hours.executor.evaluated) == 30 + 2
     quick = toy("stop.hours=28", seconds=0.0)
     evaluate(quick)
@@ -223,12 +235,12 @@ def test_failures_stop_the_first_batch_or_are_left_out(toy, capsys):
     assert len(strict.executor.evaluated) == 24 + 2
     lax = toy("stop.ci_width=0.5", "allow_missing=true", failing=[bad])
     evaluate(lax)
-    assert lax.executor.evaluated.count(bad) == 1  # though there were two batches
+    assert lax.executor.evaluated.count(bad) == 1  # though there were three batches
     ended = stopped(lax)
-    assert len(ended.sample) == 30
+    assert len(ended.sample) == 38  # of the first 24 too few are left
     capsys.readouterr()
-    assert len(estimate(ended)["fid"].sample) == 29
-    assert "fid without 1 of 30 coalitions" in capsys.readouterr().err
+    assert len(estimate(ended)["fid"].sample) == 37
+    assert "fid without 1 of 38 coalitions" in capsys.readouterr().err
 
 
 def test_too_few_that_succeed_are_no_reason_to_stop(toy):
@@ -237,7 +249,16 @@ def test_too_few_that_succeed_are_no_reason_to_stop(toy):
     chosen = ("stop.ci_width=100", "allow_missing=true", "property=[fid]")
     patient = toy(*chosen, failing=failing)
     evaluate(patient)
-    assert len(stopped(patient).sample) > 30
+    ended = stopped(patient).sample
+    assert len(ended) - len(failing) >= 3 * 8
+
+
+def test_what_was_never_evaluated_is_no_failure(toy):
+    evaluate(toy("design.budget=26"))
+    more = toy("stop.ci_width=100", "allow_missing=true")
+    assert len(stopped(more).sample) == len(more.sample)
+    with pytest.raises(LedgerError, match=r"\d+ of 60 coalitions are not evaluated yet"):
+        estimate(more)
 
 
 def test_a_design_without_a_budget_and_a_budget_below_the_estimator_are_refused(study):
