@@ -128,8 +128,8 @@ def methods_problems(config: Mapping[str, Any], groups: Sequence[str]) -> Iterat
     named += [*config["baseline"], *compare["scores"]]
     for name in {name for name in named if named.count(name) > 1}:
         yield (
-            f"{name}: a method, baseline or table of scores has this name already, and own and "
-            "truth are taken; choose another"
+            f"{name}: used more than once among methods, baselines and scores, where own and "
+            "truth are taken; rename one"
         )
     uncredited = () if compare["credits_of_steps"] else methods_of_steps(compare)
     able = [name for name in named if name not in ("truth", *uncredited)]

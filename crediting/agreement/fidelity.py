@@ -64,11 +64,11 @@ def verdict(found: Fidelity, threshold: float) -> str | None:
     """
     if np.isnan(found.spearman):
         return (
-            f"How well the cheap utilities stand for the better ones is undefined: {found.n} "
+            f"How well these utilities agree with those of the reference is undefined: {found.n} "
             "coalitions have both, or all utilities are equal."
         )
     said = (
-        f"The cheap utilities rank {found.n} coalitions as the better ones do with a rank "
+        f"These utilities rank {found.n} coalitions as those of the reference do with a rank "
         f"correlation of {found.spearman:.2f}"
     )
     if np.isnan(found.spearman_low):

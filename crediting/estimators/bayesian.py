@@ -45,9 +45,7 @@ strength of the signal. So many pairs tell nothing of what is left unexplained."
 FEW = 3
 """Coalitions per contributor; with fewer, of which most are single contributors and everybody else,
 credits of recorded games were up to 2.4 times as far off as an equal split, squared."""
-ALL_ALIKE = (
-    "An equal split explains all that was evaluated, so there is no scale to tell an error by."
-)
+ALL_ALIKE = "An equal split explains every difference, so errors cannot be estimated."
 NEGLIGIBLE = 1e-4
 """Priors with less than this posterior probability are left out of the average."""
 
@@ -124,8 +122,8 @@ class Bayesian:
         if m >= enough:
             return _unpaired(coalitions) or None
         few = (
-            f"{m} coalitions of {n} contributors are few: credits may be further off than an equal "
-            f"split; {enough} are worth more"
+            f"{m} coalitions are few for {n} contributors: credits may be further off than an "
+            f"equal split; use at least {enough}"
         )
         return f"{few}. {_unpaired(coalitions)}".removesuffix(". ")
 

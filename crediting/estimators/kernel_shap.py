@@ -29,12 +29,12 @@ EQUAL_LOG_WEIGHTS = 1e-9
 # A leverage that is this near to 1 is 1 blurred by rounding.
 LEVERAGE_TOLERANCE = 1e-9
 TOO_FEW = (
-    "Its uncertainty is unknown: without one or another of these coalitions the credits would not "
-    "be determined. More coalitions tell."
+    "Its uncertainty is unknown: there are so few coalitions that without one or another of them "
+    "the credits would not be determined. Use more coalitions."
 )
 UNDETERMINED = (
-    "These coalitions do not determine the credits: what they leave open is split equally. More "
-    "coalitions tell."
+    "These coalitions do not determine the credits: what they leave open is split equally. Use "
+    "more coalitions."
 )
 
 

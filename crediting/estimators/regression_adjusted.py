@@ -34,8 +34,8 @@ Floats = NDArray[np.float64]
 FEWEST_LEFT = 3
 """Observations that the regression must leave over, lest nothing tell how sure it is."""
 TOO_FEW = (
-    "Its uncertainty is unknown: the coalitions leave nothing over that could tell it. About 2.5 "
-    "per contributor do."
+    "Its uncertainty is unknown: there are too few coalitions to estimate it. Use 2.5 or more per "
+    "contributor."
 )
 NOISE_SHARE = 0.5
 """Of what stays unexplained of an observation, where replicates have not measured the noise."""

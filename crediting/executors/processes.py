@@ -79,7 +79,7 @@ class Processes:
             if abandoned and not crew_was_ready:
                 raise EvaluationError(
                     f"a worker died {self.retries + 1} times before it could evaluate anything, "
-                    f"most often for want of memory. Lower executor.workers, now {size}, or see "
+                    f"usually because memory ran out. Lower executor.workers, now {size}, or see "
                     "why with executor=serial. What was recorded before is kept"
                 )
             yield from map(self._death, abandoned)
@@ -106,8 +106,8 @@ class Processes:
 
     def _death(self, task: Task) -> Outcome:
         message = (
-            f"worker died {self.retries + 1} times while this coalition was evaluated, most often "
-            "for want of memory: lower executor.workers"
+            f"worker died {self.retries + 1} times while this coalition was evaluated, usually "
+            "because memory ran out: lower executor.workers"
         )
         return Outcome(task, {}, {"": message}, seed=-1, seconds=0.0, device="unknown")
 

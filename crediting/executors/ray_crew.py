@@ -135,8 +135,8 @@ class Crew:
             self._start(false_starts)
         elif not (self._awaited or self._idle):
             raise EvaluationError(
-                f"workers died {false_starts} times before they could evaluate anything, most "
-                f"often for want of memory ({_first_line(error)}). Lower executor.workers or "
+                f"workers died {false_starts} times before they could evaluate anything, usually "
+                f"because memory ran out ({_first_line(error)}). Lower executor.workers or "
                 "raise executor.cpus_per_worker, or see why with executor=serial. What was "
                 "recorded before is kept"
             )
@@ -144,8 +144,8 @@ class Crew:
 
     def _given_up(self, task: Task) -> Outcome:
         message = (
-            f"worker died {self._retries + 1} times while this coalition was evaluated, most often "
-            "for want of memory: lower executor.workers, or raise executor.cpus_per_worker"
+            f"worker died {self._retries + 1} times while this coalition was evaluated, usually "
+            "because memory ran out: lower executor.workers, or raise executor.cpus_per_worker"
         )
         return Outcome(task, {}, {"": message}, seed=-1, seconds=0.0, device="unknown")
 

@@ -267,7 +267,7 @@ class _Driver:
         if dead and not self._spool.was_ready(flight.token):
             raise EvaluationError(
                 f"a job died {self._settings.retries + 1} times before it could evaluate anything, "
-                "most often for want of memory (executor.parameters.mem_gb). Its log is "
+                "usually because memory ran out (executor.parameters.mem_gb). Its log is "
                 f"{flight.job.paths.stderr}. What was recorded before is kept"
             )
         again: list[Job] = [(task,) for task in suspects if task not in dead]
@@ -280,7 +280,7 @@ class _Driver:
     def _death(self, task: Task, flight: _Flight) -> Outcome:
         message = (
             f"worker died {self._settings.retries + 1} times while this coalition was evaluated, "
-            "most often for want of memory or time: raise executor.parameters.mem_gb or "
+            "usually because memory or time ran out: raise executor.parameters.mem_gb or "
             f"executor.timeout_min. The log of the last job is {flight.job.paths.stderr}"
         )
         return Outcome(task, {}, {"": message}, seed=-1, seconds=0.0, device="unknown")

@@ -170,7 +170,7 @@ def _judged(gap: float, likely: float, attribution: Attribution) -> tuple[str, s
     if likely == 0 and np.isnan(attribution.noise_errors).any():
         return "cannot be judged", f"{gap:.3g}, and no replicate has measured the noise"
     verdict = "holds" if gap <= likely else "is doubtful"
-    return verdict, f"{gap:.3g}, where chance makes up to {likely:.3g} likely"
+    return verdict, f"{gap:.3g}; up to {likely:.3g} is within chance"
 
 
 def _found(
@@ -187,7 +187,9 @@ def _found(
     if len(null):
         gap = null_player_gap(credits, utilities, rounding)
         who = _listed([names[player] for player in null])
-        yield _by_utilities("Null player", gap, attribution, f"nothing is added by {who}")
+        yield _by_utilities(
+            "Null player", gap, attribution, f"{who} {'adds' if len(null) == 1 else 'add'} nothing"
+        )
     if not pairs and not len(null):
         yield (
             "In all coalitions no two contributors are interchangeable and nobody adds nothing: "

@@ -43,10 +43,10 @@ CREATE TABLE failures (
 """
 
 _ADVICE = {
-    sqlite3.SQLITE_NOTADB: "It is not a ledger. Nothing was changed: move it away with all files "
-    "whose names begin alike, or put back a copy of them, and run the same command again",
-    sqlite3.SQLITE_CORRUPT: "It is damaged. Nothing was deleted: put back a copy, or move it away "
-    "with all files whose names begin alike to evaluate anew, and run the same command again",
+    sqlite3.SQLITE_NOTADB: "It is not a ledger. Nothing was changed: move it away, together with "
+    "its -journal or -wal file, or put back a copy of them, and run the same command again",
+    sqlite3.SQLITE_CORRUPT: "It is damaged. Nothing was deleted: put back a copy, or move it away, "
+    "together with its -journal or -wal file, to evaluate anew, and run the same command again",
     sqlite3.SQLITE_BUSY: f"Another process held it for {_BUSY_SECONDS} s. Nothing recorded is "
     "lost: run the same command again when that process is done",
 }

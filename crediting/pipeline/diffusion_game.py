@@ -85,8 +85,9 @@ class DiffusionGame:
             torch.cuda.synchronize()
         except RuntimeError as error:
             raise DeviceLostError(
-                f"the GPU answers no more ({str(error).splitlines()[0]}), and a process cannot use "
-                "it again. Nothing recorded so far is lost: run the same command again to continue"
+                f"the GPU stopped responding ({str(error).splitlines()[0]}), and this process "
+                "cannot use it again. Nothing recorded so far is lost: run the same command again "
+                "to continue"
             ) from error
 
     def images(self, coalition: str, replicate: int, keep: bool) -> torch.Tensor:

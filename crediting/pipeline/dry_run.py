@@ -94,7 +94,7 @@ def _left_out(study: Study, seconds: float) -> str:
     if not unknown or not seconds:
         return ""
     return (
-        f", without what {', '.join(unknown)} takes to look at images: that is known after "
+        f", not counting feature extraction by {', '.join(unknown)}, which is measured after "
         "stage=extract"
     )
 

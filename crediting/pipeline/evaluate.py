@@ -124,7 +124,7 @@ def _report_disagreements(ledger: Ledger) -> None:
     if repeats:
         last = repeats[-1]
         say(
-            f"evaluate: {len(repeats)} repeated evaluations came out otherwise, for instance "
+            f"evaluate: {len(repeats)} coalitions were evaluated again with another result, as "
             f"{last.property} of {last.coalition}: first {last.first!r} ({last.first_device}), "
             f"then {last.repeat!r} ({last.repeat_device}); the first record counts"
         )

@@ -28,7 +28,7 @@ def require(parts: Mapping[str, Any], command: str) -> None:
     missing = [problem for _, problem in sought if problem is not None]
     if missing:
         advice = f"\nFetch what can be fetched with\n  {command}" if _to_fetch(sought) else ""
-        raise DataError(f"This study needs what is not here:{_bullets(missing)}{advice}")
+        raise DataError(f"These files are missing:{_bullets(missing)}{advice}")
 
 
 def fetch(parts: Mapping[str, Any], dry_run: bool) -> None:

@@ -39,7 +39,7 @@ def tell_memory(study: Study) -> None:
     try:
         needs = _needs(study)
     except UNFORESEEABLE as error:
-        print(f"memory    cannot be foretold: {str(error).splitlines()[0]}")
+        print(f"memory    cannot be estimated: {str(error).splitlines()[0]}")
         return
     print(f"memory    training {_parts(needs.training)}")
     stack = study.runtime["stack"]

@@ -226,7 +226,7 @@ def _check_settings(config: Mapping[str, Any], overrides: Sequence[str]) -> None
     if idle:
         of_design = not by_design and any(_key(text) in OF_THE_DESIGN for text in idle)
         raise ConfigError(
-            f"these settings mean nothing for a recorded game, leave them out: {', '.join(idle)}"
+            f"these settings have no effect on a recorded game, remove them: {', '.join(idle)}"
             + ("; a design chooses rows only with game.rows=design" if of_design else "")
         )
 
@@ -234,8 +234,8 @@ def _check_settings(config: Mapping[str, Any], overrides: Sequence[str]) -> None
 def _check_place(config: Mapping[str, Any], overrides: Sequence[str]) -> None:
     if not {"experiment", "name"} & {_key(text) for text in overrides}:
         raise ConfigError(
-            f"name: the tables would replace those of the study {config['name']}, which is what "
-            "runs without an experiment; add +experiment=recorded, or name=<yours>"
+            f"name: without a name of its own this run would overwrite the tables of the study "
+            f"{config['name']}; add +experiment=recorded, or name=<yours>"
         )
 
 

@@ -127,7 +127,7 @@ class Rules:
         recent, now = looks[-IN_A_ROW:], looks[-1]
         for rule in self.asked:
             if len(recent) == IN_A_ROW and not any(self.unsure(rule, look) for look in recent):
-                return f"stop.{rule}={self.chosen[rule]:g} held at {IN_A_ROW} looks in a row"
+                return f"stop.{rule}={self.chosen[rule]:g} held at {IN_A_ROW} checks in a row"
         if self.hours is not None and now.hours >= self.hours:
             return f"stop.hours={self.hours:g} of work are done"
         if self.budget is not None and now.coalitions >= self.budget:
@@ -219,8 +219,8 @@ def _progress(rules: Rules, look: Look, drawn: int) -> str:
         for rule, names in waiting.items()
         if names
     ]
-    missing = f"; missing {', '.join(wanted)}" if wanted else ""
+    missing = f"; not reached: {', '.join(wanted)}" if wanted else ""
     return (
-        f"stop: {look.coalitions} of {drawn} coalitions, {look.hours:.2g} hours, "
-        f"width / rank stability {known}{missing}"
+        f"stop: {look.coalitions} of {drawn} coalitions, {look.hours:.2g} hours of work; interval "
+        f"width / rank stability of {known}{missing}"
     )

@@ -226,8 +226,8 @@ def _reader(name: str, measured: Property, extractors: Mapping[str, Extractor]) 
             f"{chosen}: choose others with extractor=[...]"
         )
     raise ConfigError(
-        f"property.{name}.extractor: it reads {measured.extractor}, and chosen are only {chosen}; "
-        f"add it with extractor=[{chosen},{measured.extractor}]"
+        f"property.{name}.extractor: {measured.extractor} is not among the chosen extractors "
+        f"({chosen}); add it with extractor=[{chosen},{measured.extractor}]"
     )
 
 
@@ -243,8 +243,8 @@ def _check_stopping(study: Study) -> None:
     rules = [f"stop.{name}" for name, value in study.config["stop"].items() if value is not None]
     if rules and not study.can_shrink:
         raise ConfigError(
-            f"{rules[0]}: design={study.design.name} has no budget that evaluating could stop "
-            f"short of; choose a design that has, or set {rules[0]}=null"
+            f"{rules[0]}: design={study.design.name} always evaluates all of its coalitions, so it "
+            f"cannot stop early; choose a design with a budget, or set {rules[0]}=null"
         )
 
 

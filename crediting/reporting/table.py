@@ -103,7 +103,7 @@ class CreditTable:
             # nobody's examples are known where utilities come from a table of somebody's own
             recorded = any(row.examples is None for row in self.rows)
             twice = "rows that repeat them" if recorded else "replicates=2"
-            return f"not measured; evaluating coalitions twice ({twice}) would"
+            return f"not measured; to measure it, evaluate coalitions twice ({twice})"
         if math.isnan(self.noise_share):
             return "standard error from the noise of training and generating alone"
         advice = "more coalitions" if self.noise_share < 0.5 else "more replicates or images"

@@ -190,8 +190,8 @@ class Trainer:
         if stacked not in self._portions:
             batches = "a whole batch" if stacked == 1 else f"whole batches of {stacked} coalitions"
             self._portions[stacked] = Portion(
-                f"train: not enough memory for {batches}; going on with gradients of halves "
-                "(quarters ...), added up: the same steps up to rounding, and other dropout"
+                f"train: not enough memory for {batches}; they are split, and the gradients of the "
+                "parts added up: the same steps up to rounding, and other dropout"
             )
         return self._portions[stacked]
 

@@ -163,7 +163,7 @@ def test_balanced_rows_give_weights_of_an_additive_game():
 def test_coalitions_that_are_too_unlike_those_of_the_value_are_refused():
     sample = play(Additive((1.0,) * 100), PairedKernel(400, 0).sample(100))
     with pytest.raises(
-        LedgerError, match=r"400 coalitions are worth \d+\.\d .*contributors, 100; .*=bernoulli"
+        LedgerError, match=r"400 coalitions tell it as much as \d+\.\d .* needs 100, .*=bernoulli"
     ):
         ESTIMATOR(sample)
 

@@ -216,7 +216,7 @@ def test_noise_errors_of_exact_values_follow_from_their_weights():
 
 def test_coalitions_that_are_too_unlike_those_of_the_value_are_refused():
     sample = play(Additive((1.0,) * 100), Bernoulli(1000, 0).sample(100))
-    with pytest.raises(LedgerError, match=r"beta_shapley: .* contributors, 100; .*paired_kernel"):
+    with pytest.raises(LedgerError, match=r"beta_shapley: .* needs 100, .*paired_kernel"):
         BetaShapley(16, 1, 0.95)(sample)
 
 

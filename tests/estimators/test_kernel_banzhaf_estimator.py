@@ -233,7 +233,7 @@ def test_coalitions_that_do_not_determine_the_credits_are_refused():
 
 def test_ends_alone_are_refused():
     ends = np.array([[False] * 4, [True] * 4])
-    with pytest.raises(LedgerError, match=r"are worth 0\.0 equally weighted ones"):
+    with pytest.raises(LedgerError, match=r"tell it as much as 0\.0 of equal weight would"):
         ESTIMATOR(EvaluatedSample(ends, np.zeros(2), np.zeros(2), 0.0, 1.0, float("nan")))
 
 

@@ -368,7 +368,7 @@ def test_one_draw_that_alone_tells_a_contributor_apart_leaves_uncertainty_unknow
     coalitions[7] = [True, False, True, True, False]
     attribution = ESTIMATOR(play(Gloves(2, 3), Sample(coalitions, np.zeros(60))))
     assert np.isnan(attribution.std_errors).all()
-    assert "More coalitions" in attribution.explanation
+    assert "more coalitions" in attribution.explanation
 
 
 def test_undetermined_credits_follow_the_stated_convention():

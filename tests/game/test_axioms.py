@@ -115,7 +115,7 @@ def test_exact_credits_of_a_complete_game_hold_to_all_axioms():
         "Null player holds",
     ]
     assert "ada and cy are interchangeable" in told[3]
-    assert "nothing is added by bo" in told[4]
+    assert "bo adds nothing" in told[4]
 
 
 def test_credits_that_miss_an_axiom_of_a_complete_game_are_told_by_how_much():
@@ -172,8 +172,8 @@ def test_duplicates_are_judged_by_the_joint_error_of_their_difference(correlatio
     covariance = np.eye(4)
     covariance[0, 2] = covariance[2, 0] = correlation
     symmetry = lines([3, 1, 0, 2], covariance, [["ada", "cy"]])[1]
-    assert symmetry.startswith(f"Symmetry {verdict}: the credits of ada and cy differ by 3, ")
-    told = float(symmetry.split("chance makes up to ")[1].split(" likely")[0])
+    assert symmetry.startswith(f"Symmetry {verdict}: the credits of ada and cy differ by 3; ")
+    told = float(symmetry.split("up to ")[1].split(" is within")[0])
     assert told == pytest.approx(1.96 * math.sqrt(2 * (1 - correlation)), rel=0.1)
 
 
@@ -195,12 +195,11 @@ def test_of_many_duplicates_the_furthest_apart_are_judged():
 def test_null_players_are_judged_by_their_own_error():
     told = lines([0.3, -0.9, 1, 4.6], np.diag([0.04, 0.04, 1, 1]), [], ["ada", "bo"])
     assert told[1] == (
-        "Null player holds: the credit of ada differs from 0 by 0.3, where chance makes up to "
-        "0.392 likely."
+        "Null player holds: the credit of ada differs from 0 by 0.3; up to 0.392 is within chance."
     )
     assert told[2] == (
-        "Null player is doubtful: the credit of bo differs from 0 by 0.9, where chance makes up "
-        "to 0.392 likely."
+        "Null player is doubtful: the credit of bo differs from 0 by 0.9; up to 0.392 is within "
+        "chance."
     )
 
 
@@ -227,8 +226,8 @@ def test_without_errors_nothing_is_judged():
     ("noise", "expected"),
     [
         (math.nan, "cannot be judged: the credits of ada and bo differ by 1, and no replicate"),
-        (0.5, "holds: the credits of ada and bo differ by 1, where chance makes up to 1.3"),
-        (0.0, "is doubtful: the credits of ada and bo differ by 1, where chance makes up to 0 l"),
+        (0.5, "holds: the credits of ada and bo differ by 1; up to 1.3"),
+        (0.0, "is doubtful: the credits of ada and bo differ by 1; up to 0 is"),
     ],
 )
 def test_exact_credits_are_judged_by_the_noise_that_replicates_measured(noise, expected):

@@ -220,7 +220,8 @@ def test_another_sampler_keeps_the_settings_of_the_study(make):
     assert "generation=dpm_solver generation.steps=15" in names
     assert "generation=dpm_solver generation.steps=25" in names
     assert settings.left_out == [
-        "Left out, as the study has 40 generation steps: generation=dpm_solver generation.steps=50."
+        "Not tried, as the study itself has 40 generation steps: generation=dpm_solver "
+        "generation.steps=50."
     ]
     typed, _, _ = make("generation=dpm_solver", "generation.steps=15", "generation.images=20")
     tried = settings.tried[names.index("generation=dpm_solver generation.steps=15")]
@@ -242,11 +243,11 @@ def test_what_is_not_less_is_left_out_and_shares_are_counted(make):
     names = [one.overrides[0] for one in found]
     assert names == ["finetuning.recipe.steps=2", "generation.steps=1", "generation.images=1"]
     assert left_out == [
-        "Left out, as the study has 8 fine-tuning steps: finetuning.recipe.steps=8, "
+        "Not tried, as the study itself has 8 fine-tuning steps: finetuning.recipe.steps=8, "
         "finetuning.recipe.steps=9.",
-        "Left out, as the study has 8 generation steps: generation.steps=15, generation.steps=20, "
-        "generation.steps=25.",
-        "Left out, as the study has 16 images: generation.images=100.",
+        "Not tried, as the study itself has 8 generation steps: generation.steps=15, "
+        "generation.steps=20, generation.steps=25.",
+        "Not tried, as the study itself has 16 images: generation.images=100.",
     ]
 
 

@@ -91,7 +91,7 @@ def test_the_command_calibrates_and_the_study_goes_on_from_there(credit, miniatu
     with (folder / "settings_fid.csv").open() as file:
         settings = [row["setting"] for row in csv.DictReader(file)]
     assert settings[:5] == [
-        "as it is, once more",
+        "unchanged, second replicate",
         "finetuning.recipe.steps=2",
         "generation.steps=2",
         "generation=dpm_solver generation.steps=2",

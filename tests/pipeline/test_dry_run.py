@@ -68,7 +68,7 @@ def test_what_extractors_take_is_told_as_soon_as_they_are_there(study, told, mon
     """Here a second per image, which nothing else of this study comes near."""
     own = study("property=[fid]")
     without = told(own)
-    assert "evaluations at a time, without what reference_classifier takes to look at" in without
+    assert "at a time, not counting feature extraction by reference_classifier, which" in without
     for stage in ("encode", "extract"):
         stages.run(own, stage)
     seconds = {"elapsed": 0.0}
@@ -122,7 +122,7 @@ def test_steps_of_unlearning_are_those_of_half_of_the_examples(study, told):
 
 def test_it_says_if_the_coalitions_are_too_few_to_be_of_use(study, capsys):
     stages.run(study("dry_run=true", "design.budget=10"), "all")
-    assert "bayesian: 10 coalitions of 4 contributors are few" in capsys.readouterr().err
+    assert "bayesian: 10 coalitions are few for 4 contributors" in capsys.readouterr().err
     stages.run(study("dry_run=true", "design.budget=12"), "all")
     stages.run(study("dry_run=true", "estimator=leave_one_out"), "all")
     assert "are few" not in capsys.readouterr().err

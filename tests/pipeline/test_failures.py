@@ -193,7 +193,7 @@ def test_repeats_that_disagree_are_told_in_one_line(prepared, capsys):
     stages.run(ready, "evaluate")
     told = [line for line in capsys.readouterr().err.splitlines() if key in line]
     assert len(told) == 1
-    assert f"2 repeated evaluations came out otherwise, for instance fid of {key}" in told[0]
+    assert f"2 coalitions were evaluated again with another result, as fid of {key}" in told[0]
     assert f"first {before!r} (cpu fp32), then -2.0 (elsewhere)" in told[0]
 
 
@@ -220,7 +220,9 @@ def test_failures_on_a_gpu_that_answers_no_more_are_no_coalitions(monkeypatch):
     game = DiffusionGame.__new__(DiffusionGame)
     game._device = torch.device("cuda")
     monkeypatch.setattr(torch.cuda, "synchronize", dead)
-    with pytest.raises(DeviceLostError, match=r"an illegal memory access was encountered\), and a"):
+    with pytest.raises(
+        DeviceLostError, match=r"an illegal memory access was encountered\), and this"
+    ):
         game._check_device()
     monkeypatch.setattr(torch.cuda, "synchronize", lambda: None)
     game._check_device()  # the GPU is well: the coalition failed

@@ -240,7 +240,7 @@ def test_tables_of_the_default_study_are_not_replaced(resolved, table, tmp_path,
     words = [f"game.path={table}", f"paths.outputs={tmp_path / 'outputs'}"]
     plain = resolved(*words)
     parts = config.build(plain, recorded.GROUPS)
-    with pytest.raises(ConfigError, match=r"^name: .* digits_ddpm, .* add \+experiment=recorded"):
+    with pytest.raises(ConfigError, match=r"^name: .* digits_ddpm; add \+experiment=recorded"):
         recorded.run(plain, parts, words)
     assert not (tmp_path / "outputs").exists()
     named = [*words, "name=mine"]
@@ -253,9 +253,9 @@ def test_tables_of_the_default_study_are_not_replaced(resolved, table, tmp_path,
     [
         (["stage=train"], "stage: a recorded game is evaluated already; expected all, estimate"),
         (["game.lower_is_better=[fdi]"], "which are toy, fid, got 'fdi'; did you mean fid?"),
-        (["dataset=digits", "replicates=2"], "leave them out: dataset=digits, replicates=2$"),
+        (["dataset=digits", "replicates=2"], "remove them: dataset=digits, replicates=2$"),
         (["design=exhaustive"], "design=exhaustive; a design chooses rows only with game.rows="),
-        (["model.training.steps=3"], "leave them out: model.training.steps=3$"),
+        (["model.training.steps=3"], "remove them: model.training.steps=3$"),
         (
             ["game.rows=design", "estimator=exact", "design=leave_one_out"],
             "estimator=exact cannot use the coalitions of design=leave_one_out; it can use design=",
@@ -280,7 +280,7 @@ def test_it_says_if_the_rows_are_too_few_to_be_of_use(run, tmp_path, capsys):
         path = write(tmp_path / "game.csv", rows_of(all_coalitions(4)[rows]))
         run(path, "estimator=bayesian", "stage=estimate")
         said = capsys.readouterr().err
-        assert ("bayesian: 8 coalitions of 4 contributors are few" in said) == few
+        assert ("bayesian: 8 coalitions are few for 4 contributors" in said) == few
         assert ("are few" in said) == few
 
 

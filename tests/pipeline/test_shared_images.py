@@ -45,7 +45,7 @@ def encoded(folder, column):
 
 
 def test_it_is_said_whose_they_are_on_every_run(photos, capsys):
-    told = "encode: contributors who own the same image share what it is worth: "
+    told = "encode: contributors who own the same image share its credit: "
     for _ in range(2):
         encoded(photos, "camera")
         said = capsys.readouterr().err

@@ -139,7 +139,11 @@ def noise_line(attribution, std_errors, noise_errors, examples=(3, 4)):
 @pytest.mark.parametrize(
     ("std_errors", "noise_errors", "said"),
     [
-        ([1.0, 1.0], [np.nan, np.nan], "not measured; evaluating coalitions twice (replicates=2)"),
+        (
+            [1.0, 1.0],
+            [np.nan, np.nan],
+            "not measured; to measure it, evaluate coalitions twice (replicates=2)",
+        ),
         ([0.0, 0.0], [np.nan, np.nan], "not measured"),
         ([5.0, 5.0], [3.0, 3.0], "makes 36% of the mean squared error; more coalitions would"),
         ([3.0, 4.0], [3.0, 0.0], "makes 36% of"),
@@ -159,7 +163,7 @@ def test_the_caption_tells_what_would_lower_the_error_most(
 def test_noise_in_a_table_of_ones_own_is_measured_by_its_rows(make_attribution):
     unknown = np.array([np.nan, np.nan])
     line = noise_line(make_attribution(2), np.ones(2), unknown, examples=None)
-    assert line.endswith("evaluating coalitions twice (rows that repeat them) would.")
+    assert line.endswith("evaluate coalitions twice (rows that repeat them).")
 
 
 # ------------------------------------------------------------------------------ more

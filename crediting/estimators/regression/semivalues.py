@@ -109,10 +109,10 @@ def weighted_rows(sample: EvaluatedSample, semivalue: Semivalue) -> Weighted:
     effective = weights.sum() ** 2 / (weights**2).sum() if len(weights) else 0.0
     if effective < n_players and not complete:
         raise LedgerError(
-            f"estimator={semivalue.name}: for it the {len(sample)} coalitions are worth "
-            f"{effective:.1f} equally weighted ones, and it needs at least as many as there are "
-            f"contributors, {n_players}; evaluate more, or with "
-            f"design={semivalue.fitting_design}, which suits it best."
+            f"estimator={semivalue.name}: the {len(sample)} coalitions tell it as much as "
+            f"{effective:.1f} of equal weight would, and it needs {n_players}, one per "
+            f"contributor; evaluate more, or with design={semivalue.fitting_design}, which suits "
+            "it best."
         )
     _check_sizes(np.unique(joined), n_players, semivalue)
     return Weighted(rows, weights, complete)

@@ -52,13 +52,13 @@ def choices(config: Mapping[str, Any]) -> tuple[list[Choice], list[str]]:
     left_out = []
     for choice, own in _asked(config):
         if own is None:
-            left_out.append(f"There are no {choice.factor} to lower in {choice.group}.")
+            left_out.append(f"{choice.group} has no {choice.factor} to lower.")
         elif choice.amount >= own:
             not_less.setdefault((choice.factor, own), []).append(" ".join(choice.overrides))
         else:
             found.setdefault(choice.overrides, choice)
     left_out += [
-        f"Left out, as the study has {own} {factor}: {', '.join(dict.fromkeys(names))}."
+        f"Not tried, as the study itself has {own} {factor}: {', '.join(dict.fromkeys(names))}."
         for (factor, own), names in not_less.items()
     ]
     return list(found.values()), list(dict.fromkeys(left_out))

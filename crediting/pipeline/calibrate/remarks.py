@@ -8,7 +8,7 @@ from crediting.pipeline.calibrate.found import Found
 from crediting.pipeline.calibrate.settings import proper_coalitions
 from crediting.pipeline.calibrate.variance import best_spent
 
-REPEAT = "as it is, once more"
+REPEAT = "unchanged, second replicate"
 
 
 def setting_notes(found: Found, name: str) -> Iterator[str]:
@@ -104,5 +104,5 @@ def proposal_text(found: Found) -> str:
     coalitions = len(proper_coalitions(best.setting.study))
     lines.append(f"Judged on {coalitions} coalitions by {judged}. Nothing was changed.")
     if best.setting.factor == IMAGES:
-        lines.append("With it, coalitions are evaluated anew.")
+        lines.append("This changes the game: all coalitions must be evaluated again.")
     return "\n".join(lines)

@@ -14,7 +14,7 @@ from crediting.pipeline.study import Study
 Alter = Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], Mapping[str, Any]]]
 """From settings of some groups to the whole config and the parts with them; see config."""
 
-OWN = "as it is"
+OWN = "unchanged"
 
 
 @dataclass(frozen=True)

@@ -113,6 +113,6 @@ def _tell(settings: Settings) -> None:
     for said in settings.left_out:
         print(said)
     print(
-        f"Altogether {humanise_seconds(seconds)} of evaluating on this machine, and what one "
-        "combination of those that agree takes. Nothing was run."
+        f"Altogether {humanise_seconds(seconds)} of evaluating on this machine, plus one "
+        "combination of the settings that agree. Nothing was run."
     )

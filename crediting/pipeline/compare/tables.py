@@ -93,8 +93,8 @@ def counterfactual_grid(
     ]
     if judged_by_their_own:
         notes.append(
-            f"Coalitions chosen by {', '.join(judged_by_their_own)} are judged by trainings that "
-            "they were also chosen by, whose luck then counts for the choice."
+            f"The trainings that judge {', '.join(judged_by_their_own)} are among those that its "
+            "credits were estimated from, so luck in them favours it."
         )
     if published.get("removed_range"):
         notes.append("Published intervals are the ends of the boxes of figure 3, read off by eye.")

@@ -67,9 +67,9 @@ def missing_text(lacks: Sequence[Lack]) -> str:
     known = [one.hours for one in lacks if one.hours is not None]
     total = f"Altogether {humanise_seconds(3600 * sum(known))} of work"
     if not known:
-        total = "What that takes is known as soon as one of each was evaluated"
+        total = "The time is unknown until one of each has been evaluated"
     elif len(known) < len(lacks):
-        total += ", and what nothing is known of yet"
+        total += ", plus those of unknown duration"
     return "\n".join(["Still missing:", "", *lines, "", f"{total}."])
 
 
