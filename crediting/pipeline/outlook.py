@@ -9,7 +9,7 @@ import numpy as np
 from crediting.errors import LedgerError
 from crediting.game.coalition import distinct
 from crediting.pipeline.estimate import read_sample
-from crediting.pipeline.finding import Finding
+from crediting.pipeline.finding import Finding, estimates_shapley_values
 from crediting.pipeline.stopping import FIRST_LOOK
 from crediting.pipeline.study import Study
 from crediting.reporting.forecast import Precision, Spent, forecast, noise_floor
@@ -51,6 +51,6 @@ def _precision(study: Study, half: Study | None, name: str, finding: Finding) ->
 
 def _floor(study: Study, finding: Finding, now: float) -> float:
     """Return what noise leaves of the error when nothing is left to evaluate; NaN where unknown."""
-    if not hasattr(study.estimator, "estimates"):
+    if estimates_shapley_values(study.estimator):
         return noise_floor(finding.sample.n_players, finding.sample.noise_variance)
     return math.nan if study.can_shrink else now  # other values: no more coalitions are in them

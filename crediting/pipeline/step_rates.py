@@ -77,24 +77,21 @@ class Clock:
 
     Args:
         device: where it trains.
-        run_in: how many steps come before the clock starts.
-        begin: called when these are done; the clock starts when it returns.
+        begin: called after the first RUN_IN steps; the clock starts when it returns.
     """
 
     def __init__(
         self,
         device: torch.device,
-        run_in: int = RUN_IN,
         begin: Callable[[], Any] = lambda: None,
     ) -> None:
         self._device = device
-        self._run_in = run_in
         self._begin = begin
         self._started = 0.0
 
     def __call__(self, step: int) -> None:
         """Take notice of the number of finished steps."""
-        if step == self._run_in:
+        if step == RUN_IN:
             wait(self._device)
             self._begin()
             self._started = time.perf_counter()

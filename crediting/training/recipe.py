@@ -54,11 +54,13 @@ class Recipe:
                     f"{key}: expected one of {', '.join(choices)}, got {getattr(self, key)!r}"
                 )
         for key in _POSITIVE:
-            if not 0 < getattr(self, key) < math.inf:
+            if not getattr(self, key) > 0:
                 raise ConfigError(f"{key}: expected a positive number, got {getattr(self, key)}")
         for key in _NOT_NEGATIVE:
             if not getattr(self, key) >= 0:
                 raise ConfigError(f"{key}: expected 0 or more, got {getattr(self, key)}")
+        if math.isinf(self.learning_rate):
+            raise ConfigError(f"learning_rate: expected a finite number, got {self.learning_rate}")
         for key in _SHARES:
             if not 0 <= getattr(self, key) < 1:
                 raise ConfigError(f"{key}: expected a number in [0, 1), got {getattr(self, key)}")

@@ -12,6 +12,7 @@ from crediting.design import FixedSize
 from crediting.errors import ConfigError
 from crediting.finetuning import Retrain
 from crediting.game.coalition import CoalitionMatrix, grand_coalition
+from crediting.pipeline.finding import estimates_shapley_values
 from crediting.pipeline.stopping import stopped
 from crediting.pipeline.study import Study, has_budget
 from crediting.randomness import derive_seed
@@ -105,7 +106,7 @@ class Contest:
         """The method whose credits come nearest to the definition: by retraining, or the study."""
         exact = self.truth.game.address.fingerprint
         for name, study in self.games.items():
-            shapley = not hasattr(study.estimator, "estimates")
+            shapley = estimates_shapley_values(study.estimator)
             if shapley and study.game.address.fingerprint == exact:
                 return name
         return OWN
