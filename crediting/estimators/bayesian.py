@@ -30,6 +30,7 @@ from crediting.estimators.pairs.posterior import (
 from crediting.estimators.uncertainty import (
     by_covariance,
     check_confidence,
+    degrees_with_noise,
     unknown,
 )
 from crediting.game.attribution import Attribution
@@ -154,7 +155,7 @@ class Bayesian:
         return by_covariance(
             pairs.total / n + mean,
             covariance,
-            _with_noise(degrees, noise, covariance, sample.noise_degrees),
+            degrees_with_noise(degrees, noise, covariance, sample.noise_degrees),
             sample,
             self.name,
             self.confidence,
@@ -198,14 +199,3 @@ def _unpaired(coalitions: CoalitionMatrix) -> str:
     if not alone:
         return ""
     return f"{alone} of {proper.sum()} coalitions are without their complements, and are not used."
-
-
-def _with_noise(degrees: float, noise: Floats, covariance: Floats, noise_degrees: float) -> float:
-    """Return the degrees of freedom, no more than those of variances that are partly noise.
-
-    Source: Satterthwaite, "An approximate distribution of estimates of variance components", 1946.
-    """
-    whole = float(np.trace(covariance))
-    share = float(noise.sum()) / whole if whole > 0 and not np.isnan(noise).any() else 0.0
-    both = (1 - share) ** 2 / degrees + share**2 / noise_degrees
-    return min(degrees, 1 / both) if both else degrees

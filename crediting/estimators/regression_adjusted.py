@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.errors import ConfigError
+from crediting.estimators.exact import exactly
 from crediting.estimators.pairs.differences import Pairs, shapley_weights, weighted_covariance
 from crediting.estimators.regression.jackknife import not_below
 from crediting.estimators.regression.odd import (
@@ -25,8 +26,14 @@ from crediting.estimators.regression.odd import (
 )
 from crediting.estimators.trees.boosting import Boosting
 from crediting.estimators.trees.values import forest_shapley_values
-from crediting.estimators.uncertainty import by_covariance, check_confidence, unknown
+from crediting.estimators.uncertainty import (
+    by_covariance,
+    check_confidence,
+    degrees_with_noise,
+    unknown,
+)
 from crediting.game.attribution import Attribution
+from crediting.game.enumeration import is_complete, shapley_values, with_ends
 from crediting.game.game import EvaluatedSample
 
 Floats = NDArray[np.float64]
@@ -126,10 +133,14 @@ class RegressionAdjusted:
     def __call__(self, sample: EvaluatedSample) -> Attribution:
         """Return the credits; they sum to v(N) - v(empty) whatever the number of coalitions.
 
+        They are the exact Shapley values if every coalition is there.
+
         Raises:
             LedgerError: there is no coalition between the empty and the grand one.
         """
         data = observe(sample, self.name)
+        if is_complete(sample):
+            return exactly(shapley_values(with_ends(sample)), sample, self.name, self.confidence)
         ridge = decompose(data)
         trees = self._cross_fit(data, ridge)
         targets = data.targets - trees.held_out
@@ -142,8 +153,8 @@ class RegressionAdjusted:
             return unknown(credits, sample, self.name, TOO_FEW, noise)
         variance = _variance(ridge, penalty, targets)
         covariance = _covariance(data, ridge, penalty, weights, variance, 2 * sample.noise_variance)
-        degrees = len(data.targets)
         covariance = not_below(covariance, noise)
+        degrees = degrees_with_noise(len(data.targets), noise**2, covariance, sample.noise_degrees)
         return by_covariance(
             credits, covariance, degrees, sample, self.name, self.confidence, noise
         )
@@ -172,11 +183,9 @@ class RegressionAdjusted:
 def _tells_errors(data: Observations, ridge: Ridge, penalty: float) -> bool:
     """Return whether what the regression leaves over can tell how sure it is.
 
-    It must span all contributors and leave FEWEST_LEFT observations, or all there are be there.
+    It must span all contributors and leave FEWEST_LEFT observations.
     """
     n_observed, n_players = data.signs.shape
-    if not data.lone.any() and n_observed == 2 ** (n_players - 1) - 1:
-        return True
     left = n_observed - ridge.basis.shape[1] - float(ridge.kept(penalty).sum())
     return len(ridge.scales) >= n_players - 1 and left >= FEWEST_LEFT
 

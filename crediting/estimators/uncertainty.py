@@ -187,6 +187,25 @@ def noise_errors(sample: EvaluatedSample, weights: Floats, ends: Floats) -> Floa
     return np.sqrt(sample.noise_variance * (total**2).sum(axis=0))
 
 
+def degrees_with_noise(
+    degrees: float, noise: Floats, covariance: Floats, noise_degrees: float
+) -> float:
+    """Return the degrees of freedom, no more than those of variances that are partly noise.
+
+    Source: Satterthwaite, "An approximate distribution of estimates of variance components", 1946.
+
+    Args:
+        degrees: with which the covariance (n, n) of the credits would else be known.
+        noise: the part (n,) of their variances that noise makes; NaN where it is unknown.
+        covariance: with that.
+        noise_degrees: with which the noise is known.
+    """
+    whole = float(np.trace(covariance))
+    share = float(noise.sum()) / whole if whole > 0 and not np.isnan(noise).any() else 0.0
+    both = (1 - share) ** 2 / degrees + share**2 / noise_degrees
+    return min(degrees, 1 / both) if both else degrees
+
+
 def _student_draws(covariance: Floats, degrees: float) -> Floats:
     """Return draws (DRAWS, n) from a Student distribution around zero; one if there is no error."""
     n_players = len(covariance)

@@ -18,8 +18,7 @@ from numpy.typing import NDArray
 
 from crediting.errors import DataError
 from crediting.game.attribution import Attribution
-from crediting.game.coalition import distinct, is_proper
-from crediting.game.enumeration import with_ends
+from crediting.game.enumeration import is_complete, with_ends
 from crediting.game.game import EvaluatedSample
 
 _ROUNDING = 1e-9  # as a share of the largest difference in question
@@ -111,7 +110,7 @@ def findings(
         *(_declared_symmetry(attribution, names, group) for group in groups),
         *(_declared_null_player(attribution, names, player) for player in declared),
     ]
-    utilities = with_ends(sample) if _is_complete(sample) else None
+    utilities = with_ends(sample) if is_complete(sample) else None
     if utilities is not None:
         lines += _found(utilities, attribution, names)
     elif not groups and not declared:
@@ -200,12 +199,6 @@ def _found(
 def _by_utilities(axiom: str, gap: float, attribution: Attribution, fact: str) -> str:
     verdict = "holds" if gap <= _rounding_of_credits(attribution) else f"is missed by {gap:.3g}"
     return f"{axiom} {verdict}: in all coalitions {fact}."
-
-
-def _is_complete(sample: EvaluatedSample) -> bool:
-    n_proper = 2**sample.n_players - 2
-    proper = sample.coalitions[is_proper(sample.coalitions)]
-    return len(proper) >= n_proper and len(distinct(proper)) == n_proper
 
 
 def _rounding(values: NDArray[np.float64]) -> float:

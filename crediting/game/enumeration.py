@@ -6,7 +6,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.errors import LedgerError
-from crediting.game.coalition import CoalitionMatrix, all_coalitions, coalition_key, ends
+from crediting.game.coalition import (
+    CoalitionMatrix,
+    all_coalitions,
+    coalition_key,
+    distinct,
+    ends,
+    is_proper,
+)
 from crediting.game.game import EvaluatedSample
 
 
@@ -66,3 +73,10 @@ def with_ends(sample: EvaluatedSample) -> NDArray[np.float64]:
         np.vstack([sample.coalitions, ends(sample.n_players)]),
         np.append(sample.utilities, [sample.v_empty, sample.v_full]),
     )
+
+
+def is_complete(sample: EvaluatedSample) -> bool:
+    """Return whether every coalition is in a sample, but for the ends, which it has beside."""
+    n_proper = 2**sample.n_players - 2
+    proper = sample.coalitions[is_proper(sample.coalitions)]
+    return len(proper) >= n_proper and len(distinct(proper)) == n_proper

@@ -139,7 +139,7 @@ def read_recorded(path: Path, properties: Sequence[str] | None) -> RecordedGame:
         misread = misread_columns(table, numbers, measured)
         refuse(path, [*misread, *problems] if misread else [])
     problems += cell_problems(table, numbers, n_players, measured)
-    problems += game_problems(table.header, numbers, n_players)
+    problems += game_problems(table.header, numbers, n_players, measured)
     refuse(path, problems or magnitude_problems(table.header, numbers, measured))
     keys = [coalition_key(row) for row in numbers[:, :n_players] == 1]
     places = {key: place for place, key in enumerate(dict.fromkeys(keys))}

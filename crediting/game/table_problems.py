@@ -113,7 +113,9 @@ def magnitude_problems(
     ]
 
 
-def game_problems(header: Sequence[str], numbers: NDArray[np.float64], n_players: int) -> list[str]:
+def game_problems(
+    header: Sequence[str], numbers: NDArray[np.float64], n_players: int, measured: Sequence[int]
+) -> list[str]:
     """Return what a game lacks: contributors, a property, or one of its ends."""
     if n_players < 2:
         return [
@@ -122,7 +124,7 @@ def game_problems(header: Sequence[str], numbers: NDArray[np.float64], n_players
         ]
     taken = listed(header[:n_players])
     advice = f"taken for contributors are {taken}: name the properties if one is among them"
-    if n_players == len(header):
+    if not measured:
         return [f"there is no property after the contributors; {advice}"]
     return [
         f"there is no row of the {coalition} coalition, {digit} for every contributor; {advice}"

@@ -56,6 +56,25 @@ def test_interval_agrees_with_the_normal_theory_of_fisher():
     assert high == pytest.approx(theory.high, abs=0.025)
 
 
+@pytest.mark.parametrize("confidence", [0.5, 0.95])
+def test_interval_is_the_percentile_one_of_scipy(confidence):
+    def statistic(first, second):
+        return stats.spearmanr(first, second).statistic
+
+    found = bootstrap_interval(spearman, FIRST, SECOND, confidence, 2000, seed=0)
+    reference = stats.bootstrap(
+        (FIRST, SECOND),
+        statistic,
+        paired=True,
+        vectorized=False,
+        confidence_level=confidence,
+        n_resamples=2000,
+        method="percentile",
+        random_state=1,
+    ).confidence_interval
+    np.testing.assert_allclose(found, reference, rtol=0, atol=0.04)
+
+
 def test_interval_is_decided_by_its_seed_and_widened_by_confidence():
     first, again, other = (
         bootstrap_interval(spearman, FIRST, SECOND, 0.8, 100, seed) for seed in (0, 0, 1)

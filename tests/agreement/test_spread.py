@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from crediting.agreement.rank_agreement import _spread
 from crediting.agreement.spread import Spread, spread_of_mean
 
 RANDOM = np.random.default_rng(0)
@@ -50,3 +51,24 @@ def test_variance_of_a_mean_over_crossed_samples_is_neither_missed_nor_doubled(s
     truth = rows**2 / 12 + columns**2 / 8 + cells**2 / (12 * 8)
     told = np.mean([spread_of_mean(draw).std_error ** 2 for draw in values])
     assert told == pytest.approx(truth, rel=0.12)
+
+
+def test_columns_that_rows_do_not_move_are_off_by_their_standard_error():
+    """Seeds alone are luck where redrawing coalitions changes no correlation."""
+    per_seed = np.array([0.2, 0.5, 0.7])
+    found = _spread(per_seed, np.tile(per_seed, (50, 1)), n_rows=20, share=0.0)
+    assert found.std_error == pytest.approx(stats.sem(per_seed))
+    assert found.degrees == pytest.approx(2)
+
+
+@pytest.mark.parametrize("shape", [(2, 5), (5, 2), (4, 3)])
+def test_luck_of_cells_is_told_apart_as_in_a_two_way_analysis_of_variance(shape):
+    k, r = shape
+    values = RANDOM.normal(size=(k, 1)) + 3 * RANDOM.normal(size=r) + RANDOM.normal(size=shape)
+    dummies = np.hstack([np.repeat(np.eye(k), r, axis=0), np.tile(np.eye(r), (k, 1))])
+    fit = dummies @ np.linalg.lstsq(dummies, values.ravel())[0]
+    luck = ((values.ravel() - fit) ** 2).sum() / ((k - 1) * (r - 1))
+    columns = k * values.mean(axis=0).var(ddof=1)
+    assert columns > luck
+    expected = stats.sem(values.mean(axis=1)) ** 2 + (columns - luck) / (k * r)
+    assert spread_of_mean(values).std_error == pytest.approx(np.sqrt(expected))

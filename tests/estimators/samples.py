@@ -3,6 +3,8 @@
 from dataclasses import replace
 
 import numpy as np
+from scipy.optimize import brentq
+from scipy.stats import t
 
 from crediting.game.coalition import all_coalitions
 
@@ -31,3 +33,10 @@ def banzhaf_values(game):
 def error(credits, values):
     """Return the squared error against that of an equal split."""
     return ((credits - values) ** 2).sum() / ((values - values.mean()) ** 2).sum()
+
+
+def degrees_of(found):
+    """Return the degrees of freedom of the Student distribution that intervals are of, each."""
+    reaches = (found.ci_high - found.credits) / found.std_errors
+    at = (1 + found.confidence) / 2
+    return np.array([brentq(lambda d, r=r: t.ppf(at, d) - r, 0.5, 1e7) for r in reaches])

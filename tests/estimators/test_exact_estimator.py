@@ -6,7 +6,7 @@ import pytest
 
 from crediting.design import Exhaustive
 from crediting.errors import ConfigError, LedgerError
-from crediting.estimators import Bayesian, Exact, KernelShap
+from crediting.estimators import Bayesian, Exact, KernelShap, RegressionAdjusted
 from crediting.game.coalition import coalition_key
 from crediting.game.enumeration import shapley_values
 from crediting.game.game import play
@@ -15,6 +15,9 @@ from crediting.game.toy import Additive, Airport, Gloves, SymmetricMajority, Una
 
 EXACT = Exact(confidence=0.95)
 BAYESIAN = Bayesian(0.95, 10.0, 2.0, None)
+ADJUSTED = RegressionAdjusted(
+    confidence=0.95, folds=5, seed=0, trees=50, depth=5, learning_rate=0.2, smallest_leaf=5
+)
 GAMES = [
     Additive((1.0, -2.5)),
     Gloves(3, 5),
@@ -134,6 +137,13 @@ def test_whoever_has_all_coalitions_knows_ranks_as_well(estimator):
     np.testing.assert_allclose(found.rank_probabilities(), exact.rank_probabilities(), atol=0.002)
 
 
+def test_ranks_of_exact_values_are_certain():
+    found = EXACT(play(Airport((5.0, 1.0, 3.0)), Exhaustive().sample(3)))
+    np.testing.assert_array_equal(found.rank_probabilities(), np.eye(3)[[0, 2, 1]])
+    np.testing.assert_array_equal(found.top_probabilities(1), [1, 0, 0])
+    assert found.rank_stability() == 1
+
+
 def test_shares_of_nothing_are_unknown():
     sample = play(Additive((1.0, -0.7, -0.3)), Exhaustive().sample(3))
     found = Exact(0.95)(sample)
@@ -174,7 +184,7 @@ def test_intervals_allow_for_noise_that_is_barely_known(n_players, twice):
             noise_variance=variance,
             noise_degrees=degrees,
         )
-        for estimator in (EXACT, BAYESIAN):
+        for estimator in (EXACT, BAYESIAN, ADJUSTED):
             found = estimator(seen)
             inside.append(((found.ci_low <= truth) & (truth <= found.ci_high)).mean())
     assert 0.93 < np.mean(inside) < 0.97

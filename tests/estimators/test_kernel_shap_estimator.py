@@ -311,6 +311,17 @@ def test_the_noise_of_coalitions_that_repeat_is_in_the_intervals():
     assert 0.9 < np.mean(inside) < 0.99
 
 
+def test_utilities_that_are_all_alike_are_as_unsure_as_their_noise():
+    """No resample differs from another, and yet the noise that replicates measured is there."""
+    drawn = PairedUniform(24, 0, ends=True).sample(6)
+    found = KernelShap(0.95, 2000, 0)(play(Additive((0.0,) * 6), drawn, noise_variance=0.25))
+    assert (found.noise_errors > 0).all()
+    np.testing.assert_allclose(found.std_errors, found.noise_errors)
+    np.testing.assert_allclose(found.ci_high, 1.96 * found.noise_errors, rtol=0.15)
+    np.testing.assert_allclose(found.ci_low, -1.96 * found.noise_errors, rtol=0.15)
+    np.testing.assert_allclose(found.draws.std(axis=0), found.noise_errors, rtol=0.1)
+
+
 @pytest.mark.parametrize("design", [*PAIRED, stratified, orders, ShapleyKernel, Bernoulli])
 def test_an_influence_is_what_the_credits_lose_without_a_unit(design):
     data = regression(play(INTERACTIONS, design(90, 2).sample(10)))

@@ -1,5 +1,6 @@
 from dataclasses import replace
 from itertools import permutations
+from math import comb
 
 import numpy as np
 import pytest
@@ -192,6 +193,18 @@ def test_errors_are_not_below_those_of_the_noise(orders):
         game = UnanimitySum.random(6, (6, 3), seed=seed)
         found = ESTIMATOR(played(game, orders, antithetic=False, noise_variance=0.3))
         assert (found.std_errors >= found.noise_errors * (1 - 1e-12)).all()
+
+
+@pytest.mark.parametrize("antithetic", [False, True])
+def test_the_noise_of_the_mean_over_all_orders_is_added_to_the_spread(antithetic):
+    """However many orders: it is that of exact Shapley values, every coalition with its weight."""
+    noisy, plain = (
+        ESTIMATOR(played(INTERACTIONS, 60, 0, antithetic, noise)) for noise in (0.3, float("nan"))
+    )
+    of_all_orders = 0.3 * sum(2 / (7**2 * comb(6, others)) for others in range(7))
+    expected = np.maximum(plain.std_errors**2 + of_all_orders, noisy.noise_errors**2)
+    np.testing.assert_allclose(noisy.std_errors**2, expected, rtol=1e-9)
+    assert (noisy.std_errors > 1.01 * plain.std_errors).all()
 
 
 def test_noise_that_nobody_measured_is_unknown():

@@ -13,7 +13,8 @@ from crediting.design import (
     Stratified,
 )
 from crediting.errors import ConfigError, LedgerError
-from crediting.estimators import Exact, RegressionAdjusted
+from crediting.estimators import Exact, RegressionAdjusted, regression_adjusted
+from crediting.estimators.pairs.differences import Pairs, shapley_weights
 from crediting.estimators.regression import odd as odd_regression
 from crediting.estimators.regression.odd import best_penalty, decompose, observe
 from crediting.game.game import Sample, play
@@ -89,6 +90,21 @@ def test_trees_help_where_a_regression_cannot_follow():
         for estimator in (with_trees, WITHOUT_TREES)
     ]
     assert errors[0] < 0.8 * errors[1]
+
+
+def test_trees_are_trusted_as_far_as_they_are_right():
+    """By the slope of weighted least squares, neither against what they say nor beyond it."""
+    generator = np.random.default_rng(0)
+    truths, weights = generator.normal(size=40), generator.uniform(0.2, 1, size=40)
+    predictions = 2 * truths + generator.normal(size=40)
+    roots = np.sqrt(weights)
+    slope = np.linalg.lstsq((roots * predictions)[:, None], roots * truths)[0]
+    assert 0.2 < slope < 0.6
+    trust = regression_adjusted._slope
+    assert trust(predictions, truths, weights) == pytest.approx(slope)
+    assert trust(-predictions, truths, weights) == 0
+    assert trust(predictions / 10, truths, weights) == 1
+    assert trust(0 * predictions, truths, weights) == 0
 
 
 def test_order_and_repeats_of_rows_do_not_matter():
@@ -180,6 +196,17 @@ def test_pure_noise_is_shrunk_towards_an_equal_split():
     assert best_penalty(decompose(data), data.targets) > 1
 
 
+@pytest.mark.parametrize("budget", [12, 16, 20])
+def test_a_fit_that_nothing_can_be_left_out_of_is_not_the_best(budget):
+    """Without a penalty so few observations are interpolated: what is left out cannot be told."""
+    sample = play(Additive((1.0,) * 10), PairedUniform(budget, 0, False).sample(10))
+    noisy = replace(sample, utilities=np.random.default_rng(1).normal(size=budget))
+    data = observe(noisy, "test")
+    ridge = decompose(data)
+    assert np.isnan(ridge.left_out(0.0, data.targets)).any()
+    assert best_penalty(ridge, data.targets) > 0
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("budget", [40, 80, 160])
 def test_intervals_hold_what_they_promise(budget):
@@ -192,6 +219,36 @@ def test_intervals_hold_what_they_promise(budget):
             (found.ci_low <= game.shapley_values) & (game.shapley_values <= found.ci_high)
         )
     assert 0.88 < np.mean(inside) < 0.995
+
+
+@pytest.mark.parametrize("noise", [0.0, 0.3, np.nan])
+@pytest.mark.parametrize("penalty", [0.01, 1.0])
+def test_errors_are_those_of_the_model_written_out(penalty, noise):
+    """All that is uncertain by name: credits, what they leave of every pair, noise, the total's."""
+    n, variance = 5, 2.0
+    data = observe(play(Airport(range(1, n + 1)), PairedUniform(20, 3, True).sample(n)), "test")
+    everything = observe(play(Airport(range(1, n + 1)), Exhaustive().sample(n)), "test")
+    ridge = decompose(data)
+    used = regression_adjusted._weights(data, ridge, penalty).used
+    found = regression_adjusted._covariance(
+        data, ridge, penalty, regression_adjusted._weights(data, ridge, penalty), variance, noise
+    )
+    blurred = variance / 2 if np.isnan(noise) else noise
+    own = shapley_weights(Pairs(everything.signs, everything.targets, everything.total))
+    seen = np.array([(row == data.signs).all(axis=1).any() for row in everything.signs])
+    where = [
+        int(np.flatnonzero((row == data.signs).all(axis=1))[0]) for row in everything.signs[seen]
+    ]
+    of_rests = -own
+    of_rests[:, seen] += used[:, where]
+    rests = variance / everything.weights - blurred
+    apart = np.eye(n) - 1 / n
+    of_credits = used @ (data.signs - data.relative_sizes[:, None]) - apart
+    expected = (of_rests * rests) @ of_rests.T + blurred * used @ used.T
+    expected += variance / penalty * of_credits @ apart @ of_credits.T
+    of_total = 1 / n - used @ data.relative_sizes
+    expected += blurred * np.outer(of_total, of_total)
+    np.testing.assert_allclose(found, expected, rtol=0, atol=1e-9)
 
 
 def test_noise_errors_are_the_spread_under_noise_with_the_same_trees():
@@ -209,6 +266,13 @@ def test_noise_errors_are_the_spread_under_noise_with_the_same_trees():
         gradients.append(WITHOUT_TREES(moved).credits - base.credits)
     expected = np.sqrt(0.25 * ((np.array(gradients) / 1e-3) ** 2).sum(axis=0))
     np.testing.assert_allclose(base.noise_errors, expected, rtol=0.02)
+
+
+def test_errors_are_not_below_those_of_the_noise():
+    for noise in (0.01, 100.0):
+        sample = play(INTERACTIONS, PairedUniform(80, 0, True).sample(10), noise_variance=noise)
+        found = ESTIMATOR(sample)
+        assert (found.std_errors >= found.noise_errors * (1 - 1e-12)).all()
 
 
 def test_noise_errors_are_unknown_without_replicates():

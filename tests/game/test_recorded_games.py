@@ -225,6 +225,7 @@ def test_with_named_properties_a_slip_in_a_contributors_column_is_found(tmp_path
         ("id,a,b,fid\nx,0,0,7\ny,1,1,8\n", None, "at least 2 contributors, got 0"),
         ("a,b\n0,0\n1,1\n", None, "no property after the contributors"),
         ("a,b,fid\n1,0,7\n1,1,8\n", None, "no row of the empty coalition"),
+        ("a,b,p,replicate\n0,0,0,0\n1,0,1,0\n1,1,1,0\n0,0,0,1\n", None, "no property after the"),
         ("a,b,fid\n0,0,7\n1,0,8\n", ["fid"], "no row of the grand coalition"),
         (SMALL, ["kid"], "no column 'kid'; there are 'a', 'b', 'fid'"),
         (SMALL, [], "no property is named"),

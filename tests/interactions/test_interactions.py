@@ -12,7 +12,7 @@ from crediting.game import EvaluatedSample, Sample, play
 from crediting.game.coalition import all_coalitions
 from crediting.game.recorded import read_recorded
 from crediting.game.toy import Additive, Airport, UnanimitySum
-from crediting.interactions.model import PairSums, Prior, posterior
+from crediting.interactions.model import PairSums, Prior, likeliest_prior, posterior
 from crediting.interactions.pairwise import (
     interactions,
     minimum_coalitions,
@@ -226,6 +226,18 @@ def test_of_too_many_pairs_singles_are_kept(monkeypatch):
     whole, alone = np.ones((1, n), bool), np.eye(n, dtype=bool)
     expected = game(whole) - game(~alone) - game(alone) + game(~whole)
     np.testing.assert_allclose(np.nansum(found.values, axis=1), expected, atol=1e-9)
+
+
+def test_the_noise_of_a_sum_is_twice_that_of_a_utility():
+    sample = paired(random_game(7), 7, 60, noise_variance=0.2)
+    half, other = sample.coalitions[::2], sample.utilities[1::2]
+    assert (half ^ sample.coalitions[1::2]).all()
+    grand = sample.v_empty + sample.v_full
+    pairs = PairSums(np.where(half, 1.0, -1.0), sample.utilities[::2] + other, grand)
+    expected = posterior(pairs, likeliest_prior(pairs), 0.4)
+    found = interactions(sample)
+    np.testing.assert_allclose(found.values, expected[0], atol=1e-9)
+    np.testing.assert_allclose(found.std_errors, expected[1], rtol=1e-9)
 
 
 def test_errors_cover_the_interactions_behind_measured_noise():

@@ -8,7 +8,9 @@ import numpy as np
 import pytest
 from toy_executor import ToyExecutor
 
+from crediting.design import PairedUniform
 from crediting.errors import ConfigError, EvaluationError, LedgerError
+from crediting.estimators import KernelShap
 from crediting.game.coalition import coalition_key
 from crediting.game.game import EvaluatedSample, play
 from crediting.game.toy import NoisyGame, UnanimitySum
@@ -130,6 +132,20 @@ def test_nothing_to_share_out_is_no_narrow_interval(study):
     assert math.isnan(sureness(made.estimator(worthless)).ci_width)
 
 
+@pytest.mark.parametrize("unit", [1.0, -30.0])
+def test_the_mean_width_is_held_against_what_there_is_to_share_out_in_whatever_direction(unit):
+    """The FID of the full model is lower than that of nobody's: that is no reason to stop."""
+    game = UnanimitySum.random(8, (8, 8, 12), seed=0)
+    sample = play(lambda rows: unit * game(rows), PairedUniform(40, 0, ends=True).sample(8))
+    found = KernelShap(0.95, 200, 0)(sample)
+    worth = unit * game(np.ones((1, 8), bool))[0]
+    assert found.v_full - found.v_empty == pytest.approx(worth)
+    width = np.mean(found.ci_high - found.ci_low) / abs(found.credits.sum())
+    assert sureness(found).ci_width == pytest.approx(width)
+    assert width > 0.01
+    assert sureness(found).rank_stability == pytest.approx(found.rank_stability())
+
+
 # ------------------------------------------------------------------------------ studies
 
 
@@ -176,7 +192,7 @@ def test_narrow_intervals_end_it_and_the_same_command_again_evaluates_nothing(to
     }
     told = [line for line in capsys.readouterr().err.splitlines() if line.startswith("stop:")]
     assert [line.split()[1] for line in told] == [*map(str, places[:3]), "ended"]
-    assert "missing stop.ci_width" in told[0]
+    assert "not reached: stop.ci_width" in told[0]
     assert "missing" not in told[1]
 
     again = toy(rule)
@@ -262,7 +278,7 @@ def test_what_was_never_evaluated_is_no_failure(toy):
 
 
 def test_a_design_without_a_budget_and_a_budget_below_the_estimator_are_refused(study):
-    with pytest.raises(ConfigError, match=r"stop\.hours: design=exhaustive has no budget"):
+    with pytest.raises(ConfigError, match=r"stop\.hours: design=exhaustive always evaluates all"):
         study("estimator=exact", "design=exhaustive", "stop.hours=1")
     with pytest.raises(ConfigError, match=r"stop\.budget: .*needs at least 4 coalitions.* got 3"):
         study("estimator=kernel_shap", "design=shapley_kernel", "stop.budget=3")
