@@ -1,7 +1,7 @@
 """The door to Hydra: where configs live, and how they become plain values and objects.
 
-Only this module, `schema`, `help_text` and `cli` know of hydra and omegaconf. Everything beyond
-receives plain values.
+Only this module, `schema`, `help_text`, `words` and `cli` know of hydra and omegaconf. Everything
+beyond receives plain values.
 """
 
 import re

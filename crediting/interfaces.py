@@ -100,7 +100,7 @@ class Partitioner(Protocol):
         """Return the contributors, given the columns of the dataset."""
 
 
-# ------------------------------------------------------------------------------ heavy row
+# ------------------------------------------------------------------------------ models (torch)
 
 
 class DiffusionModel(Protocol):
@@ -200,13 +200,13 @@ class PruningReport(NamedTuple):
 
 
 class Pruning(Protocol):
-    """How the full model is made smaller."""
-
-    recovery: Any
-    """The `crediting.training.Recipe` of the fine-tuning on all data afterwards, or None.
+    """How the full model is made smaller.
 
     If it removes channels, a class attribute `removes_channels` is True.
     """
+
+    recovery: Any
+    """The `crediting.training.Recipe` of the fine-tuning on all data afterwards, or None."""
 
     def check(self, denoiser: torch.nn.Module, model: DiffusionModel) -> None:
         """Raise ConfigError if it cannot prune such a denoiser; called before anything is trained.
@@ -225,13 +225,13 @@ class Pruning(Protocol):
 
 
 class FineTuning(Protocol):
-    """How a coalition's model is obtained."""
-
-    recipe: Any
-    """The `crediting.training.Recipe` of one coalition's training, or None if there is none.
+    """How a coalition's model is obtained.
 
     If the number of steps depends on the coalition, a class attribute `steps_vary` is True.
     """
+
+    recipe: Any
+    """The `crediting.training.Recipe` of one coalition's training, or None if there is none."""
 
     def check(self, denoiser: torch.nn.Module, model: DiffusionModel) -> None:
         """Raise ConfigError if it cannot train such a denoiser; called before anything is trained.
@@ -413,7 +413,7 @@ class Baseline(Protocol):
         """
 
 
-# ------------------------------------------------------------------------------ game row
+# ------------------------------------------------------------------------------ the game (numpy)
 
 
 class Design(Protocol):

@@ -17,7 +17,7 @@ def nearest_pools(
 ) -> Tensor:
     """Return the pools by which each generated image votes for the owners of its neighbours.
 
-    Whom no image votes for would have nothing to draw: such a contributor is given the generated
+    A contributor that no image votes for would have nothing to draw: it is given the generated
     images, as many as there are neighbours, that come closest to any of its own.
 
     Args:

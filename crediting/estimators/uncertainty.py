@@ -91,7 +91,7 @@ def by_resampling(
     noise: Floats,
     explanation: str = "",
 ) -> Attribution:
-    """Return credits (n,) with percentile intervals of a bootstrap, credits (r, n); see above.
+    """Return credits (n,) with percentile intervals of a bootstrap, credits (r, n).
 
     Resamples are stretched about the credits to the measured noise where that alone is more: they
     cannot show that of coalitions which were drawn again and again, or of which all are alike.

@@ -16,6 +16,7 @@ from crediting.executors.worker import (
     Answer,
     Raised,
     evaluate,
+    given_up,
     outcomes,
     report_for_duty,
     start_worker,
@@ -109,7 +110,7 @@ class Processes:
             f"worker died {self.retries + 1} times while this coalition was evaluated, usually "
             "because memory ran out: lower executor.workers"
         )
-        return Outcome(task, {}, {"": message}, seed=-1, seconds=0.0, device="unknown")
+        return given_up(task, message)
 
 
 class _Backlog:

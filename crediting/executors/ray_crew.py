@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from crediting.errors import EvaluationError
-from crediting.executors.worker import outcomes
+from crediting.executors.worker import given_up, outcomes
 from crediting.interfaces import Job, Outcome, Task
 
 _LOOK_EVERY = 30.0
@@ -147,7 +147,7 @@ class Crew:
             f"worker died {self._retries + 1} times while this coalition was evaluated, usually "
             "because memory ran out: lower executor.workers, or raise executor.cpus_per_worker"
         )
-        return Outcome(task, {}, {"": message}, seed=-1, seconds=0.0, device="unknown")
+        return given_up(task, message)
 
     def _losses(self) -> tuple[type[Exception], ...]:
         """Return the errors by which ray tells that an actor or its node is gone."""

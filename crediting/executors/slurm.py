@@ -14,6 +14,7 @@ from crediting.errors import ConfigError, EvaluationError
 from crediting.executors.cluster import CLUSTERS, Cluster
 from crediting.executors.slurm_job import Submission
 from crediting.executors.spool import Spool, claimed, name_of
+from crediting.executors.worker import given_up
 from crediting.interfaces import Evaluator, Job, Outcome, Task
 
 _TURNS = 4  # array tasks per worker for jobs_per_submission=auto: the last to end is not much later
@@ -283,7 +284,7 @@ class _Driver:
             "usually because memory or time ran out: raise executor.parameters.mem_gb or "
             f"executor.timeout_min. The log of the last job is {flight.job.paths.stderr}"
         )
-        return Outcome(task, {}, {"": message}, seed=-1, seconds=0.0, device="unknown")
+        return given_up(task, message)
 
 
 def _check(key: str, value: object, least: int, otherwise: str = "") -> None:

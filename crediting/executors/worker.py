@@ -12,7 +12,7 @@ from threading import Thread
 from typing import NamedTuple
 
 from crediting.errors import CreditingError, DeviceLostError, as_user_error
-from crediting.interfaces import Evaluator, Job, Outcome
+from crediting.interfaces import Evaluator, Job, Outcome, Task
 from crediting.multiprocess import most_resident
 
 
@@ -103,6 +103,11 @@ def outcomes(returned: Sequence[Outcome] | Raised, job: Job) -> Sequence[Outcome
         raise returned.mendable
     of_a_job = f"; the job was {job}" if job else ""
     raise RuntimeError(f"a worker raised while {returned.doing}{of_a_job}\n{returned.traceback}")
+
+
+def given_up(task: Task, message: str) -> Outcome:
+    """Return what stands for a task whose workers died, as often as it was tried."""
+    return Outcome(task, {}, {"": message}, seed=-1, seconds=0.0, device="unknown")
 
 
 def _raised(doing: str, error: BaseException) -> Raised:

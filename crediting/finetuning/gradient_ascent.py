@@ -15,8 +15,8 @@ class GradientAscent:
     """Ascend the training loss on the removed data; what is kept is not looked at.
 
     The weights that images are drawn from, the averaged ones, are those that ascend: an average
-    over the few steps of an ascent would mostly hold the model as it was before. Nobody has the
-    untrained model; everybody, of whom nothing is removed, the given one.
+    over the few steps of an ascent would mostly hold the model as it was before. The empty
+    coalition gets the untrained model, the grand one, of which nothing is removed, the given one.
 
     Args:
         recipe: of the ascent; `recipe.steps` is the most steps that it may take.

@@ -31,7 +31,8 @@ from crediting.training.recipe import BatchGradient
 class InfluenceUnlearning:
     """Move the averaged weights by scale * r * F^-1 (g_r - g_k), as derived above.
 
-    Nobody has the untrained model; everybody, of whom nothing is removed, the given one.
+    The empty coalition gets the untrained model, the grand one, of which nothing is removed, the
+    given one.
 
     Args:
         scale: what F is of the Hessian: 1 for a negative log-likelihood; auto: 2 L / D, as is due

@@ -14,7 +14,8 @@ class LoRA:
     """Train adapters on what the coalition owns; all other weights stay as they are.
 
     They sit on the averaged weights, the ones that images are drawn from. The adapters start as
-    zero, and from the same numbers for every coalition. Nobody has the untrained model.
+    zero, and from the same numbers for every coalition. The empty coalition gets the
+    untrained model.
 
     Args:
         recipe: of the adapters' training.

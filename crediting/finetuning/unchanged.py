@@ -6,7 +6,7 @@ from crediting.interfaces import DiffusionModel, StartingPoint
 
 
 class Unchanged:
-    """The given model for everybody, the untrained model for nobody.
+    """The given model for the grand coalition, the untrained model for the empty one.
 
     It defines a game only for those two coalitions. `endpoints=dense` measures v(N) and v(empty)
     by it on the dense model, as the authors' code does.

@@ -28,7 +28,7 @@ SURE = 2.0
 class Pace:
     """Seconds of an evaluation by its number of examples, as learnt from one after another.
 
-    Nobody's model, that of no example, needs no training and is not learnt from.
+    The empty coalition's model needs no training and is not learnt from.
     """
 
     def __init__(self) -> None:
