@@ -48,7 +48,7 @@ def test_a_sweep_has_a_folder_for_each_estimator(folder, credit):
     [
         ([], "game.path: expected a table of coalitions and their utilities, got nothing"),
         (["game.path=absent.csv"], "absent.csv"),
-        (["game.path=game.csv", "model=ddpm"], "leave them out: model=ddpm"),
+        (["game.path=game.csv", "model=ddpm"], "remove them: model=ddpm"),
     ],
 )
 def test_mistakes_get_one_message(words, complaint, folder, credit):
