@@ -239,7 +239,9 @@ train(denoiser(), saving(Path({path!r})), on_step, steps=10_000)
 
 @pytest.mark.slow
 def test_a_process_killed_for_real_is_resumed(path, request):
-    script = SCRIPT.format(folders=[str(place) for place in request.path.parents[:2]], path=str(path))
+    script = SCRIPT.format(
+        folders=[str(place) for place in request.path.parents[:2]], path=str(path)
+    )
     with subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE) as process:
         for line in process.stdout:
             if int(line) >= 20:
