@@ -163,13 +163,13 @@ def test_counterfactuals_are_sums_of_what_is_left(compared):
 
 def test_who_is_judged_by_the_trainings_that_its_choice_was_made_by_is_told(compared):
     """Keeping all but one contributor is a coalition that leave-one-out itself retrained."""
-    said = "judged by trainings that they were also chosen by"
+    said = "are among those that its credits were estimated from"
     contest, everybody = compared(
         "method=[leave_one_out]", "compare.removals=[own,leave_one_out]", "compare.keep=[0.9]"
     )
     assert list(judged_by_their_own(contest, everybody, "fid")) == ["leave_one_out"]
     text = (contest.own.folder / "compare/counterfactual_fid.md").read_text()
-    assert f"chosen by leave_one_out are {said}" in text.replace("\\", "")
+    assert f"judge leave_one_out {said}" in text.replace("\\", "")
     contest, everybody = compared("method=[leave_one_out]", "compare.removals=[own,leave_one_out]")
     assert list(judged_by_their_own(contest, everybody, "fid")) == []
     assert said not in (contest.own.folder / "compare/counterfactual_fid.md").read_text()
@@ -652,11 +652,17 @@ def test_scores_that_are_no_numbers_or_not_there_are_refused(make, tmp_path):
     ("words", "said"),
     [
         (["+method.mine.generation.steps=3"], r"method\.mine: expected what it has otherwise"),
-        (["+method.own.design.budget=8"], r"own: a method, baseline or table of scores has this"),
+        (
+            ["+method.own.design.budget=8"],
+            r"own: used more than once among methods, baselines and scores",
+        ),
         (["compare.steps=[0]"], r"compare\.steps: expected 1 or more, got 0"),
         (["compare.steps=[1]", "finetuning=influence_unlearning"], r"compare\.steps: this fine"),
         (["compare.steps=[1]", "compare.removals=[steps_1]"], r"there is no steps_1; .* own"),
-        (["compare.steps=[1]", "+method.steps_1.design.budget=8"], r"steps_1: a method, baseline"),
+        (
+            ["compare.steps=[1]", "+method.steps_1.design.budget=8"],
+            r"steps_1: used more than once among",
+        ),
         (["+compare.scores.mine={file: a.csv}"], r"compare\.scores\.mine: expected the path"),
         (["compare.removals=[owm]"], r"compare\.removals: there is no owm; did you mean own\?"),
         (["compare.alphas=[0.5,1.5]"], r"compare\.alphas: expected shares between 0 and 1"),

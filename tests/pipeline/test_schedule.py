@@ -257,11 +257,11 @@ RULED = (
 def test_all_that_arrives_is_recorded_though_a_rule_ended_it_long_before(study):
     ruled = replace(study(*RULED), executor=ToyExecutor(seconds=3600.0))
     evaluate.evaluate(ruled)  # the first evaluation alone takes the hour
-    assert len(ruled.executor.evaluated) == 24 + 2
+    assert len(ruled.executor.evaluated) == 8 + 2
     address = ruled.game.address
     with Ledger(ruled.stored_in(address) / "ledger.sqlite", address.fingerprint) as ledger:
         assert set(ledger.coalitions()) == set(ruled.executor.evaluated)
-    assert len(stopped(ruled).sample) == 24
+    assert len(stopped(ruled).sample) == 8
 
 
 def test_what_another_command_records_late_stays_and_moves_no_end(study):
@@ -269,8 +269,8 @@ def test_what_another_command_records_late_stays_and_moves_no_end(study):
     evaluate.evaluate(ruled)
     unruled = replace(study(*RULED[:-1]), executor=ToyExecutor(seconds=3600.0))
     evaluate.evaluate(unruled)
-    assert len(unruled.executor.evaluated) == 60 - 24
-    assert len(stopped(ruled).sample) == 24
+    assert len(unruled.executor.evaluated) == 60 - 8
+    assert len(stopped(ruled).sample) == 8
 
 
 def test_a_study_whose_rule_holds_dispatches_nothing(study):

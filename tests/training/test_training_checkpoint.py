@@ -227,7 +227,7 @@ sys.path[:0] = {folders!r}
 import torch
 torch.set_num_threads(1)
 from pathlib import Path
-from test_checkpoint import denoiser, saving, train
+from test_training_checkpoint import denoiser, saving, train
 
 def on_step(step):
     print(step, flush=True)
