@@ -41,9 +41,9 @@ class Comparison:
     @property
     def sentence(self) -> str:
         """Say how far they are apart, and whether the intervals know."""
-        far = f"{self.squared_error:.3g} of an equal split's"
+        far = f"{self.squared_error:.3g} times that of an equal split"
         if math.isnan(self.squared_error):
-            far = "unknown in units of an equal split's, which is right"
+            far = "without a scale, as all exact values are equal"
         sure = f"; {self.inside} of {len(self.exact)} exact values lie in their intervals"
         return (
             "All coalitions are recorded: the squared error against the exact Shapley values of "
