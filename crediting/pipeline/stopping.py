@@ -212,7 +212,9 @@ def _progress(rules: Rules, look: Look, drawn: int) -> str:
     known = ", ".join(
         f"{name} {sure.ci_width:.2g} / {sure.rank_stability:.2g}"
         for name, sure in look.properties.items()
+        if not all(map(math.isnan, sure))
     )
+    certainty = f"; interval width / rank stability of {known}" if known else ""
     waiting = {rule: rules.unsure(rule, look) for rule in rules.asked}
     wanted = [
         f"stop.{rule}={rules.chosen[rule]:g} for {' and '.join(names)}"
@@ -221,6 +223,6 @@ def _progress(rules: Rules, look: Look, drawn: int) -> str:
     ]
     missing = f"; not reached: {', '.join(wanted)}" if wanted else ""
     return (
-        f"stop: {look.coalitions} of {drawn} coalitions, {look.hours:.2g} hours of work; interval "
-        f"width / rank stability of {known}{missing}"
+        f"stop: {look.coalitions} of {drawn} coalitions, {look.hours:.2g} hours of work"
+        f"{certainty}{missing}"
     )
