@@ -29,7 +29,8 @@ class Table(NamedTuple):
 def header_problems(table: Table, properties: Sequence[str] | None) -> list[str]:
     """Return what is wrong with the header, or that there are no rows."""
     header = table.header
-    nameless = [str(place) for place, name in enumerate(header, start=1) if not name]
+    read = header if properties is None else header[:1]  # others without a name are not asked for
+    nameless = [place for place, name in enumerate(read, start=1) if not name]
     problems = [
         f"column {place} has no name; give it one, or remove it (pandas: to_csv(..., index=False))"
         for place in nameless

@@ -34,9 +34,9 @@ def credits_of(estimator: Estimator, sample: EvaluatedSample) -> Attribution:
             f"of crediting/estimators/uncertainty.py make them, got {type(found).__name__}"
         )
     wanted = f"estimator={estimator.name}: expected {sample.n_players} credits"
-    if not isinstance(found.credits, np.ndarray) or found.credits.dtype != np.float64:
+    if not isinstance(found.credits, np.ndarray) or found.credits.dtype.kind not in "fiu":
         kind = getattr(found.credits, "dtype", type(found.credits).__name__)
-        raise ConfigError(f"{wanted} as an array of numpy.float64, got {kind}")
+        raise ConfigError(f"{wanted} as a numpy array of real numbers, got {kind}")
     if found.credits.shape != (sample.n_players,):
         raise ConfigError(f"{wanted}, shape ({sample.n_players},), got {found.credits.shape}")
     no_numbers = int((~np.isfinite(found.credits)).sum())

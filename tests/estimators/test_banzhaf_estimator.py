@@ -189,7 +189,8 @@ def test_who_is_never_out_is_named():
     coalitions[:, 2] = True
     coalitions[:, 4] = False
     sample = play(Gloves(3, 3), Sample(coalitions, np.zeros(60)))
-    with pytest.raises(LedgerError, match=r"number 3, 5 have fewer .*design=bernoulli"):
+    told = r"contributors number 3, 5 have fewer .*design=bernoulli"
+    with pytest.raises(LedgerError, match=told):
         ESTIMATOR(sample)
 
 

@@ -218,7 +218,8 @@ def test_errors_are_unknown_where_every_pair_is_needed():
 def test_coalitions_that_are_too_unlike_those_of_the_value_are_refused():
     game = Additive(tuple(range(40)))
     sample = play(game, PairedKernel(120, 0).sample(40))
-    with pytest.raises(LedgerError, match=r"tell it as much as \d.* 40, .*design=bernoulli"):
+    told = r"120 coalitions tell it as much as \d.* 40, .*design=bernoulli"
+    with pytest.raises(LedgerError, match=told):
         ESTIMATOR(sample)
 
 

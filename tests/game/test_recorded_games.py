@@ -254,6 +254,12 @@ def test_a_slip_in_a_contributors_column_makes_no_property_of_it(tmp_path):
     assert named.names == ("ada", "bo")
 
 
+def test_a_column_without_a_name_is_passed_over_where_properties_are_named(tmp_path):
+    game = from_text(tmp_path, "a,b,fid,\n0,0,7,\n1,1,8,\n", ["fid"])
+    assert (game.names, game.properties) == (("a", "b"), ("fid",))
+    assert "column 1 has no name" in refusal(tmp_path, ",a,b,fid\n0,0,0,7\n1,1,1,8\n", ["fid"])
+
+
 def test_what_spreadsheets_leave_behind_is_no_row(tmp_path):
     game = from_text(tmp_path, "a, b , fid\n,,\n0,0,7\n\n1,1,8\n , ,\n")
     assert (game.names, game.properties, game.n_rows) == (("a", "b"), ("fid",), 2)

@@ -68,7 +68,8 @@ def test_what_extractors_take_is_told_as_soon_as_they_are_there(study, told, mon
     """Here a second per image, which nothing else of this study comes near."""
     own = study("property=[fid]")
     without = told(own)
-    assert "at a time, not counting feature extraction by reference_classifier, which" in without
+    counted = "not counting feature extraction by reference_classifier, which"
+    assert f"evaluations at a time, {counted}" in without
     for stage in ("encode", "extract"):
         stages.run(own, stage)
     seconds = {"elapsed": 0.0}

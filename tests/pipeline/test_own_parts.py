@@ -47,7 +47,7 @@ class Own:
         (lambda sample: unknown(np.ones((3, 1)), sample, "own"), r"expected 3 .* \(3, 1\)"),
         (
             lambda sample: replace(unknown(np.ones(3), sample, "own"), credits=[1.0] * 3),
-            "expected 3 credits as an array of numpy.float64, got list",
+            "expected 3 credits as a numpy array of real numbers, got list",
         ),
         (
             lambda sample: unknown(np.array([1, np.nan, np.inf]), sample, "own"),
@@ -90,6 +90,21 @@ def test_a_design_may_be_like_a_built_in_one():
     Mine.like = "paired_uniform"
     check_pairing(bayesian, kind_of(Mine(4, 0, True)), drawn)
     assert kind_of(replace(PairedUniform(4, 0, True), budget=6)) == "paired_uniform"
+
+
+@pytest.mark.parametrize("dtype", [complex, bool, object])
+def test_credits_must_be_real_numbers(dtype):
+    def make(sample):
+        return replace(unknown(np.ones(3), sample, "own"), credits=np.ones(3, dtype))
+
+    with pytest.raises(ConfigError, match="a numpy array of real numbers, got"):
+        credits_of(Own(make), SAMPLE)
+
+
+def test_credits_of_single_precision_are_taken():
+    single = GAME.shapley_values.astype(np.float32)
+    made = Own(lambda sample: replace(unknown(np.ones(3), sample, "own"), credits=single))
+    np.testing.assert_array_equal(credits_of(made, SAMPLE).credits, single)
 
 
 def test_credits_may_be_integers():
