@@ -101,11 +101,11 @@ def _judge_missing(study: Study, name: str, missing: CoalitionMatrix) -> None:
     Only those may be that were evaluated and failed.
     """
     left_out, drawn = len(missing), len(study.sample)
+    if not study.config["allow_missing"]:
+        raise _not_evaluated(study, study.game, name, f"{left_out} of {drawn} coalitions are")
     failed = _failed(study, name)
-    never = sum(key not in failed for key in coalition_keys(missing))
-    if never or not study.config["allow_missing"]:
-        which = never if study.config["allow_missing"] else left_out
-        raise _not_evaluated(study, study.game, name, f"{which} of {drawn} coalitions are")
+    if never := sum(key not in failed for key in coalition_keys(missing)):
+        raise _not_evaluated(study, study.game, name, f"{never} of {drawn} coalitions are")
     least = study.estimator.minimum_coalitions(len(study.partition))
     if drawn - left_out < least:
         raise LedgerError(

@@ -124,7 +124,7 @@ def _report_disagreements(ledger: Ledger) -> None:
     if repeats:
         last = repeats[-1]
         say(
-            f"evaluate: {len(repeats)} coalitions were evaluated again with another result, as "
+            f"evaluate: {len(repeats)} repeated evaluations gave another result, for instance "
             f"{last.property} of {last.coalition}: first {last.first!r} ({last.first_device}), "
             f"then {last.repeat!r} ({last.repeat_device}); the first record counts"
         )

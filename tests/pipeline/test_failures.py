@@ -193,7 +193,7 @@ def test_repeats_that_disagree_are_told_in_one_line(prepared, capsys):
     stages.run(ready, "evaluate")
     told = [line for line in capsys.readouterr().err.splitlines() if key in line]
     assert len(told) == 1
-    assert f"2 coalitions were evaluated again with another result, as fid of {key}" in told[0]
+    assert f"2 repeated evaluations gave another result, for instance fid of {key}" in told[0]
     assert f"first {before!r} (cpu fp32), then -2.0 (elsewhere)" in told[0]
 
 
