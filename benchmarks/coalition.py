@@ -31,8 +31,8 @@ from table import row
 from torch import nn
 
 from crediting import config
+from crediting.pipeline.evaluate.step_rates import RUN_IN, Clock
 from crediting.pipeline.machine import make_trainer, open_machine, placed
-from crediting.pipeline.step_rates import RUN_IN, Clock
 from crediting.randomness import Stream
 from crediting.training.examples import Examples
 from crediting.training.loss import DenoisingLoss, FixedTimestepLoss

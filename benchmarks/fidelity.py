@@ -18,9 +18,9 @@ from crediting import config
 from crediting.agreement import bootstrap_interval, pearson, spearman
 from crediting.game.coalition import CoalitionMatrix, distinct
 from crediting.pipeline.encode import encode
-from crediting.pipeline.estimate import read_utilities
-from crediting.pipeline.evaluate import evaluate_coalitions
-from crediting.pipeline.extract import extract
+from crediting.pipeline.estimate.stage import read_utilities
+from crediting.pipeline.evaluate.stage import evaluate_coalitions
+from crediting.pipeline.extract.stage import extract
 from crediting.pipeline.prune import prune
 from crediting.pipeline.study import Study
 from crediting.pipeline.train import train

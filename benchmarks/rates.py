@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from crediting.pipeline.step_rates import wait
+from crediting.pipeline.evaluate.step_rates import wait
 
 
 class Rates:

@@ -28,7 +28,7 @@ from crediting.game.coalition import coalition_key
 from crediting.ledger import Ledger
 from crediting.pipeline import stages
 from crediting.pipeline.artifact import completed
-from crediting.pipeline.evaluate import evaluate_coalitions
+from crediting.pipeline.evaluate.stage import evaluate_coalitions
 from crediting.pipeline.study import Study
 from crediting.pipeline.train import RAW
 

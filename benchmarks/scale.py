@@ -32,8 +32,8 @@ from crediting.game.coalition import CoalitionMatrix, coalition_keys
 from crediting.ledger import Ledger
 from crediting.pipeline import stages
 from crediting.pipeline.address import GameSpec
-from crediting.pipeline.estimate import estimate, read_sample
-from crediting.pipeline.evaluate import evaluate
+from crediting.pipeline.estimate.stage import estimate, read_sample
+from crediting.pipeline.evaluate.stage import evaluate
 from crediting.pipeline.study import Study
 
 NOISE = 0.1

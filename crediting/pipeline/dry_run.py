@@ -13,13 +13,13 @@ from crediting.game.coalition import CoalitionMatrix, coalition_keys
 from crediting.interfaces import Task
 from crediting.ledger import Ledger, short
 from crediting.pipeline.address import Addressed, GameSpec
-from crediting.pipeline.diffusion_game import images_path
-from crediting.pipeline.evaluate import counted
-from crediting.pipeline.gauges import Gauge, gauged
+from crediting.pipeline.evaluate.diffusion_game import images_path
+from crediting.pipeline.evaluate.schedule import Schedule
+from crediting.pipeline.evaluate.stage import counted
+from crediting.pipeline.evaluate.stopping import looks_at, rules_of
+from crediting.pipeline.extract.gauges import Gauge, gauged
 from crediting.pipeline.machine import make_trainer, open_machine, placed
 from crediting.pipeline.memory import tell_memory, typical_steps
-from crediting.pipeline.schedule import Schedule
-from crediting.pipeline.stopping import looks_at, rules_of
 from crediting.pipeline.study import Study
 from crediting.pipeline.train import check_what_follows
 from crediting.randomness import Stream

@@ -11,7 +11,7 @@ from crediting.game.coalition import CoalitionMatrix, coalition_from_key, is_pro
 from crediting.game.recorded import REPLICATE
 from crediting.ledger import Ledger, atomic_write_text
 from crediting.pipeline.address import GameSpec
-from crediting.pipeline.estimate import read_replicates
+from crediting.pipeline.estimate.stage import read_replicates
 from crediting.pipeline.study import Study
 
 FILE = "utilities.csv"

@@ -20,11 +20,11 @@ from crediting.game.game import Sample, play
 from crediting.game.recorded import RecordedGame, read_recorded
 from crediting.interfaces import Design, Estimator
 from crediting.ledger import atomic_write_text, versions
-from crediting.pipeline.against_exact import Comparison
+from crediting.pipeline.estimate.against_exact import Comparison
+from crediting.pipeline.estimate.finding import Finding, credits_of, estimates_shapley_values
+from crediting.pipeline.estimate.pairing import RECORDED, advise, check_pairing, kind_of
 from crediting.pipeline.file_names import can_name_files, make_folder
-from crediting.pipeline.finding import Finding, credits_of, estimates_shapley_values
-from crediting.pipeline.pairing import RECORDED, advise, check_pairing, kind_of
-from crediting.pipeline.tables import (
+from crediting.pipeline.report.tables import (
     Results,
     print_tables,
     property_facts,

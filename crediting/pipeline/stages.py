@@ -2,22 +2,22 @@
 
 from collections.abc import Callable
 
-from crediting.pipeline.calibrate import calibrate
-from crediting.pipeline.compare import compare
+from crediting.pipeline.calibrate.stage import calibrate
+from crediting.pipeline.compare.stage import compare
 from crediting.pipeline.dry_run import dry_run
 from crediting.pipeline.encode import encode
-from crediting.pipeline.estimate import estimate
-from crediting.pipeline.evaluate import evaluate
+from crediting.pipeline.estimate.pairing import advise
+from crediting.pipeline.estimate.stage import estimate
+from crediting.pipeline.evaluate.stage import evaluate
+from crediting.pipeline.evaluate.stopping import stopped
 from crediting.pipeline.export import export
-from crediting.pipeline.extract import extract
+from crediting.pipeline.extract.stage import extract
 from crediting.pipeline.fetch import fetch, require
 from crediting.pipeline.file_names import make_folder
-from crediting.pipeline.pairing import advise
 from crediting.pipeline.prune import prune
-from crediting.pipeline.report import report, results_of
-from crediting.pipeline.stopping import stopped
+from crediting.pipeline.report.stage import report, results_of
+from crediting.pipeline.report.tables import print_tables
 from crediting.pipeline.study import Study
-from crediting.pipeline.tables import print_tables
 from crediting.pipeline.train import train
 from crediting.progress import say
 

@@ -32,9 +32,9 @@ from crediting.interfaces import (
 )
 from crediting.ledger import Store
 from crediting.pipeline.address import Addressed, GameSpec, locate
+from crediting.pipeline.estimate.pairing import check_number, check_pairing, kind_of
 from crediting.pipeline.file_names import LONGEST, can_name_files
 from crediting.pipeline.machine import capacity, gpus, training_processes
-from crediting.pipeline.pairing import check_number, check_pairing, kind_of
 
 
 @dataclass(frozen=True)

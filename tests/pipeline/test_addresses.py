@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from crediting import baselines, extractors, generation, models
 from crediting.pipeline import stages
 from crediting.pipeline.compare.baselines import address_of
-from crediting.pipeline.diffusion_game import DiffusionGame
 from crediting.pipeline.encode import load_prompts
+from crediting.pipeline.evaluate.diffusion_game import DiffusionGame
 
 SCRIPT = Path(__file__).parents[2] / "scripts" / "miniature_files.py"
 

@@ -16,15 +16,14 @@ from crediting.agreement import Component, VarianceComponents
 from crediting.errors import ConfigError
 from crediting.game.coalition import coalition_from_key, coalition_key
 from crediting.interfaces import Outcome
-from crediting.pipeline.calibrate import calibrate
 from crediting.pipeline.calibrate import stage as calibrate_stage
 from crediting.pipeline.calibrate.choices import choices
 from crediting.pipeline.calibrate.costs import Work, costs, fitted_rates, work_of
 from crediting.pipeline.calibrate.image_parts import PartFactory
 from crediting.pipeline.calibrate.settings import Settings, proper_coalitions
-from crediting.pipeline.calibrate.stage import found_by
+from crediting.pipeline.calibrate.stage import calibrate, found_by
 from crediting.pipeline.calibrate.variance import best_spent, halves
-from crediting.pipeline.evaluate import evaluate
+from crediting.pipeline.evaluate.stage import evaluate
 from crediting.pipeline.study import Study
 
 N, IMAGES = 8, 16

@@ -9,10 +9,10 @@ import torch
 from crediting.game.coalition import coalition_key
 from crediting.ledger import Ledger
 from crediting.pipeline.calibrate.image_parts import ImagePart
-from crediting.pipeline.diffusion_game import images_path, read_images
-from crediting.pipeline.estimate import read_utilities
-from crediting.pipeline.evaluate import evaluate, evaluate_coalitions
-from crediting.pipeline.gauges import Gauges
+from crediting.pipeline.estimate.stage import read_utilities
+from crediting.pipeline.evaluate.diffusion_game import images_path, read_images
+from crediting.pipeline.evaluate.stage import evaluate, evaluate_coalitions
+from crediting.pipeline.extract.gauges import Gauges
 
 PROPERTIES = ("property=[inception_score,fid]",)
 

@@ -34,9 +34,9 @@ from crediting.pipeline.compare.needs import (
 )
 from crediting.pipeline.compare.remarks import _apart
 from crediting.pipeline.compare.stage import compare, still_lacking
-from crediting.pipeline.gauges import Gauge
+from crediting.pipeline.extract.gauges import Gauge
+from crediting.pipeline.report.trust import trust
 from crediting.pipeline.study import Study
-from crediting.pipeline.trust import trust
 
 pytestmark = pytest.mark.usefixtures("undrawn")
 
@@ -353,7 +353,7 @@ def test_of_a_half_trained_test_the_trainings_count_that_all_have(make):
         [need for need in needs_of_truth(contest) if len(need.study.replicates) == times]
         for times in (1, 2)
     )
-    from crediting.pipeline.evaluate import evaluate_coalitions
+    from crediting.pipeline.evaluate.stage import evaluate_coalitions
 
     evaluate_coalitions(first.study, first.spec, first.coalitions)
     assert trained(contest, "fid")[0.25].utilities.shape == (12, 1)
@@ -407,7 +407,7 @@ def test_what_is_missing_is_counted_and_priced(make):
     first = next(iter(needs_of_methods(contest)))
     distinct = len(study.coalitions(study.game))
     assert lacks([first])[0] == ("credits of own", distinct, None, "evaluations")
-    from crediting.pipeline.evaluate import evaluate_coalitions
+    from crediting.pipeline.evaluate.stage import evaluate_coalitions
 
     evaluate_coalitions(first.study, first.spec, first.coalitions[:10])
     expected = ("credits of own", distinct - 10, distinct - 10.0, "evaluations")

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from crediting.pipeline import dry_run, stages
-from crediting.pipeline.gauges import Gauge
+from crediting.pipeline.extract.gauges import Gauge
 from crediting.pipeline.memory import typical_steps
 
 

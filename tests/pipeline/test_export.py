@@ -15,8 +15,8 @@ from crediting.interfaces import Outcome, Task
 from crediting.ledger import Ledger
 from crediting.pipeline import recorded as recorded_game
 from crediting.pipeline import stages
-from crediting.pipeline.estimate import estimate
-from crediting.pipeline.report import results_of
+from crediting.pipeline.estimate.stage import estimate
+from crediting.pipeline.report.stage import results_of
 
 PROPERTIES = "property=[fid,inception_score]"
 

@@ -18,8 +18,8 @@ from crediting.game.coalition import coalition_key, grand_coalition
 from crediting.interfaces import Outcome, Task
 from crediting.ledger import Ledger
 from crediting.pipeline import stages
-from crediting.pipeline.diffusion_game import DiffusionGame
-from crediting.pipeline.estimate import estimate, read_sample
+from crediting.pipeline.estimate.stage import estimate, read_sample
+from crediting.pipeline.evaluate.diffusion_game import DiffusionGame
 from crediting.pipeline.study import Study
 
 

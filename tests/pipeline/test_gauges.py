@@ -7,7 +7,7 @@ import torch
 
 from crediting.errors import ConfigError, DataError
 from crediting.interfaces import Features
-from crediting.pipeline import gauges
+from crediting.pipeline.extract import gauges
 
 IMAGES = torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
 

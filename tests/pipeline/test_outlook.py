@@ -8,9 +8,9 @@ import pytest
 from toy_executor import ToyExecutor
 
 from crediting.game.coalition import all_coalitions, coalition_key
-from crediting.pipeline.estimate import estimate
-from crediting.pipeline.evaluate import evaluate
-from crediting.pipeline.outlook import outlook
+from crediting.pipeline.estimate.stage import estimate
+from crediting.pipeline.evaluate.stage import evaluate
+from crediting.pipeline.report.outlook import outlook
 
 
 @pytest.fixture

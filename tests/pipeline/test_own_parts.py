@@ -14,8 +14,8 @@ from crediting.game.coalition import all_coalitions
 from crediting.game.game import Sample, play
 from crediting.game.toy import Additive
 from crediting.interfaces import Estimator
-from crediting.pipeline.finding import credits_of
-from crediting.pipeline.pairing import check_pairing, kind_of
+from crediting.pipeline.estimate.finding import credits_of
+from crediting.pipeline.estimate.pairing import check_pairing, kind_of
 from crediting.protocols import PROTOCOLS, members, part_problems
 
 GAME = Additive((1.0, 2.0, 3.0))

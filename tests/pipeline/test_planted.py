@@ -21,7 +21,7 @@ from crediting.game.enumeration import shapley_values
 from crediting.game.game import Sample, play
 from crediting.game.recorded import read_recorded
 from crediting.pipeline import stages
-from crediting.pipeline.estimate import estimate
+from crediting.pipeline.estimate.stage import estimate
 
 GAMES = Path(__file__).parents[2] / "benchmarks/estimators"
 IMPROVES = {"fid": -1, "inception_score": 1, "diversity": 1}

@@ -16,8 +16,9 @@ from crediting.estimators import Exact
 from crediting.game.coalition import all_coalitions
 from crediting.game.game import Sample, play
 from crediting.game.toy import Additive, SymmetricMajority, UnanimitySum
-from crediting.pipeline import recorded, tables
-from crediting.pipeline.against_exact import Comparison
+from crediting.pipeline import recorded
+from crediting.pipeline.estimate.against_exact import Comparison
+from crediting.pipeline.report import tables
 
 NAMES = ["ann", "bob", "cem", "dan"]
 TOY = UnanimitySum.random(4, (4, 3, 2), seed=0)

@@ -9,8 +9,8 @@ from toy_executor import ToyExecutor
 
 from crediting.game import noise
 from crediting.game.coalition import coalition_key
-from crediting.pipeline.estimate import read_sample
-from crediting.pipeline.evaluate import evaluate
+from crediting.pipeline.estimate.stage import read_sample
+from crediting.pipeline.evaluate.stage import evaluate
 
 
 def noise_of_means(values):

@@ -10,8 +10,8 @@ import pytest
 from crediting import config
 from crediting.errors import EvaluationError
 from crediting.pipeline import stages
-from crediting.pipeline.diffusion_game import DiffusionGame
-from crediting.pipeline.estimate import read_sample
+from crediting.pipeline.estimate.stage import read_sample
+from crediting.pipeline.evaluate.diffusion_game import DiffusionGame
 from crediting.pipeline.study import Study
 
 QUICKLY = pytest.mark.usefixtures("begun", "undrawn")

@@ -15,9 +15,10 @@ from crediting import progress
 from crediting.game.coalition import all_coalitions, coalition_from_key, coalition_key
 from crediting.interfaces import Outcome, Task
 from crediting.ledger import Ledger
-from crediting.pipeline import dry_run, evaluate
-from crediting.pipeline.schedule import FEWEST, Pace, Schedule
-from crediting.pipeline.stopping import stopped
+from crediting.pipeline import dry_run
+from crediting.pipeline.evaluate import stage as evaluate
+from crediting.pipeline.evaluate.schedule import FEWEST, Pace, Schedule
+from crediting.pipeline.evaluate.stopping import stopped
 
 SIZES = np.array([1, 10, 100, 1000, 10_000])
 ROWS = np.random.default_rng(0).permutation(all_coalitions(5))

@@ -14,9 +14,9 @@ from miniature_study import MINIATURE
 from crediting.game.coalition import coalition_key, grand_coalition
 from crediting.interfaces import Task
 from crediting.pipeline import stages
-from crediting.pipeline.diffusion_game import DiffusionGame
-from crediting.pipeline.estimate import estimate, read_sample, read_utilities
-from crediting.pipeline.evaluate import evaluate_coalitions
+from crediting.pipeline.estimate.stage import estimate, read_sample, read_utilities
+from crediting.pipeline.evaluate.diffusion_game import DiffusionGame
+from crediting.pipeline.evaluate.stage import evaluate_coalitions
 from crediting.randomness import derive_seed
 from crediting.reporting.table import COLUMNS
 

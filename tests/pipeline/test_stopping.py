@@ -16,9 +16,9 @@ from crediting.game.game import EvaluatedSample, play
 from crediting.game.toy import NoisyGame, UnanimitySum
 from crediting.ledger import Ledger
 from crediting.pipeline import stages
-from crediting.pipeline.estimate import estimate, read_sample
-from crediting.pipeline.evaluate import evaluate
-from crediting.pipeline.stopping import (
+from crediting.pipeline.estimate.stage import estimate, read_sample
+from crediting.pipeline.evaluate.stage import evaluate
+from crediting.pipeline.evaluate.stopping import (
     GROWTH,
     Look,
     Rules,

@@ -19,11 +19,12 @@ from crediting.executors import Processes, Serial
 from crediting.game.coalition import coalition_key
 from crediting.interfaces import Task
 from crediting.multiprocess import starting_context
-from crediting.pipeline import coalition_models, machine, stages, tuning
-from crediting.pipeline.diffusion_game import DiffusionGame
-from crediting.pipeline.step_rates import all_end_well
+from crediting.pipeline import machine, stages
+from crediting.pipeline.evaluate import coalition_models, tuning
+from crediting.pipeline.evaluate.diffusion_game import DiffusionGame
+from crediting.pipeline.evaluate.step_rates import all_end_well
+from crediting.pipeline.evaluate.tuning import Tuning, choose, job_size, tuned
 from crediting.pipeline.train import RAW
-from crediting.pipeline.tuning import Tuning, choose, job_size, tuned
 from crediting.training.compiling import as_it_is
 
 INFLUENCE = (
@@ -183,7 +184,7 @@ def test_processes_do_not_wait_for_one_that_died(end):
 def test_a_real_measurement_in_processes_counts_all_of_them(outputs, monkeypatch):
     # spawned ones, as a GPU needs them, would import everything again
     context = starting_context(on_gpus=False)
-    monkeypatch.setattr("crediting.pipeline.step_rates.get_context", lambda kind: context)
+    monkeypatch.setattr("crediting.pipeline.evaluate.step_rates.get_context", lambda kind: context)
     study = make_study(outputs)
     assert tuning.in_processes(study, study.game, 2) > 0
     assert tuning.steps_per_second(study, study.game, 2) > 0

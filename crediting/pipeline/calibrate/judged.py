@@ -11,7 +11,7 @@ from crediting.agreement import bootstrap_interval, mean_absolute_error, spearma
 from crediting.errors import LedgerError
 from crediting.game.attribution import Attribution
 from crediting.pipeline.calibrate.settings import Setting, proper_coalitions
-from crediting.pipeline.estimate import read_replicates, read_sample, read_utilities
+from crediting.pipeline.estimate.stage import read_replicates, read_sample, read_utilities
 from crediting.pipeline.study import Study
 from crediting.randomness import derive_seed
 

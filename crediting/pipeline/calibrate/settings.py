@@ -8,7 +8,7 @@ from crediting.errors import ConfigError
 from crediting.game.coalition import CoalitionMatrix, is_proper
 from crediting.pipeline.calibrate.choices import IMAGES, Choice, altered_groups, choices
 from crediting.pipeline.calibrate.image_parts import ImagePart
-from crediting.pipeline.evaluate import evaluate_coalitions
+from crediting.pipeline.evaluate.stage import evaluate_coalitions
 from crediting.pipeline.study import Study
 
 Alter = Callable[[Mapping[str, Any]], tuple[Mapping[str, Any], Mapping[str, Any]]]

@@ -16,8 +16,8 @@ from crediting.pipeline.calibrate.variance import components, halves
 from crediting.pipeline.calibrate.written import write_calibration
 from crediting.pipeline.dry_run import measure_pace, tell_evaluations
 from crediting.pipeline.encode import encode
-from crediting.pipeline.estimate import read_sample
-from crediting.pipeline.extract import extract
+from crediting.pipeline.estimate.stage import read_sample
+from crediting.pipeline.extract.stage import extract
 from crediting.pipeline.prune import prune
 from crediting.pipeline.study import Study
 from crediting.pipeline.train import train

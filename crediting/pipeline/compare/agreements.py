@@ -13,10 +13,10 @@ from crediting.ledger import Ledger
 from crediting.pipeline.compare.baselines import read_proxy
 from crediting.pipeline.compare.contest import Contest
 from crediting.pipeline.compare.needs import agreement_coalitions
-from crediting.pipeline.estimate import read_utilities
-from crediting.pipeline.stopping import hours_spent
+from crediting.pipeline.estimate.stage import read_utilities
+from crediting.pipeline.evaluate.stopping import hours_spent
+from crediting.pipeline.report.trust import remember_fidelity
 from crediting.pipeline.study import Study
-from crediting.pipeline.trust import remember_fidelity
 from crediting.randomness import derive_seed
 
 RESAMPLES = 2000

@@ -12,8 +12,8 @@ from crediting.design import FixedSize
 from crediting.errors import ConfigError
 from crediting.finetuning import Retrain
 from crediting.game.coalition import CoalitionMatrix, grand_coalition
-from crediting.pipeline.finding import estimates_shapley_values
-from crediting.pipeline.stopping import stopped
+from crediting.pipeline.estimate.finding import estimates_shapley_values
+from crediting.pipeline.evaluate.stopping import stopped
 from crediting.pipeline.study import Study, has_budget
 from crediting.randomness import derive_seed
 

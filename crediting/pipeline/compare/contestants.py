@@ -20,8 +20,8 @@ from crediting.game.coalition import CoalitionMatrix, coalition_key
 from crediting.game.game import EvaluatedSample
 from crediting.pipeline.compare.baselines import Scores, hours_of, read_scores
 from crediting.pipeline.compare.contest import Contest
-from crediting.pipeline.estimate import read_sample
-from crediting.pipeline.stopping import hours_spent
+from crediting.pipeline.estimate.stage import read_sample
+from crediting.pipeline.evaluate.stopping import hours_spent
 from crediting.pipeline.study import Study
 
 

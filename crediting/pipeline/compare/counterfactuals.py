@@ -12,7 +12,7 @@ from crediting.game.coalition import Coalition, CoalitionMatrix, coalition_key, 
 from crediting.pipeline.compare.contest import Contest
 from crediting.pipeline.compare.contestants import Contestant
 from crediting.pipeline.compare.needs import Lack, Need
-from crediting.pipeline.estimate import read_replicates
+from crediting.pipeline.estimate.stage import read_replicates
 
 REMOVED, KEPT = "removed", "kept"
 _CHOOSE = {REMOVED: removed, KEPT: kept}

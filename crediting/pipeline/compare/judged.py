@@ -19,8 +19,8 @@ from crediting.errors import LedgerError
 from crediting.game.coalition import CoalitionMatrix
 from crediting.pipeline.compare.contest import OWN, Contest
 from crediting.pipeline.compare.contestants import Contestant, Fit, fit
-from crediting.pipeline.estimate import read_replicates
-from crediting.pipeline.stopping import hours_spent
+from crediting.pipeline.estimate.stage import read_replicates
+from crediting.pipeline.evaluate.stopping import hours_spent
 from crediting.pipeline.study import Study
 from crediting.randomness import derive_seed
 

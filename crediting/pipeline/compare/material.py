@@ -18,9 +18,9 @@ from crediting.models.checkpoint import load_weights, save_weights
 from crediting.pipeline.address import Addressed
 from crediting.pipeline.artifact import completed, produce_once
 from crediting.pipeline.compare.costs import SharedCosts, costs_of
-from crediting.pipeline.diffusion_game import DiffusionGame
 from crediting.pipeline.encode import load_examples, load_prompts, prompts_of
-from crediting.pipeline.gauges import Gauge
+from crediting.pipeline.evaluate.diffusion_game import DiffusionGame
+from crediting.pipeline.extract.gauges import Gauge
 from crediting.pipeline.machine import open_machine
 from crediting.pipeline.study import Study
 from crediting.pipeline.train import AVERAGED

@@ -9,7 +9,7 @@ from crediting.game.coalition import CoalitionMatrix, coalition_key, distinct
 from crediting.ledger import Ledger
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.compare.contest import Contest
-from crediting.pipeline.evaluate import evaluate_coalitions
+from crediting.pipeline.evaluate.stage import evaluate_coalitions
 from crediting.pipeline.prune import prune_for
 from crediting.pipeline.study import Study
 from crediting.progress import say

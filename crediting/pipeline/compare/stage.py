@@ -27,8 +27,8 @@ from crediting.pipeline.compare.needs import (
 )
 from crediting.pipeline.compare.written import missing_text, write_comparison
 from crediting.pipeline.encode import encode
-from crediting.pipeline.evaluate import evaluate
-from crediting.pipeline.extract import extract
+from crediting.pipeline.evaluate.stage import evaluate
+from crediting.pipeline.extract.stage import extract
 from crediting.pipeline.prune import prune
 from crediting.pipeline.study import Study
 from crediting.pipeline.train import train

@@ -12,8 +12,8 @@ import torch
 from crediting.game.coalition import grand_coalition
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.artifact import completed
-from crediting.pipeline.coalition_models import CoalitionModels, train
 from crediting.pipeline.encode import load_examples
+from crediting.pipeline.evaluate.coalition_models import CoalitionModels, train
 from crediting.pipeline.machine import make_trainer, open_machine, release_memory
 from crediting.pipeline.study import Study
 from crediting.randomness import Stream

@@ -8,7 +8,7 @@ from crediting.game.coalition import CoalitionMatrix, coalition_keys, first_appe
 from crediting.game.game import EvaluatedSample
 from crediting.game.noise import noise_of_means
 from crediting.ledger import Ledger
-from crediting.pipeline.finding import Finding, credits_of
+from crediting.pipeline.estimate.finding import Finding, credits_of
 from crediting.pipeline.study import GameSpec, Study
 from crediting.progress import say
 

@@ -5,8 +5,8 @@ from numbers import Integral
 from crediting.errors import ConfigError
 from crediting.game.coalition import CoalitionMatrix
 from crediting.interfaces import Design, Estimator
-from crediting.pipeline.finding import estimates_shapley_values
-from crediting.pipeline.sizes import unseen_sizes
+from crediting.pipeline.estimate.finding import estimates_shapley_values
+from crediting.pipeline.estimate.sizes import unseen_sizes
 from crediting.progress import say
 
 RECORDED = "recorded"

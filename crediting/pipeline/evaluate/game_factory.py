@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from crediting.ledger import Ledger, fingerprint
 from crediting.ledger.fingerprint import short
 from crediting.pipeline.address import GameSpec
-from crediting.pipeline.diffusion_game import DiffusionGame
+from crediting.pipeline.evaluate.diffusion_game import DiffusionGame
 from crediting.pipeline.study import Study
 
 

@@ -20,7 +20,7 @@ from crediting.errors import LedgerError
 from crediting.game.attribution import Attribution
 from crediting.game.coalition import coalition_keys
 from crediting.ledger import Ledger
-from crediting.pipeline.estimate import read_sample
+from crediting.pipeline.estimate.stage import read_sample
 from crediting.pipeline.study import Study
 
 FIRST_LOOK = 3

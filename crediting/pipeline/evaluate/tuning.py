@@ -14,8 +14,8 @@ from crediting.ledger import fingerprint
 from crediting.ledger.fingerprint import short
 from crediting.ledger.store import atomic_write_text, versions
 from crediting.pipeline.address import GameSpec
+from crediting.pipeline.evaluate.step_rates import in_processes, steps_per_second
 from crediting.pipeline.machine import gpus, open_machine, release_memory
-from crediting.pipeline.step_rates import in_processes, steps_per_second
 from crediting.pipeline.study import Study
 from crediting.progress import say
 

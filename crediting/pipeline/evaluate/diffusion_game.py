@@ -18,9 +18,9 @@ from crediting.interfaces import Job, Outcome, Task
 from crediting.models.checkpoint import load_weights, save_weights
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.artifact import completed
-from crediting.pipeline.coalition_models import CoalitionModels, Made
 from crediting.pipeline.encode import load_examples, load_prompts
-from crediting.pipeline.gauges import Gauges
+from crediting.pipeline.evaluate.coalition_models import CoalitionModels, Made
+from crediting.pipeline.extract.gauges import Gauges
 from crediting.pipeline.machine import make_trainer, open_machine
 from crediting.pipeline.memory import Watch
 from crediting.pipeline.study import Study

@@ -8,9 +8,9 @@ import numpy as np
 
 from crediting.errors import LedgerError
 from crediting.game.coalition import distinct
-from crediting.pipeline.estimate import read_sample
-from crediting.pipeline.finding import Finding, estimates_shapley_values
-from crediting.pipeline.stopping import FIRST_LOOK
+from crediting.pipeline.estimate.finding import Finding, estimates_shapley_values
+from crediting.pipeline.estimate.stage import read_sample
+from crediting.pipeline.evaluate.stopping import FIRST_LOOK
 from crediting.pipeline.study import Study
 from crediting.reporting.forecast import Precision, Spent, forecast, noise_floor
 

@@ -9,14 +9,14 @@ from crediting.game.coalition import CoalitionMatrix, coalition_keys
 from crediting.interfaces import Evaluator, Task
 from crediting.ledger import Failure, Ledger
 from crediting.pipeline.address import GameSpec
-from crediting.pipeline.diffusion_game import images_path
-from crediting.pipeline.game_factory import GameFactory
+from crediting.pipeline.evaluate.diffusion_game import images_path
+from crediting.pipeline.evaluate.game_factory import GameFactory
+from crediting.pipeline.evaluate.schedule import Schedule
+from crediting.pipeline.evaluate.stopping import until_sure
+from crediting.pipeline.evaluate.tuning import job_size, tuned
 from crediting.pipeline.machine import gpus, release_memory
 from crediting.pipeline.memory import say_peak
-from crediting.pipeline.schedule import Schedule
-from crediting.pipeline.stopping import until_sure
 from crediting.pipeline.study import Study
-from crediting.pipeline.tuning import job_size, tuned
 from crediting.progress import bar, say
 
 

@@ -11,18 +11,18 @@ from crediting.errors import ArtifactError, ConfigError
 from crediting.game.attribution import Attribution
 from crediting.game.coalition import Coalition, coalition_key, grand_coalition
 from crediting.ledger import Ledger, atomic_write_text, short, versions
-from crediting.pipeline.diffusion_game import DiffusionGame, images_path, read_images
-from crediting.pipeline.finding import Finding
-from crediting.pipeline.outlook import outlook
-from crediting.pipeline.study import Study
-from crediting.pipeline.tables import (
+from crediting.pipeline.estimate.finding import Finding
+from crediting.pipeline.evaluate.diffusion_game import DiffusionGame, images_path, read_images
+from crediting.pipeline.report.outlook import outlook
+from crediting.pipeline.report.tables import (
     Results,
     print_tables,
     property_facts,
     write_manifest,
     write_results,
 )
-from crediting.pipeline.trust import trust
+from crediting.pipeline.report.trust import trust
+from crediting.pipeline.study import Study
 from crediting.progress import say
 from crediting.reporting.figures import image_grid
 from crediting.reporting.page import report_markdown

@@ -8,7 +8,7 @@ from crediting.errors import ConfigError
 from crediting.game.attribution import Attribution
 from crediting.game.game import EvaluatedSample
 from crediting.interfaces import Estimator
-from crediting.pipeline.sizes import unseen_sizes
+from crediting.pipeline.estimate.sizes import unseen_sizes
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from crediting.errors import LedgerError
 from crediting.game import axioms
 from crediting.interactions.pairwise import interactions
 from crediting.ledger import atomic_write_text
-from crediting.pipeline.finding import Finding
+from crediting.pipeline.estimate.finding import Finding
 from crediting.progress import say
 from crediting.reporting.figures import credit_chart
 from crediting.reporting.formats import escape_markdown, rank_csv, to_csv, to_latex, to_markdown

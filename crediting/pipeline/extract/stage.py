@@ -8,7 +8,7 @@ from crediting.game.coalition import coalition_key, grand_coalition
 from crediting.ledger import Ledger
 from crediting.models.checkpoint import save_weights
 from crediting.pipeline.artifact import produce_once
-from crediting.pipeline.gauges import check_properties, features_of
+from crediting.pipeline.extract.gauges import check_properties, features_of
 from crediting.pipeline.machine import open_machine
 from crediting.pipeline.study import Study
 

@@ -1,0 +1,1 @@
+"""Stage estimate: which coalitions an estimator can use, and what it finds in them."""

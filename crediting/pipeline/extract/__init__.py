@@ -1,0 +1,1 @@
+"""Stage extract: what properties read in images, through the extractors that see it."""

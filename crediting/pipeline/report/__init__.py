@@ -1,0 +1,1 @@
+"""Stage report: what was found, how far it can be trusted, and what more certainty would cost."""
