@@ -9,8 +9,6 @@ from omegaconf import DictConfig
 
 from crediting import config, ending
 from crediting.errors import ConfigError, as_user_error
-from crediting.validation import typed
-from crediting.words import fetch_command, flags_first, refuse_rewritten, sweep_name
 
 
 def main() -> None:
@@ -23,7 +21,7 @@ def main() -> None:
     ending.never_mind_the_reader()
     try:
         with ending.hydra_raises():
-            sys.argv[1:] = config.of_this_experiment(flags_first(sys.argv[1:]))
+            sys.argv[1:] = config.of_this_experiment(config.flags_first(sys.argv[1:]))
             _run()
     except KeyboardInterrupt:
         print("\nInterrupted. Run the same command again to continue.", file=sys.stderr)
@@ -61,18 +59,18 @@ def _run_study(composed: DictConfig) -> None:
     folders = [source.path for source in context.runtime.config_sources if source.schema == "file"]
     config.refuse_shadowed_options(folders)
     plain = config.resolve(composed)
-    refuse_rewritten(context.overrides.task)
+    config.refuse_rewritten(context.overrides.task)
     words = sys.argv[1:]
     if context.mode is RunMode.MULTIRUN:
         words = [*config.config_dirs(folders), *context.overrides.task]
-        plain["name"] = sweep_name(plain["name"], context.overrides.task)
+        plain["name"] = config.sweep_name(plain["name"], context.overrides.task)
         print(f"\n{plain['name']}", file=sys.stderr)
     if plain["game"]["path"] is not None:
         from crediting.pipeline import recorded
 
         recorded.run(plain, config.build(plain, recorded.GROUPS), context.overrides.task)
         return
-    plain = typed(plain)
+    plain = config.typed(plain)
     parts = config.build(plain)
 
     from crediting.pipeline import stages
@@ -81,7 +79,7 @@ def _run_study(composed: DictConfig) -> None:
     if plain["stage"] == "fetch":
         stages.fetch(parts, plain["dry_run"])
         return
-    stages.require(parts, fetch_command(words))
+    stages.require(parts, config.fetch_command(words))
     study = Study.assemble(plain, parts)
     if not plain["dry_run"]:
         stages.make_ready(study, plain["stage"])

@@ -2,6 +2,8 @@
 
 import errno
 import sqlite3
+from collections.abc import Iterable
+from difflib import get_close_matches
 
 
 class CreditingError(Exception):
@@ -75,3 +77,12 @@ def as_user_error(error: BaseException) -> CreditingError | None:
             "recorded so far is lost: run the same command again afterwards."
         )
     return None
+
+
+def did_you_mean(word: str, known: Iterable[str]) -> str:
+    """Return advice on a misspelt word: the nearest known one, or all of them."""
+    candidates = [str(candidate) for candidate in known]
+    near = get_close_matches(word, candidates, n=1)
+    if near:
+        return f"did you mean {near[0]}?"
+    return f"known: {', '.join(candidates)}" if candidates else "there are none"

@@ -1,9 +1,8 @@
 """How a dataset says what is wrong with it: everything at once, and the name that was meant."""
 
 from collections.abc import Iterable, Sequence
-from difflib import get_close_matches
 
-from crediting.errors import DataError
+from crediting.errors import DataError, did_you_mean
 
 MOST_SPELT_OUT = 20
 
@@ -24,12 +23,7 @@ def refuse(what: str, problems: Sequence[str]) -> None:
 
 def nearest(word: str, known: Iterable[str]) -> str:
     """Return advice on a misspelt word: the nearest known one, or all of them."""
-    candidates = sorted(known)
-    near = get_close_matches(word, candidates, n=1)
-    if near:
-        return f"did you mean {shown(near[0])}?"
-    listed = ", ".join(shown(name) for name in candidates)
-    return f"known: {listed}" if candidates else "there are none"
+    return did_you_mean(word, sorted(map(shown, known)))
 
 
 def shown(text: object) -> str:

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 
 from numpy.typing import NDArray
 
-from crediting.errors import ConfigError, DataError
+from crediting.errors import ConfigError, DataError, did_you_mean
 from crediting.game.contributor import Partition, group_examples
 
 
@@ -17,10 +16,9 @@ def column_values(columns: Mapping[str, NDArray], name: str) -> NDArray:
         ConfigError: the dataset has no such column.
     """
     if name not in columns:
-        near = get_close_matches(name, columns, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else "choose one of these."
+        advice = did_you_mean(name, sorted(columns))
         raise ConfigError(
-            f"partition.column: the dataset has the columns {sorted(columns)}, got {name!r}; {hint}"
+            f"partition.column: expected a column of the dataset, got {name!r}; {advice}"
         )
     return columns[name]
 

@@ -4,14 +4,13 @@ import hashlib
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from difflib import get_close_matches
 from pathlib import Path
 from textwrap import shorten
 from typing import Any
 
 import numpy as np
 
-from crediting.errors import ConfigError, DataError
+from crediting.errors import ConfigError, DataError, did_you_mean
 from crediting.game.axioms import declared_players
 from crediting.game.coalition import all_coalitions
 from crediting.game.contributor import name_problem
@@ -260,9 +259,7 @@ def _check_names(game: RecordedGame) -> None:
 def _check_directions(names: Sequence[str], game: RecordedGame) -> None:
     for name in names:
         if name not in game.properties:
-            near = get_close_matches(name, game.properties, n=1)
-            hint = f"; did you mean {near[0]}?" if near else ""
             raise ConfigError(
-                f"game.lower_is_better: expected properties of {game.source}, which are "
-                f"{', '.join(game.properties)}, got {name!r}{hint}"
+                f"game.lower_is_better: expected properties of {game.source}, got {name!r}; "
+                f"{did_you_mean(name, game.properties)}"
             )

@@ -11,8 +11,8 @@ import pytest
 import yaml
 
 from crediting import config
-from crediting.schema import Schema
-from crediting.words import flags_first, sweep_name
+from crediting.config.schema import Schema
+from crediting.config.words import flags_first, sweep_name
 
 EXECUTORS = [path.stem for path in (config.CONFIG_DIR / "executor").glob("*.yaml")]
 HEAVY = "torch torchvision diffusers transformers accelerate peft torchmetrics torch_pruning"

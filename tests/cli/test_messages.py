@@ -92,7 +92,7 @@ SLOWLY_NOTICED = {
     ),
     "an unknown column": (
         ["partition.column=lable"],
-        ["partition.column: ", "got 'lable'", "did you mean 'label'?"],
+        ["partition.column: ", "got 'lable'", "did you mean label?"],
     ),
     "an unwritable folder": (
         ["paths.outputs={file}/below"],

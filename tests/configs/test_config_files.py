@@ -12,8 +12,8 @@ from hydra.utils import get_class
 from omegaconf import OmegaConf
 
 from crediting import config
-from crediting.schema import Schema
-from crediting.validation import SEVERAL
+from crediting.config.options import SEVERAL
+from crediting.config.schema import Schema
 
 OPTIONS = {
     "dataset": [

@@ -1,8 +1,8 @@
 import pytest
 
 from crediting import config
+from crediting.config.words import fetch_command
 from crediting.errors import ConfigError
-from crediting.words import fetch_command
 
 EXPERIMENTS = {path.stem for path in (config.CONFIG_DIR / "experiment").glob("*.yaml")}
 EVALUATED = sorted(EXPERIMENTS - {"recorded"})

@@ -7,9 +7,10 @@ from typing import Any, Literal
 import pytest
 
 from crediting import config
-from crediting.errors import ConfigError
+from crediting.config.options import option_problems, typed
+from crediting.config.settings import settings_problems
+from crediting.errors import ConfigError, did_you_mean
 from crediting.ledger.fingerprint import canonical_json
-from crediting.validation import did_you_mean, option_problems, settings_problems, typed
 
 
 class Part:

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from crediting import config
+from crediting.config.protocols import PROTOCOLS, members, part_problems
 from crediting.design import PairedUniform
 from crediting.errors import ConfigError
 from crediting.estimators import Bayesian, Exact
@@ -16,7 +17,6 @@ from crediting.game.toy import Additive
 from crediting.interfaces import Estimator
 from crediting.pipeline.estimate.finding import credits_of
 from crediting.pipeline.estimate.pairing import check_pairing, kind_of
-from crediting.protocols import PROTOCOLS, members, part_problems
 
 GAME = Additive((1.0, 2.0, 3.0))
 ROWS = all_coalitions(3)

@@ -253,7 +253,7 @@ def test_tables_of_the_default_study_are_not_replaced(resolved, table, tmp_path,
     ("overrides", "complaint"),
     [
         (["stage=train"], "stage: a recorded game is evaluated already; expected all, estimate"),
-        (["game.lower_is_better=[fdi]"], "which are toy, fid, got 'fdi'; did you mean fid?"),
+        (["game.lower_is_better=[fdi]"], "got 'fdi'; did you mean fid?"),
         (["dataset=digits", "replicates=2"], "remove them: dataset=digits, replicates=2$"),
         (["design=exhaustive"], "design=exhaustive; a design chooses rows only with game.rows="),
         (["model.training.steps=3"], "remove them: model.training.steps=3$"),

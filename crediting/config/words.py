@@ -9,6 +9,7 @@ from typing import Any
 from hydra.core.override_parser.overrides_parser import OverridesParser
 from hydra.errors import HydraException
 
+from crediting.config.folders import CONFIG_DIR
 from crediting.errors import ConfigError
 
 _LONGEST_NAME = 120  # bytes
@@ -32,6 +33,31 @@ def flags_first(words: Sequence[str]) -> list[str]:
     """Return a command line with -m ahead of all settings, where alone Hydra understands it."""
     flags = [word for word in words if word in ("-m", "--multirun")]
     return [*flags, *(word for word in words if word not in flags)]
+
+
+def of_this_experiment(words: Sequence[str]) -> list[str]:
+    """Return a command line in which `+size=s` means what it does for the experiment beside it.
+
+    The option is then `+size/s=<experiment>`: Hydra lets no appended group depend on another. It
+    stands behind the experiment, over which it wins.
+
+    Raises:
+        ConfigError: no experiment is chosen, or several are.
+    """
+    words = list(words)
+    sizes = [place for place, word in enumerate(words) if word.startswith("+size=")]
+    chosen = [place for place, word in enumerate(words) if word.startswith("+experiment=")]
+    for size in sizes:
+        if len(chosen) != 1 or "," in words[chosen[0]]:
+            raise ConfigError(f"{words[size]}: it makes one experiment small; add +experiment=...")
+        name, experiment = (words[at].partition("=")[2] for at in (size, chosen[0]))
+        known = sorted(path.name for path in (CONFIG_DIR / "size").iterdir())
+        if name not in known:
+            raise ConfigError(f"{words[size]}: there is no such size; known: {', '.join(known)}")
+        words[size] = f"+size/{name}={experiment}"
+        if size < chosen[0]:
+            words[size], words[chosen[0]] = words[chosen[0]], words[size]
+    return words
 
 
 def fetch_command(words: Sequence[str]) -> str:

@@ -1,0 +1,151 @@
+"""What can be said against a study's plain settings before anything is built or run.
+
+Every check yields messages, so that all problems are reported together.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from crediting.errors import did_you_mean
+
+COMPILE_MODES = ("default", "max-autotune")  # as training.compiling knows them
+_LONGEST_NAME = 200  # bytes; file systems allow 255
+_LEAST = {
+    "seed": 0,
+    "replicates": 1,
+    "report.top": 1,
+    "report.grid": 1,
+    "compare.coalitions": 2,
+    "compare.trainings": 1,
+    "compare.random": 0,
+    "compare.agreement": 0,
+    "calibrate.coalitions": 3,
+    "calibrate.replicates": 2,
+    "runtime.threads": 1,
+    "runtime.checkpoint_seconds": 0,
+}
+
+
+def settings_problems(config: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a message for every plain setting that cannot work."""
+    for key, least in _LEAST.items():
+        value: Any = config
+        for part in key.split("."):
+            value = value[part]
+        if value < least:
+            yield f"{key}: expected {least} or more, got {value}"
+    for group, node in config.items():
+        seed = node.get("seed", 0) if isinstance(node, Mapping) else 0
+        if isinstance(seed, int) and seed < 0 and seed != config["seed"]:
+            yield f"{group}.seed: expected 0 or more, got {seed}"
+    mode = config["runtime"]["compile"]
+    if mode is not None and mode not in COMPILE_MODES:
+        yield f"runtime.compile: expected null or one of {', '.join(COMPILE_MODES)}, got {mode!r}"
+    processes = config["runtime"]["training_processes"]
+    if processes != "auto" and not (isinstance(processes, int) and processes > 0):
+        yield (
+            f"runtime.training_processes: expected a positive integer or auto, got {processes!r}"
+        )
+    yield from _stack_problems(config["runtime"])
+    yield from _stop_problems(config["stop"])
+    yield from _share_problems(config["compare"])
+    yield from _calibrate_problems(config["calibrate"])
+    yield from _compare_problems(config["compare"])
+    name = config["name"]
+    if name in ("", ".", "..") or Path(name).name != name:
+        yield f"name: expected a plain folder name, got {name!r}"
+    elif len(name.encode()) > _LONGEST_NAME:
+        yield f"name: expected at most {_LONGEST_NAME} bytes, got {len(name.encode())}; shorten it"
+
+
+def _stack_problems(runtime: Mapping[str, Any]) -> Iterator[str]:
+    stack = runtime["stack"]
+    if stack != "auto" and not (isinstance(stack, int) and stack > 0):
+        yield f"runtime.stack: expected a positive integer or auto, got {stack!r}"
+    elif stack != 1 and runtime["gradient_checkpointing"]:
+        yield (
+            "runtime.gradient_checkpointing: expected false where coalitions are trained in stacks "
+            f"(runtime.stack={stack}), which cannot be done with it; set runtime.stack=1, which "
+            "takes less memory, too"
+        )
+
+
+def _stop_problems(stop: Mapping[str, Any]) -> Iterator[str]:
+    for key, value in stop.items():
+        highest = 1 if key == "rank_stability" else math.inf
+        if value is not None and not 0 < value <= highest:
+            limit = " and at most 1" if highest == 1 else ""
+            yield f"stop.{key}: expected a number above 0{limit}, or null for never; got {value}"
+
+
+def _share_problems(compare: Mapping[str, Any]) -> Iterator[str]:
+    if not compare["alphas"]:
+        yield "compare.alphas: expected at least one size, at which scores are ranked; got none"
+    for key in ("alphas", "remove", "keep"):
+        for share in compare[key]:
+            if not 0 < share < 1:
+                yield f"compare.{key}: expected shares between 0 and 1, got {share}"
+
+
+def _calibrate_problems(calibrate: Mapping[str, Any]) -> Iterator[str]:
+    for key in ("finetuning_steps", "generation_steps", "sampler_steps", "images"):
+        for value in calibrate[key]:
+            if not 0 < value < math.inf or (value > 1 and value != int(value)):
+                yield (
+                    f"calibrate.{key}: expected whole numbers, or shares below 1 of what the study "
+                    f"has, got {value:g}"
+                )
+    if not -1 <= calibrate["agreement"] <= 1:
+        yield f"calibrate.agreement: expected a number in [-1, 1], got {calibrate['agreement']}"
+
+
+def methods_problems(config: Mapping[str, Any], groups: Sequence[str]) -> Iterator[str]:
+    """Yield a message for everything that does not fit in what a study is compared with.
+
+    `groups` are those in which a method may be otherwise than the study.
+    """
+    for name, node in config["method"].items():
+        if not isinstance(node, Mapping) or not set(node) <= set(groups):
+            yield (
+                f"method.{name}: expected what it has otherwise than the study, of "
+                f"{', '.join(groups)}; got {node!r}"
+            )
+    compare = config["compare"]
+    if compare["steps"] and "steps" not in config["finetuning"].get("recipe", {}):
+        yield "compare.steps: this finetuning has no steps; leave compare.steps empty"
+    named = ["own", "truth", *config["method"], *methods_of_steps(compare)]
+    named += [*config["baseline"], *compare["scores"]]
+    for name in {name for name in named if named.count(name) > 1}:
+        yield (
+            f"{name}: used more than once among methods, baselines and scores, where own and "
+            "truth are taken; rename one"
+        )
+    uncredited = () if compare["credits_of_steps"] else methods_of_steps(compare)
+    able = [name for name in named if name not in ("truth", *uncredited)]
+    for name in compare["removals"]:
+        if name not in able:
+            yield f"compare.removals: there is no {name}; {did_you_mean(name, able)}"
+
+
+def methods_of_steps(compare: Mapping[str, Any]) -> dict[str, int]:
+    """Return the names of the fine-tunings that compare.steps asks for, and their steps."""
+    return {f"steps_{count}": count for count in compare["steps"]}
+
+
+def _compare_problems(compare: Mapping[str, Any]) -> Iterator[str]:
+    for count in compare["steps"]:
+        if count < 1:
+            yield f"compare.steps: expected 1 or more, got {count}"
+    for name, node in compare["scores"].items():
+        if not isinstance(node, str) and not _is_noted(node):
+            yield (
+                f"compare.scores.{name}: expected the path of a .csv, or "
+                f"{{file: <the .csv>, note: <a sentence>}}; got {node!r}"
+            )
+
+
+def _is_noted(node: Any) -> bool:
+    texts = isinstance(node, Mapping) and all(isinstance(value, str) for value in node.values())
+    return texts and set(node) == {"file", "note"}
