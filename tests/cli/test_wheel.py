@@ -45,7 +45,8 @@ def test_the_installed_package_is_the_one_that_runs(installed, tmp_path):
         check=True,
     )
     package = installed / "crediting"
-    assert finished.stdout.split() == [str(package / "config" / "__init__.py"), str(package / "configs")]
+    said = finished.stdout.split()
+    assert said == [str(package / "config" / "__init__.py"), str(package / "configs")]
     assert (installed / "bin/credit").exists()
 
 
