@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 
 from crediting.errors import ConfigError, LedgerError
 from crediting.estimators.exact import exactly
+from crediting.estimators.pairs.differences import has_complement
 from crediting.estimators.regression.units import bootstrap_credits, sampling_units
 from crediting.estimators.uncertainty import (
     by_resampling,
@@ -36,6 +37,9 @@ UNDETERMINED = (
     "These coalitions do not determine the credits: what they leave open is split equally. Use "
     "more coalitions."
 )
+FEW, FEW_IN_PAIRS = 20, 10
+"""Coalitions per contributor, drawn one by one or with their complements; with fewer, credits of
+recorded games were further off than an equal split, squared."""
 
 
 class Regression(NamedTuple):
@@ -230,8 +234,21 @@ class KernelShap:
             )
 
     def minimum_coalitions(self, n_players: int) -> int:
-        """Return n: fewer coalitions leave the credits underdetermined."""
-        return n_players
+        """Return 2: what few coalitions leave open is split equally, and said to be."""
+        return 2
+
+    def advice(self, coalitions: CoalitionMatrix) -> str | None:
+        """Return what to say of so few coalitions (m, n); None if they are not."""
+        proper, n = coalitions[is_proper(coalitions)], coalitions.shape[1]
+        few = FEW_IN_PAIRS if has_complement(proper).all() else FEW
+        enough = min(few * n, 2**n - 2)
+        if len(proper) >= enough:
+            return None
+        said = " do not determine credits" if len(proper) < n - 1 else " are few"
+        return (
+            f"{len(proper)} coalitions{said} for {n} contributors: they may be further off than an "
+            f"equal split; use at least {enough}, or estimator=bayesian with design=paired_uniform"
+        )
 
     def __call__(self, sample: EvaluatedSample) -> Attribution:
         """Return the credits; they sum to v(N) - v(empty) whatever the number of coalitions.

@@ -1,11 +1,13 @@
 """The numbers of the paper that stand beside ours, and the comparisons they are for."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 from omegaconf import OmegaConf
 
 from crediting import config
+from crediting.pipeline.compare.published import published_coalitions
 
 USE_CASES = ("cifar_ddpm", "celeba_ldm", "artbench_sd_lora")
 KEYS = {
@@ -97,6 +99,27 @@ def test_a_number_is_the_papers(name, path, expected, published):
     for key in path:
         found = found[key]
     assert found == expected
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("cifar_ddpm", [195, 295, 396, 496]),
+        ("celeba_ldm", [93, 197, 291, 394, 498]),
+        ("artbench_sd_lora", [186, 558, 930]),  # 18.6 times as many
+    ],
+)
+def test_figure_2_is_of_as_many_coalitions_as_fit_in_its_hours(name, expected, published):
+    found = published[name]
+    contest = SimpleNamespace(
+        settings={"published": found}, steps_as_own=lambda method: f"no steps of {method}"
+    )
+    known = found["property"]
+    assert published_coalitions(contest, known, "own") == expected
+    times = [budget for budget, *_ in found["budget"]["retrain_shapley"]]
+    assert published_coalitions(contest, known, "retrain_shapley") == times
+    assert published_coalitions(contest, "another", "own") == []
+    assert published_coalitions(contest, known, "size") == []
 
 
 def test_the_last_point_of_figure_2_is_table_1_for_celeba(published):

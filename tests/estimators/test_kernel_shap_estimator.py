@@ -1,3 +1,4 @@
+import re
 from dataclasses import replace
 from math import comb, log
 
@@ -445,8 +446,46 @@ def test_fewer_than_two_resamples_are_refused():
         KernelShap(0.95, 1, 0)
 
 
-def test_it_asks_for_one_coalition_per_contributor():
-    assert ESTIMATOR.minimum_coalitions(17) == 17
+@pytest.mark.parametrize("n_coalitions", [2, 9, 40])
+def test_few_coalitions_give_the_solution_nearest_to_an_equal_split(n_coalitions):
+    n = 30
+    game = UnanimitySum.random(n, (10, 20, 20), seed=4)
+    sample = play(game, ShapleyKernel(n_coalitions, 1).sample(n))
+    assert ESTIMATOR.minimum_coalitions(n) == 2
+    rows = sample.coalitions.astype(float)
+    gains = sample.utilities - sample.v_empty
+    total = sample.v_full - sample.v_empty
+    # independently: credits = total / n + B z with an orthonormal B of what sums to zero
+    basis = np.linalg.svd(np.ones((1, n)))[2][1:].T
+    left = gains - rows.sum(axis=1) * total / n
+    z = np.linalg.lstsq(rows @ basis, left, rcond=1e-9)[0]
+    credits = ESTIMATOR(sample).credits
+    assert credits == pytest.approx(total / n + basis @ z, abs=1e-9)
+    assert credits.sum() == pytest.approx(total)
+
+
+@pytest.mark.parametrize(
+    ("n_coalitions", "paired", "said"),
+    [
+        (3, False, "3 coalitions do not determine credits for 5 .* at least 30"),
+        (16, False, "16 coalitions are few for 5 contributors"),
+        (30, False, None),  # all that there are
+        (16, True, "16 coalitions are few"),
+    ],
+)
+def test_it_says_that_coalitions_are_few(n_coalitions, paired, said):
+    rows = all_coalitions(5)[1:-1]
+    order = [at for pair in zip(range(15), range(29, 14, -1), strict=True) for at in pair]
+    chosen = rows[order] if paired else rows
+    advice = ESTIMATOR.advice(chosen[:n_coalitions])
+    assert advice is None if said is None else re.match(said, advice)
+
+
+def test_coalitions_with_their_complements_are_enough_with_half_as_many():
+    drawn = PairedUniform(200, 0, ends=True).sample(20).coalitions
+    assert ESTIMATOR.advice(drawn) is None
+    assert ESTIMATOR.advice(drawn[:-1]).endswith("design=paired_uniform")
+    assert "at least 400" in ESTIMATOR.advice(ShapleyKernel(200, 0).sample(20).coalitions)
 
 
 # ----------------------------------------------------------------------------- records, noise, size

@@ -498,6 +498,19 @@ def test_published_numbers_stand_beside_ours_where_these_are_the_same_quantity(c
     assert "published pearson" not in table(contest, "agreement_inception_score")[0]
 
 
+def test_a_method_is_judged_after_as_many_coalitions_as_were_published(compared):
+    published = {**PUBLISHED, "seconds": {"own": 600.0, "retraining": 7200.0}}
+    contest, _ = compared(published=published)
+    spent = {
+        name: [
+            row["coalitions"] for row in table(contest, f"budget_{name}") if row["method"] == "own"
+        ]
+        for name in ("fid", "inception_score")
+    }
+    assert spent["fid"] == ["14", "30", "36", "44", "60"]
+    assert spent["inception_score"] == ["14", "30", "44", "60"]
+
+
 def test_what_is_published_besides_has_a_table_of_its_own(compared):
     words = ("method=[retrain_shapley]", "compare.steps=[1]")
     contest, _ = compared(*words, published=PUBLISHED)

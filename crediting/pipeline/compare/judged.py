@@ -1,7 +1,7 @@
 """What retraining says of everybody's credits: datamodel scores, at the end and over the budget."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -19,6 +19,7 @@ from crediting.errors import LedgerError
 from crediting.game.coalition import CoalitionMatrix
 from crediting.pipeline.compare.contest import OWN, Contest
 from crediting.pipeline.compare.contestants import Contestant, Fit, fit
+from crediting.pipeline.compare.published import published_coalitions
 from crediting.pipeline.estimate.stage import read_replicates
 from crediting.pipeline.evaluate.stopping import hours_spent
 from crediting.pipeline.study import Study
@@ -142,7 +143,7 @@ def over_budget(
     curves = {}
     for key, study in games.items():
         points = []
-        for part in parts_of(study):
+        for part in parts_of(study, published_coalitions(contest, name, key)):
             found = whole[key] if part is study else fit(part, name, test.coalitions)
             final = None if part is reference else whole[contest.reference]
             if found is not None and not found.leaks:
@@ -152,13 +153,17 @@ def over_budget(
     return curves
 
 
-def parts_of(study: Study) -> list[Study]:
-    """Return the study with growing shares of its budget, in whole pairs, as far as it can do."""
+def parts_of(study: Study, besides: Iterable[int] = ()) -> list[Study]:
+    """Return the study with growing shares of its budget, in whole pairs, as far as it can do.
+
+    `besides` are further budgets, of which those that exceed its own are left out.
+    """
     if not study.can_shrink:
         return []
-    least = study.estimator.minimum_coalitions(len(study.partition))
-    budgets = sorted({2 * math.floor(share * len(study.sample) / 2) for share in BUDGETS})
-    return [study.with_budget(budget) for budget in budgets if budget >= max(least, 1)]
+    least, most = study.estimator.minimum_coalitions(len(study.partition)), len(study.sample)
+    shares = {2 * math.floor(share * most / 2) for share in BUDGETS}
+    budgets = sorted(shares.union(besides))
+    return [study.with_budget(budget) for budget in budgets if max(least, 1) <= budget <= most]
 
 
 def _point(part: Study, found: Fit, test: Trained, reference: Fit | None) -> BudgetPoint:

@@ -60,6 +60,19 @@ def published_budget(contest: Contest, name: str) -> dict[str, list[tuple[float,
     }
 
 
+def published_coalitions(contest: Contest, name: str, method: str) -> list[int]:
+    """Return after how many of its coalitions a method's scores are published.
+
+    These are as many as fit in the published hours, by the published seconds of each.
+    """
+    facts, seconds = published_facts(contest, name), published_seconds(contest, method)
+    if not seconds:
+        return []
+    spent = facts.get("seconds", {}).get("retraining", math.nan)
+    points = facts.get("budget", {}).get(method, [])
+    return [int(times * spent // seconds) for times, *_ in points if spent > 0]
+
+
 def published_speedup(contest: Contest, method: str) -> float | None:
     """Return how many times faster than retraining a method is published to be."""
     published = contest.settings["published"]
