@@ -48,6 +48,23 @@ _STORAGE_ADVICE = {
 }
 
 
+_OUT_OF_MEMORY = (
+    "out of memory",
+    "ALLOC_FAILED",
+    "ALLOCATION_FAILED",
+    "unable to find an engine",
+    "DefaultCPUAllocator",
+)
+"""What CUDA, cuBLAS, cuDNN and cuSOLVER say where they find no memory, and torch on a CPU."""
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether memory does not suffice, in whatever words a library says so."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True  # torch's, by its name: torch need not be loaded here
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in _OUT_OF_MEMORY)
+
+
 def as_user_error(error: BaseException) -> CreditingError | None:
     """Return the message for an error that the user can mend, or None for a bug of ours."""
     if isinstance(error, CreditingError):
@@ -65,8 +82,7 @@ def as_user_error(error: BaseException) -> CreditingError | None:
             f"the ledger could not be written ({error}); free some space or make the folder "
             "writable. Nothing recorded so far is lost: run the same command again afterwards."
         )
-    no_memory = isinstance(error, MemoryError) or "DefaultCPUAllocator" in str(error)
-    if no_memory or type(error).__name__ == "OutOfMemoryError":  # torch need not be loaded here
+    if is_out_of_memory(error):
         said = str(error).strip().partition("\n")[0].partition(". ")[0]
         return CreditingError(
             f"the memory of the device does not suffice ({said}). Lower model.training.batch_size, "

@@ -7,15 +7,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor
 
+from crediting.errors import is_out_of_memory
 from crediting.progress import say
-
-_WORDS = (
-    "CUBLAS_STATUS_ALLOC_FAILED",
-    "CUDNN_STATUS_ALLOC_FAILED",
-    "unable to find an engine",
-    "DefaultCPUAllocator",
-)
-"""What cuBLAS and cuDNN say where they find no memory for what they need, and torch on a CPU."""
 
 Given = TypeVar("Given")
 Result = TypeVar("Result")
@@ -68,19 +61,18 @@ class Portion:
             self._most = at_once // 2
 
 
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether memory does not suffice, in whatever words a library says so."""
-    said = str(error)
-    return isinstance(error, torch.OutOfMemoryError) or any(word in said for word in _WORDS)
-
-
 def _tried(work: Callable[[Given], Result], given: Given, size: int) -> list[Result] | None:
     """Return the result alone in a list, or None if memory does not suffice for so many items."""
     try:
         return [work(given)]
     except RuntimeError as error:
-        if size == 1 or not is_out_of_memory(error):
+        if size == 1 or not is_out_of_memory(error) or _is_recording():
             raise
     if torch.cuda.is_initialized():  # only now is the memory free that the traceback held
         torch.cuda.empty_cache()
     return None
+
+
+def _is_recording() -> bool:
+    """Whether a CUDA graph is being recorded, in which work that is done again would stay twice."""
+    return torch.cuda.is_initialized() and torch.cuda.is_current_stream_capturing()

@@ -7,8 +7,7 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from crediting.errors import ConfigError, EvaluationError
-from crediting.halving import is_out_of_memory
+from crediting.errors import ConfigError, EvaluationError, is_out_of_memory
 from crediting.interfaces import DiffusionModel
 from crediting.progress import say
 from crediting.randomness import Stream
@@ -175,7 +174,8 @@ class SchedulerSampling(ABC):
         both = torch.cat([prompts[:1].expand_as(own), own])
 
         def guided(latents: Tensor, timestep: Tensor) -> Tensor:
-            empty, shown = denoiser(torch.cat([latents, latents]), timestep, both).sample.chunk(2)
+            predicted = denoiser(torch.cat([latents, latents]), timestep, both).sample
+            empty, shown = predicted.float().chunk(2)  # in half the difference would be of few bits
             return empty + weight * (shown - empty)
 
         return guided

@@ -62,7 +62,7 @@ class Codec(NamedTuple):
         examples = self._examples(images)
         if not mirror:
             return examples
-        return replace(examples, mirrored=self._examples(images.flip(-1)))
+        return replace(examples, mirrored=self._examples(images, mirror=True))
 
     def decode(self, latents: Tensor) -> Tensor:
         """Return latents, (N, *shape) on the network's device, as images, uint8 (N, C, H, W).
@@ -84,9 +84,12 @@ class Codec(NamedTuple):
         with torch.no_grad(), torch.autocast(latents.device.type, enabled=False):
             return torch.cat(in_halves(decoded, latents, self.batch_size))
 
-    def _examples(self, images: Tensor) -> Examples:
+    def _examples(self, images: Tensor, mirror: bool = False) -> Examples:
+        def encoded(batch: Tensor) -> tuple[Tensor, Tensor | None]:
+            return self._latents(from_images(batch.flip(-1) if mirror else batch))
+
         with torch.no_grad():
-            parts = in_halves(lambda b: self._latents(from_images(b)), images, self.batch_size)
+            parts = in_halves(encoded, images, self.batch_size)
         means, deviations = zip(*parts, strict=True)
         if deviations[0] is None:
             return Examples(torch.cat(means))

@@ -38,10 +38,11 @@ def prune_for(study: Study, spec: GameSpec) -> None:
         denoiser, report = spec.pruning.prune(dense, study.model, loss)
         if spec is study.endpoints:  # v(empty) takes an untrained twin: refused now if none exists
             study.model.reinitialise(denoiser, 0)
-        recovery = spec.pruning.recovery
+        recovery, pruned = spec.pruning.recovery, denoiser is not dense
+        del dense  # its memory is the recovery's
         if recovery is not None:
             averaged = train_on_everything(study, trainer, denoiser, recovery, "recover", folder)
-        elif denoiser is dense:
+        elif not pruned:
             averaged = study.model.load(source, AVERAGED).state_dict()
         else:
             averaged = {}  # nothing to average yet: the pruned weights as they are

@@ -13,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from crediting.errors import ArtifactError
+from crediting.errors import ArtifactError, is_out_of_memory
 
 if TYPE_CHECKING:
     from diffusers.training_utils import EMAModel
@@ -144,9 +144,9 @@ class TrainingCheckpoint:
                 raise ArtifactError(self._advice("belongs to another training"))
             state.load(tensors)
             step, scaler = int(facts["step"]), json.loads(facts["scaler"])
-        except torch.OutOfMemoryError:
-            raise  # a RuntimeError, too, but the file is none the worse
         except (SafetensorError, KeyError, RuntimeError, ValueError) as error:
+            if is_out_of_memory(error):
+                raise  # the file is none the worse
             raise ArtifactError(self._advice(f"cannot be read ({error})")) from error
         state.average.optimization_step = step
         if state.scaler and scaler:  # the precision may have changed in between

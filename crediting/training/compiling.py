@@ -12,6 +12,9 @@ MODES = {"default": "default", "max-autotune": "max-autotune-no-cudagraphs"}
 whose weights lie elsewhere; crediting.training.cuda_graphs records what is compiled, too.
 """
 
+_SHAPES = 64
+"""For which a computation is compiled at most, each by itself."""
+
 Compiler = Callable[[Callable], Callable]
 """Returns what computes the same as a module or function, faster or as fast."""
 
@@ -38,4 +41,6 @@ def compiler(mode: str | None) -> Compiler:
         raise ConfigError(
             f"runtime.compile: expected null or one of {', '.join(MODES)}, got {mode!r}"
         )
+    # after eight shapes torch would go on uncompiled; stacks and small coalitions have more
+    torch._dynamo.config.recompile_limit = _SHAPES
     return lambda computation: torch.compile(computation, mode=MODES[mode], dynamic=False)

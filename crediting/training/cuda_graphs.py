@@ -15,6 +15,7 @@ from typing import Any, Protocol, TypeVar
 import torch
 from torch import Tensor, nn
 
+from crediting.errors import is_out_of_memory
 from crediting.progress import say
 from crediting.training.compiling import Compiler
 
@@ -37,12 +38,14 @@ class Tape(Protocol):
 class CudaTape:
     """Records on the GPU in use; what runs and what is recorded share a stream of their own.
 
-    After a recording has failed none is tried again: torch may not have tidied up after it.
+    After a recording has failed none is tried again, unless it was for want of memory: torch may
+    not have tidied up after it.
     """
 
     def __init__(self) -> None:
         self._stream = torch.cuda.Stream()
         self._failed = False
+        self._told = False
 
     def run(self, work: Callable[[], Result]) -> Result:
         """Do work on the stream, after all that was asked for before, and before what will be."""
@@ -60,11 +63,9 @@ class CudaTape:
         try:
             with torch.cuda.graph(graph, stream=self._stream):
                 result = work()
-        except RuntimeError as error:  # also for want of memory: without, less is needed
-            self._failed = True
+        except RuntimeError as error:
             torch.cuda.set_stream(before)
-            reason = str(error).strip().splitlines()[0]
-            say(f"a CUDA graph cannot be recorded, so this process goes on without ({reason})")
+            self._explain(error)
             return work
 
         def play() -> Result:
@@ -72,6 +73,14 @@ class CudaTape:
             return result
 
         return play
+
+    def _explain(self, error: RuntimeError) -> None:
+        full = is_out_of_memory(error)  # without a recording, less is needed
+        if not self._told:
+            going_on = "the work goes on" if full else "this process goes on"
+            reason = str(error).strip().splitlines()[0]
+            say(f"a CUDA graph cannot be recorded, so {going_on} without ({reason})")
+        self._failed, self._told = not full, True
 
 
 class Replayed:
@@ -148,8 +157,9 @@ class ReplayedDenoiser(nn.Module):
             self._recordings[key] = Replayed(partial(self._predicted, names), self._tape)
         try:
             return SimpleNamespace(sample=self._recordings[key](*tensors).clone())
-        except torch.OutOfMemoryError:
-            self.forget()
+        except RuntimeError as error:
+            if is_out_of_memory(error):
+                self.forget()
             raise
 
     def _predicted(self, names: tuple[str, ...], *tensors: Tensor) -> Tensor:

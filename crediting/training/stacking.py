@@ -6,7 +6,7 @@ is shared and computed for all of a stack as one batch.
 """
 
 from collections.abc import Callable, Hashable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from functools import partial
 from types import SimpleNamespace
 from typing import Any
@@ -129,8 +129,13 @@ def _predict(
 
 
 def _batchable_attention(device: torch.device) -> AbstractContextManager[None]:
-    """Return a context without the CPU's fused attention, which torch would do one by one."""
-    return sdpa_kernel(SDPBackend.MATH) if device.type == "cpu" else nullcontext()
+    """Return a context with the kinds of fused attention that can be stacked.
+
+    The CPU's would be done one by one. Two of CUDA's do not keep under vmap what their gradients
+    take, for torch does not tell them there that anything is going to need some.
+    """
+    fused = [] if device.type == "cpu" else [SDPBackend.FLASH_ATTENTION]
+    return sdpa_kernel([*fused, SDPBackend.MATH])
 
 
 def _clip(leaves: Sequence[Tensor], largest: float) -> None:

@@ -73,6 +73,7 @@ def make_step(
         portion.do(add, size) if portion else add(size)
         clip()
         optimizer.step()
+        optimizer.zero_grad()  # a recording, and the average, would find them in the way
 
     do: Callable[..., None] | None = None
 

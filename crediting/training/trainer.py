@@ -213,18 +213,30 @@ def _prepared(
     """Let accelerate cast the denoiser's calls, and give the bare denoiser back afterwards."""
     if compiled is not as_it_is and accelerator.num_processes == 1:
         # accelerate's cast is another function for every denoiser: each would be compiled anew
-        yield _cast(accelerator, compiled(state.denoiser)), accelerator.prepare(state.optimizer)
+        optimizer = accelerator.prepare(state.optimizer)
+        try:
+            yield _cast(accelerator, compiled(state.denoiser)), optimizer
+        finally:
+            _untied(optimizer)
         return
     own = vars(state.denoiser).get("forward")
     model, optimizer = accelerator.prepare(state.denoiser, state.optimizer)
     try:
         yield model, optimizer
     finally:
+        _untied(optimizer)
         accelerator.unwrap_model(model, keep_fp32_wrapper=False)
         # what else it leaves: with this mark, a second training would not be cast
         vars(state.denoiser).pop("_is_accelerate_prepared", None)
         if own is None:  # what accelerate puts back refers to the denoiser, which would outlive us
             vars(state.denoiser).pop("forward", None)
+
+
+def _untied(optimizer: Any) -> None:
+    """Undo what accelerate does to watch the steps of fp16: it refers to itself, and would stay."""
+    vars(optimizer.optimizer).pop("step", None)
+    for name in ("_optimizer_patched_step_method", "_optimizer_original_step_method"):
+        vars(optimizer).pop(name, None)
 
 
 def _cast(accelerator: Accelerator, model: Callable) -> Callable:

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from crediting.errors import ArtifactError, ConfigError
+from crediting.errors import ArtifactError, ConfigError, is_out_of_memory
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.machine import placed
 from crediting.pipeline.study import Study
@@ -49,6 +49,7 @@ class CoalitionModels:
         self._folder = folder
         self._trainer = trainer
         self._loaded: dict[str, nn.Module] = {}
+        self._untrained: tuple[int, nn.Module] | None = None
 
     def make(self, rows: Sequence[NDArray[np.bool_]], replicate: int) -> Iterator[Made]:
         """Yield what became of each coalition (n,), in order.
@@ -82,14 +83,27 @@ class CoalitionModels:
     def stored(self, weights: str) -> nn.Module:
         """Return a fresh copy of the starting denoiser on the device; files are read once.
 
-        Frozen parameters, such as those under a LoRA, are shared: nobody changes them.
+        Frozen parameters, such as those under a LoRA, are shared.
         """
         if weights not in self._loaded:
-            loaded = self._study.model.load(self._folder, weights)
-            self._loaded[weights] = placed(loaded, self._trainer.device, self._study.runtime)
-        original = self._loaded[weights]
-        frozen = {id(p): p for p in original.parameters() if not p.requires_grad}
-        return copy.deepcopy(original, frozen)
+            self._loaded[weights] = self._placed(self._study.model.load(self._folder, weights))
+        return _copied(self._loaded[weights])
+
+    def untrained(self, replicate: int) -> nn.Module:
+        """Return a fresh copy of the denoiser that a replicate's trainings from scratch start from.
+
+        It has the shape of the stored one. That of the last replicate alone is kept.
+        """
+        if self._untrained is None or self._untrained[0] != replicate:
+            self._untrained = None
+            seed = derive_seed("initialise", self._study.seed, replicate)
+            model = self._study.model
+            shape = model.load(self._folder, RAW)
+            self._untrained = replicate, self._placed(model.reinitialise(shape, seed))
+        return _copied(self._untrained[1])
+
+    def _placed(self, denoiser: nn.Module) -> nn.Module:
+        return placed(denoiser, self._trainer.device, self._study.runtime)
 
     def _alone(self, row: NDArray[np.bool_], replicate: int) -> Made:
         started = time.perf_counter()
@@ -143,13 +157,13 @@ class CoalitionModels:
             ]
         except (OSError, ArtifactError, ConfigError):
             raise
-        except torch.OutOfMemoryError:
-            say(
-                f"evaluate: not enough memory to train {len(alike)} coalitions at once, so they "
-                "are trained one by one; lower runtime.stack"
-            )
-            return {}
         except Exception as error:
+            if is_out_of_memory(error):
+                say(
+                    f"evaluate: not enough memory to train {len(alike)} coalitions at once, so "
+                    "they are trained one by one; lower runtime.stack"
+                )
+                return {}
             reason = (str(error) or type(error).__name__).splitlines()[0]
             say(f"evaluate: {len(alike)} coalitions are trained one by one, not at once: {reason}")
             return {}
@@ -191,8 +205,7 @@ class CoalitionStart:
 
     def untrained(self) -> nn.Module:
         """Return a denoiser of the stored shape with untrained weights."""
-        seed = derive_seed("initialise", self._study.seed, self._replicate)
-        return self._study.model.reinitialise(self.trained(), seed)
+        return self._models.untrained(self._replicate)
 
     def gradients(
         self, denoiser: nn.Module, examples: torch.Tensor, batch_size: int, *, draw: int
@@ -205,6 +218,12 @@ class CoalitionStart:
     def stream(self) -> Stream:
         """The randomness of a coalition's training."""
         return Stream("coalition", self._study.seed, self._replicate)
+
+
+def _copied(original: nn.Module) -> nn.Module:
+    """Return a copy of a denoiser that shares what nobody changes: frozen parameters."""
+    frozen = {id(p): p for p in original.parameters() if not p.requires_grad}
+    return copy.deepcopy(original, frozen)
 
 
 def train(

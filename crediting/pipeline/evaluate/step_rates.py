@@ -1,5 +1,6 @@
 """How many training steps per second a study does here, stacked or in several processes."""
 
+import math
 import sys
 import time
 from collections.abc import Callable, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 
 import torch
 
+from crediting.errors import is_out_of_memory
 from crediting.game.coalition import grand_coalition
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.artifact import completed
@@ -21,8 +23,10 @@ from crediting.training.cuda_graphs import WARM_UP
 from crediting.training.recipe import Training
 from crediting.training.stacking import can_stack, train_stacked
 
-RUN_IN, _STEPS = WARM_UP + 2, 6
+RUN_IN, LEAST, MOST = WARM_UP + 2, 6, 300
 """Steps before the clock starts, when all is compiled and recorded, and steps that are timed."""
+_LONG_ENOUGH = 0.5
+"""Seconds, in which a rate is told well."""
 
 
 def steps_per_second(study: Study, spec: GameSpec, size: int) -> float:
@@ -33,17 +37,22 @@ def steps_per_second(study: Study, spec: GameSpec, size: int) -> float:
     run = _prepared(study, spec, size)
     if run is None:
         return 0.0
-    run()  # a second training may compile once more
-    seconds = min(run() for _ in range(2))
+    steps = _enough(run(LEAST))  # a second training may compile once more
+    seconds = min(run(steps) for _ in range(2))
     del run
     release_memory()
-    return size * _STEPS / seconds
+    return size * steps / seconds
+
+
+def _enough(seconds: float) -> int:
+    """Return how many steps to time if the fewest took so many seconds."""
+    return min(max(LEAST, math.ceil(LEAST * _LONG_ENOUGH / seconds)), MOST)
 
 
 def _prepared(study: Study, spec: GameSpec, size: int) -> Callable[..., float] | None:
-    """Return what trains and tells the seconds of `_STEPS` steps, or None if nothing is trained.
+    """Return what trains and tells the seconds of some steps, or None if nothing is trained.
 
-    It takes what is to be called before the clock starts, as `Clock`.
+    It takes their number, and what is to be called before the clock starts, as `Clock`.
     """
     accelerator = open_machine(study.runtime)
     examples = load_examples(study, accelerator.device)
@@ -58,10 +67,10 @@ def _prepared(study: Study, spec: GameSpec, size: int) -> Callable[..., float] |
     if len(trainings) < size or (size > 1 and not can_stack(trainer, trainings)):
         return None
 
-    steps = RUN_IN + _STEPS
-    brief = [replace(one, recipe=replace(one.recipe, steps=steps)) for one in trainings]
-
-    def run(begin: Callable[[], Any] = lambda: None) -> float:
+    def run(steps: int, begin: Callable[[], Any] = lambda: None) -> float:
+        brief = [
+            replace(one, recipe=replace(one.recipe, steps=RUN_IN + steps)) for one in trainings
+        ]
         clock = Clock(accelerator.device, begin=begin)
         if size > 1:
             train_stacked(trainer, brief, Stream("tuning"), clock)
@@ -142,8 +151,10 @@ def _member(study: Study, spec: GameSpec, barrier: Any, rates: Any) -> None:
     run = _prepared(study, spec, 1)
     assert run is not None, "single trainings were measured before"
     try:
-        run()
+        steps = _enough(run(LEAST))
         # all begin to count at once: what comes before, such as recording, takes unlike times
-        rates.put(_STEPS / run(barrier.wait))
-    except torch.OutOfMemoryError:
+        rates.put(steps / run(steps, barrier.wait))
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
         sys.exit(1)  # so many do not fit, which is an answer

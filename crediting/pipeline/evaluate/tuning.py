@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from crediting.errors import is_out_of_memory
 from crediting.executors import Processes
 from crediting.interfaces import Executor
 from crediting.ledger import fingerprint
@@ -127,10 +128,9 @@ def _rate(candidate: int, measure: Callable[[int], float]) -> float:
     """Return what is measured of a candidate, 0 where memory does not suffice or it cannot be."""
     try:
         return measure(candidate)
-    except torch.OutOfMemoryError:
-        pass
-    except RuntimeError as error:  # such as of an operation that torch does not batch
-        say(f"tune: {candidate} at once cannot be trained here: {str(error).splitlines()[0]}")
+    except RuntimeError as error:
+        if not is_out_of_memory(error):  # such as an operation that torch does not batch
+            say(f"tune: {candidate} at once cannot be trained here: {str(error).splitlines()[0]}")
     release_memory()  # only now is the memory free that the traceback held
     return 0.0
 
