@@ -8,6 +8,7 @@ from diffusers import DDPMScheduler
 from tiny_unet import unet
 from torch import nn
 
+from crediting.errors import as_user_error, is_out_of_memory
 from crediting.halving import Portion, in_halves
 from crediting.randomness import Stream
 from crediting.training.examples import Examples
@@ -90,6 +91,34 @@ def test_a_batch_is_begun_again_with_half_as_much_and_the_next_with_what_suffice
     assert capsys.readouterr().err.count("not enough memory") == 1
     with pytest.raises(torch.OutOfMemoryError):
         portion.do(partial(work, 0), 13)
+
+
+@pytest.mark.parametrize(
+    "said",
+    [
+        "CUDA error: out of memory",
+        "cuDNN error: CUDNN_STATUS_INTERNAL_ERROR_DEVICE_ALLOCATION_FAILED",
+        "CUDA error: CUBLAS_STATUS_ALLOC_FAILED when calling `cublasCreate(handle)`",
+        "cusolver error: CUSOLVER_STATUS_ALLOC_FAILED",
+        "GET was unable to find an engine to execute this computation",
+        "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: not enough memory",
+    ],
+)
+def test_full_memory_is_known_in_the_words_of_every_library(said):
+    assert is_out_of_memory(RuntimeError(said))
+    assert "Lower model.training.batch_size" in str(as_user_error(RuntimeError(said)))
+    assert not is_out_of_memory(ValueError(said))
+    assert not is_out_of_memory(RuntimeError("CUDA error: device-side assert triggered"))
+
+
+def test_nothing_is_halved_while_a_graph_is_recorded(monkeypatch):
+    """What failed would stay in the recording, beside what was done instead."""
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "is_current_stream_capturing", lambda: True)
+    tried = []
+    with pytest.raises(torch.OutOfMemoryError):
+        in_halves(memory_for(2, tried), torch.arange(8), 8)
+    assert tried == [8]
 
 
 class Narrow(nn.Module):

@@ -20,7 +20,7 @@ from crediting.game.coalition import coalition_key
 from crediting.interfaces import Task
 from crediting.multiprocess import starting_context
 from crediting.pipeline import machine, stages
-from crediting.pipeline.evaluate import coalition_models, tuning
+from crediting.pipeline.evaluate import coalition_models, step_rates, tuning
 from crediting.pipeline.evaluate.diffusion_game import DiffusionGame
 from crediting.pipeline.evaluate.step_rates import all_end_well
 from crediting.pipeline.evaluate.tuning import Tuning, choose, job_size, tuned
@@ -91,10 +91,18 @@ def test_auto_is_measured_once_and_told(outputs, monkeypatch, capsys):
     path.unlink()
 
 
-def test_what_does_not_fit_into_memory_is_not_chosen(outputs, monkeypatch):
+@pytest.mark.parametrize(
+    ("seconds", "steps"), [(9.0, 6), (0.5, 6), (0.1, 30), (0.03, 100), (0.001, 300)]
+)
+def test_steps_are_timed_for_half_a_second(seconds, steps):
+    assert step_rates._enough(seconds) == steps  # six took so long
+
+
+@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
+def test_what_does_not_fit_into_memory_is_not_chosen(error, outputs, monkeypatch):
     def measure(study, spec, size):
         if size > 2:
-            raise torch.OutOfMemoryError("CUDA out of memory")
+            raise error("CUDA error: out of memory")
         return 10.0 * size
 
     monkeypatch.setattr(tuning, "steps_per_second", measure)

@@ -18,7 +18,7 @@ from crediting.randomness import Stream
 from crediting.training.compiling import as_it_is, compiler
 from crediting.training.examples import Examples
 from crediting.training.recipe import Recipe, Training
-from crediting.training.stacking import can_stack, train_stacked
+from crediting.training.stacking import _batchable_attention, can_stack, train_stacked
 from crediting.training.trainer import Trainer, make_accelerator
 
 RECIPE = Recipe(
@@ -260,3 +260,32 @@ def test_an_unknown_mode_of_compiling_is_refused_by_key():
     assert compiler(None) is as_it_is
     with pytest.raises(ConfigError, match=r"runtime\.compile: expected null or one of default"):
         compiler("fastest")
+
+
+@pytest.mark.parametrize(("device", "flash"), [("cpu", False), ("cuda", True)])
+def test_only_attention_whose_gradients_can_be_stacked_is_used(device, flash):
+    """Under vmap torch's efficient attention and cuDNN's keep nothing for their gradients."""
+    with _batchable_attention(torch.device(device)):
+        enabled = torch.backends.cuda
+        assert enabled.math_sdp_enabled()
+        assert enabled.flash_sdp_enabled() == flash
+        assert not enabled.mem_efficient_sdp_enabled()
+        assert not enabled.cudnn_sdp_enabled()
+
+
+def test_more_shapes_than_torch_allows_are_compiled(monkeypatch):
+    compiled = []
+
+    def counted(module, inputs):
+        compiled.append(inputs)
+        return module.forward
+
+    def compile_quickly(computation, mode, dynamic):
+        return plain_compile(computation, backend=counted, dynamic=dynamic)
+
+    plain_compile = torch.compile
+    monkeypatch.setattr(torch, "compile", compile_quickly)
+    doubled = compiler("default")(lambda numbers: 2 * numbers)
+    for size in range(2, 13):
+        assert torch.equal(doubled(torch.ones(size)), torch.full((size,), 2.0))
+    assert len(compiled) == 11

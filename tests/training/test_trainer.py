@@ -518,16 +518,28 @@ def test_every_training_of_a_denoiser_is_cast():
     assert kinds == [torch.bfloat16] * 2
 
 
-def test_trained_models_are_let_go():
+@pytest.mark.parametrize("scaled", [False, True])
+def test_trained_models_are_let_go(scaled, monkeypatch):
+    def scaling(device, precision):
+        accelerator = make_accelerator(device, precision)
+        accelerator.scaler = torch.amp.GradScaler("cpu")  # as fp16 has it on a GPU
+        return accelerator
+
+    if scaled:
+        monkeypatch.setattr("crediting.training.trainer.make_accelerator", scaling)
     by = trainer()
     remembered = []
-    for _ in range(5):
-        denoiser = small()
-        train(denoiser, recipe(steps=1), by=by)
-        remembered.append(weakref.ref(denoiser))
-    del denoiser
     gc.collect()
-    assert [ref() for ref in remembered] == [None] * 5
+    gc.disable()  # a GPU's memory must not wait for whom Python collects some day
+    try:
+        for _ in range(5):
+            denoiser = small()
+            train(denoiser, recipe(steps=2), by=by)
+            remembered.append(weakref.ref(denoiser))
+        del denoiser
+        assert [ref() for ref in remembered] == [None] * 5
+    finally:
+        gc.enable()
 
 
 # ------------------------------------------------------------------------------------ recipe
