@@ -60,6 +60,7 @@ class Runtime:
     compile: str | None = MISSING
     cuda_graphs: bool = MISSING
     channels_last: bool = MISSING
+    deterministic: bool = MISSING
     gradient_checkpointing: bool = MISSING
     keep_images: bool = MISSING
 

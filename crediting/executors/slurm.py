@@ -1,11 +1,13 @@
 """Coalitions in jobs on a cluster: SLURM, by way of submitit."""
 
+import copy
 import math
 import pickle
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
@@ -78,6 +80,7 @@ class Slurm:
         self.parameters = parameters
         self.retries = retries
         self.poll_seconds = poll_seconds
+        self.devices: tuple[str, ...] = ()
 
     def run(
         self, make_evaluator: Callable[[], Evaluator], jobs: Sequence[Job]
@@ -106,8 +109,10 @@ class Slurm:
         self._made_cluster()
 
     def sized(self, capacity: int, devices: Sequence[str] = ()) -> "Slurm":
-        """Return this executor: what this machine can hold is no matter."""
-        return self
+        """Return this executor, whose jobs take turns on these GPUs if they run on this machine."""
+        sized = copy.copy(self)
+        sized.devices = tuple(devices) if self.cluster == "local" else ()
+        return sized
 
     def width(self) -> int:
         """Return how many coalitions are evaluated at once, given enough of them."""
@@ -159,6 +164,7 @@ class _Driver:
         self._flights: list[_Flight] = []
         self._queue: deque[Sequence[Job]] = deque()
         self._deaths: Counter[Task] = Counter()
+        self._gpus = cycle(settings.devices or (None,))
 
     def outcomes(self) -> Generator[Outcome, None, None]:
         """Yield the outcomes; cancel everything if that is not to the end."""
@@ -213,12 +219,12 @@ class _Driver:
         if not batches:
             return
         tokens = [uuid4().hex for _ in batches]
-        submitted = self._cluster.submit(
-            [
-                Submission(self._make_evaluator, batch, self._spool, token, self._cluster.threads)
-                for token, batch in zip(tokens, batches, strict=True)
-            ]
-        )
+        threads = self._cluster.threads
+        submissions = [
+            Submission(self._make_evaluator, batch, self._spool, token, threads, gpu)
+            for token, batch, gpu in zip(tokens, batches, self._gpus, strict=False)
+        ]
+        submitted = self._cluster.submit(submissions)
         for token, batch, job in zip(tokens, batches, submitted, strict=True):
             self._flights.append(_Flight(token, job, batch, mine=True))
             self._spool.note_submission(token, job.job_id, [task for one in batch for task in one])

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from crediting.errors import DeviceLostError, as_user_error
-from crediting.executors.environment import ONE_THREAD
+from crediting.executors.environment import GPU, ONE_THREAD
 from crediting.executors.spool import Spool
 from crediting.executors.worker import Raised
 from crediting.interfaces import Evaluator, Job
@@ -19,17 +19,25 @@ class Submission:
 
     What is there already is left out; so it may be begun anew at any time, as submitit does after
     pre-emption or when the time is up. `make_evaluator` is pickled here, because unpickling it
-    imports torch, before which the number of threads must be set, and may fail.
+    imports torch, before which the number of threads must be set, and the GPU if it is given (as
+    submitit hides all from processes of this machine), and may fail.
     """
 
     def __init__(
-        self, make_evaluator: bytes, jobs: Sequence[Job], spool: Spool, token: str, threads: int
+        self,
+        make_evaluator: bytes,
+        jobs: Sequence[Job],
+        spool: Spool,
+        token: str,
+        threads: int,
+        gpu: str | None = None,
     ) -> None:
         self._make_evaluator = make_evaluator
         self._jobs = tuple(jobs)
         self._spool = spool
         self._token = token
         self._threads = threads
+        self._gpu = gpu
         self._told_to_stop = False
         self._driver = os.getpid()  # with cluster=debug it is evaluated there
 
@@ -37,6 +45,8 @@ class Submission:
         """Evaluate what has no outcome yet; an error is written into the spool, not raised."""
         threads = os.environ.get("SLURM_CPUS_PER_TASK", str(self._threads))
         os.environ.update(dict.fromkeys(ONE_THREAD, threads))
+        if self._gpu is not None:
+            os.environ[GPU] = self._gpu
         evaluator = self._built()
         if evaluator is None:
             return
@@ -53,7 +63,10 @@ class Submission:
         self._told_to_stop = True
         left = [job for job in self._jobs if not all(map(self._spool.has, job))]
         return DelayedSubmission(
-            Submission(self._make_evaluator, left, self._spool, self._token, self._threads)
+            Submission(
+                *(self._make_evaluator, left, self._spool, self._token),
+                *(self._threads, self._gpu),
+            )
         )
 
     def _built(self) -> Evaluator | None:

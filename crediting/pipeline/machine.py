@@ -2,7 +2,8 @@
 
 import gc
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -38,6 +39,8 @@ def open_machine(runtime: Mapping[str, Any]) -> Accelerator:
         )
     if device == "cpu":
         torch.set_num_threads(runtime["threads"])
+    else:
+        _compute_alike(runtime["deterministic"])
     # accelerate keeps the first device and precision of a process for good: a sweep has several
     AcceleratorState._reset_state(reset_partial_state=True)
     accelerator = make_accelerator(device, _PRECISIONS[runtime["precision"]])
@@ -52,6 +55,23 @@ def open_machine(runtime: Mapping[str, Any]) -> Accelerator:
 def _computes_in_bf16() -> bool:
     """Whether the GPU does: torch emulates some of it on older ones, and then fails elsewhere."""
     return torch.cuda.is_bf16_supported(including_emulation=False)
+
+
+def _compute_alike(wanted: bool) -> None:
+    """Have the GPU add in the same order at every run, or in whichever is fastest."""
+    if wanted:  # read when cuBLAS starts
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(wanted, warn_only=True)
+
+
+@contextmanager
+def all_bits() -> Iterator[None]:
+    """Compute convolutions in full single precision, which torch by default rounds on a GPU."""
+    cudnn = torch.backends.cudnn
+    with cudnn.flags(
+        cudnn.enabled, cudnn.benchmark, deterministic=cudnn.deterministic, allow_tf32=False
+    ):
+        yield
 
 
 def make_trainer(

@@ -353,3 +353,15 @@ def test_senseless_settings_are_refused_by_key(slurm, key, value):
 
 def test_it_is_as_wide_as_its_workers_wherever_it_is_started(slurm):
     assert slurm(workers=7).sized(1, ["0"]).width() == 7
+
+
+@pytest.mark.parametrize(("devices", "seen"), [(["2", "GPU:5"], {"2", "GPU:5"}), ([], {""})])
+def test_jobs_of_this_machine_take_turns_on_its_gpus(devices, seen, slurm, notes):
+    executor = slurm(jobs_per_submission=1).sized(1, devices)
+    list(executor.run(partial(evaluators.SeesItsGpu, notes, {}, 2), evaluators.jobs(2)))
+    found = {tuple(path.name.split("-")[1:3]) for path in notes.glob("sees-*")}
+    assert found == {(gpu, "early") for gpu in seen}
+
+
+def test_jobs_of_a_cluster_have_the_gpus_that_it_gives_them(slurm):
+    assert slurm(cluster="slurm").sized(1, ["0"]).devices == ()

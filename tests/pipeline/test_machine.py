@@ -6,7 +6,9 @@ import pytest
 import torch
 
 from crediting.errors import ConfigError
+from crediting.interfaces import Features
 from crediting.pipeline import machine
+from crediting.pipeline.extract.gauges import features_of
 from crediting.pipeline.machine import (
     capacity,
     gpus,
@@ -147,3 +149,31 @@ def test_a_gpu_that_only_emulates_bf16_is_refused(monkeypatch):
 def test_half_precision_needs_a_gpu():
     with pytest.raises(ConfigError, match=r"runtime\.precision: fp16 needs a CUDA device"):
         open_machine({**CPU, "precision": "fp16"})
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_a_gpu_adds_in_one_order_if_that_is_asked_for(wanted, monkeypatch):
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    try:
+        machine._compute_alike(wanted)
+        assert torch.are_deterministic_algorithms_enabled() == wanted
+        assert torch.is_deterministic_algorithms_warn_only_enabled()
+        assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) == wanted
+    finally:
+        torch.use_deterministic_algorithms(False)
+        os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+
+
+def test_features_are_computed_in_full_precision():
+    found = []
+
+    class Watching:
+        gives = ("logits",)
+
+        def features(self, network, images):
+            found.append(torch.backends.cudnn.allow_tf32)
+            return Features(logits=images.float().flatten(1), embeddings=None)
+
+    features_of("mine", Watching(), torch.nn.Identity(), torch.zeros(2, 3, 4, 4, dtype=torch.uint8))
+    assert found == [False]
+    assert torch.backends.cudnn.allow_tf32

@@ -144,6 +144,7 @@ def _setting(study: Study, spec: GameSpec) -> dict[str, Any]:
         "compile",
         "cuda_graphs",
         "channels_last",
+        "deterministic",
         "gradient_checkpointing",
     )
     return {

@@ -13,6 +13,7 @@ from crediting.errors import ConfigError, CreditingError, EvaluationError
 from crediting.interfaces import Extractor, Features
 from crediting.models.checkpoint import load_weights
 from crediting.pipeline.artifact import completed
+from crediting.pipeline.machine import all_bits
 from crediting.pipeline.study import Study
 
 
@@ -71,7 +72,8 @@ def features_of(
     Raises:
         ConfigError: that is no `Features` of them.
     """
-    features = extractor.features(network, images)
+    with all_bits():
+        features = extractor.features(network, images)
     if not isinstance(features, Features):
         raise ConfigError(
             f"extractor.{name}: expected features() to return crediting.interfaces.Features, "
