@@ -330,7 +330,11 @@ class Extractor(Protocol):
 
 
 class Property(Protocol):
-    """A global property: one number about all images that a model generates."""
+    """A global property: one number about all images that a model generates.
+
+    One that takes many images may have a method `advice`, which is told how many there are and
+    shown the reference's `Features`, and returns what to tell the user of them, or None.
+    """
 
     unit: ClassVar[str]
     higher_is_better: ClassVar[bool]

@@ -42,6 +42,18 @@ class FrechetDistance:
 
         return of_field(self.needs, distance)
 
+    def advice(self, images: int, reference: Features) -> str | None:
+        """Return what to say of so few generated or reference images; None if they suffice."""
+        known, dimensions = field(reference, self.needs).shape
+        fewest = min(images, known)
+        if fewest > dimensions:
+            return None
+        return (
+            f"covariances of {dimensions} dimensions from {fewest} images make it too large, much "
+            "the same for every coalition: compare it within this study only, or measure kid, "
+            "which does not depend on how many images there are"
+        )
+
 
 def _gaussian(embeddings: Tensor) -> tuple[Tensor, Tensor]:
     """Return the mean, (d,), and R, (min(n, d), d), of which R'R is the covariance."""

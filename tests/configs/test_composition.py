@@ -67,8 +67,8 @@ def test_experiments_win_over_options_and_the_command_line_over_experiments(mine
             r"estimator=exact cannot use .*design=shapley_kernel; it can use design=exhaustive",
         ),
         (
-            ["estimator=paper", "design.budget=3"],
-            r"design\.budget: .*kernel_shap needs at least \d+ .*, got 3",
+            ["estimator=paper", "design.budget=1"],
+            r"design\.budget: .*kernel_shap needs at least 2 .*, got 1",
         ),
     ],
 )

@@ -254,8 +254,8 @@ def test_what_is_not_less_is_left_out_and_shares_are_counted(make):
     ("words", "said"),
     [
         (
-            ["estimator=kernel_shap", "design=shapley_kernel", "calibrate.coalitions=7"],
-            r"calibrate\.coalitions: estimator=kernel_shap needs at least 8 coalitions for 8",
+            ["estimator=kernel_banzhaf", "design=bernoulli", "calibrate.coalitions=17"],
+            r"calibrate\.coalitions: estimator=kernel_banzhaf needs at least 18 coalitions for 8",
         ),
         (
             ["estimator=exact", "design=exhaustive", "calibrate.coalitions=255"],

@@ -90,8 +90,8 @@ def test_what_is_not_evaluated_is_sought_where_it_belongs(prepared, study):
 def test_a_pairing_or_budget_that_cannot_work_is_refused(study):
     with pytest.raises(ConfigError, match=r"estimator=exact cannot use .* design=shapley_kernel"):
         study("estimator=exact", "design=shapley_kernel")
-    with pytest.raises(ConfigError, match=r"design\.budget: .* at least 4 coalitions"):
-        study("estimator=paper", "design.budget=3")
+    with pytest.raises(ConfigError, match=r"design\.budget: .* at least 2 coalitions"):
+        study("estimator=paper", "design.budget=1")
 
 
 def test_a_property_that_cannot_name_a_file_is_refused_at_once(study):
@@ -136,10 +136,11 @@ def test_a_property_that_turns_nan_is_a_failure_and_can_be_left_out(prepared, ca
 
 
 def test_too_few_coalitions_are_not_estimated_from(prepared):
-    ready = prepared("property=[inception_score]", "estimator=paper", "allow_missing=true")
-    ready.properties["inception_score"] = Fragile(bad={3, 4, 5, 6})  # ends and one more are good
+    pair = ("estimator=kernel_banzhaf", "design=bernoulli", "design.budget=10")
+    ready = prepared("property=[inception_score]", *pair, "allow_missing=true")
+    ready.properties["inception_score"] = Fragile(bad={3, 4, 5, 6})  # ends and others are good
     stages.run(ready, "evaluate")
-    with pytest.raises(LedgerError, match=r"estimator=kernel_shap needs 4\..*`failures`"):
+    with pytest.raises(LedgerError, match=r"estimator=kernel_banzhaf needs 10\..*`failures`"):
         estimate(ready)
 
 

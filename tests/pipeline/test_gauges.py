@@ -8,6 +8,7 @@ import torch
 from crediting.errors import ConfigError, DataError
 from crediting.interfaces import Features
 from crediting.pipeline.extract import gauges
+from crediting.properties import FrechetDistance
 
 IMAGES = torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
 
@@ -143,3 +144,25 @@ def test_a_property_that_cannot_be_measured_is_refused_before_anything_is_traine
     gauges.load_reference = lambda folder, device: Features(scores=torch.zeros(3))
     with pytest.raises(ConfigError, match=r"property\.one: cannot be measured of 2 reference"):
         gauges.check_properties(study, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("images", "known", "said"),
+    [(2, 40, "from 2 images"), (16, 40, "from 16 images"), (40, 9, "from 9 images"), (17, 40, "")],
+)
+def test_a_property_says_that_images_are_few(images, known, said, opened, capsys):
+    opened({}, {}, {})
+    generator = torch.Generator().manual_seed(0)
+    reference = torch.randn(known, 16, dtype=torch.float64, generator=generator)
+    gauges.load_reference = lambda folder, device: Features(embeddings=reference)
+    study = SimpleNamespace(
+        extractors={"first": Brightness()},
+        extracted={"first": "folder"},
+        properties={"fid": FrechetDistance(None), "one": Mean()},
+        readers={"fid": "first", "one": "second"},
+        generation=SimpleNamespace(images=images),
+    )
+    gauges.check_properties(study, torch.device("cpu"))
+    told = capsys.readouterr().err
+    assert told.startswith("fid: covariances of 16 dimensions") if said else not told
+    assert said in told

@@ -15,6 +15,7 @@ from crediting.models.checkpoint import load_weights
 from crediting.pipeline.artifact import completed
 from crediting.pipeline.machine import all_bits
 from crediting.pipeline.study import Study
+from crediting.progress import say
 
 
 class Gauge:
@@ -98,6 +99,17 @@ def check_properties(study: Study, device: torch.device) -> None:
     """
     for name in gauged(study):
         Gauge(study, name, device).try_out(study.generation.images)
+        _advise(study, name, device)
+
+
+def _advise(study: Study, extractor: str, device: torch.device) -> None:
+    """Say what properties have to say of as many images, against their reference."""
+    reference = load_reference(completed(study, study.extracted[extractor], "extract"), device)
+    for name, measured in study.properties.items():
+        if study.readers[name] == extractor and hasattr(measured, "advice"):
+            advice = measured.advice(study.generation.images, reference)
+            if advice:
+                say(f"{name}: {advice}")
 
 
 def gauged(study: Study) -> list[str]:
