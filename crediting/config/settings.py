@@ -12,6 +12,7 @@ from crediting.errors import did_you_mean
 
 COMPILE_MODES = ("default", "max-autotune")  # as training.compiling knows them
 _LONGEST_NAME = 200  # bytes; file systems allow 255
+_MOST_REPLICATES = 1000
 _LEAST = {
     "seed": 0,
     "replicates": 1,
@@ -30,16 +31,7 @@ _LEAST = {
 
 def settings_problems(config: Mapping[str, Any]) -> Iterator[str]:
     """Yield a message for every plain setting that cannot work."""
-    for key, least in _LEAST.items():
-        value: Any = config
-        for part in key.split("."):
-            value = value[part]
-        if value < least:
-            yield f"{key}: expected {least} or more, got {value}"
-    for group, node in config.items():
-        seed = node.get("seed", 0) if isinstance(node, Mapping) else 0
-        if isinstance(seed, int) and seed < 0 and seed != config["seed"]:
-            yield f"{group}.seed: expected 0 or more, got {seed}"
+    yield from _number_problems(config)
     mode = config["runtime"]["compile"]
     if mode is not None and mode not in COMPILE_MODES:
         yield f"runtime.compile: expected null or one of {', '.join(COMPILE_MODES)}, got {mode!r}"
@@ -58,6 +50,21 @@ def settings_problems(config: Mapping[str, Any]) -> Iterator[str]:
         yield f"name: expected a plain folder name, got {name!r}"
     elif len(name.encode()) > _LONGEST_NAME:
         yield f"name: expected at most {_LONGEST_NAME} bytes, got {len(name.encode())}; shorten it"
+
+
+def _number_problems(config: Mapping[str, Any]) -> Iterator[str]:
+    for key, least in _LEAST.items():
+        value: Any = config
+        for part in key.split("."):
+            value = value[part]
+        if value < least:
+            yield f"{key}: expected {least} or more, got {value}"
+    if config["replicates"] > _MOST_REPLICATES:
+        yield f"replicates: expected {_MOST_REPLICATES} or fewer, got {config['replicates']}"
+    for group, node in config.items():
+        seed = node.get("seed", 0) if isinstance(node, Mapping) else 0
+        if isinstance(seed, int) and seed < 0 and seed != config["seed"]:
+            yield f"{group}.seed: expected 0 or more, got {seed}"
 
 
 def _stack_problems(runtime: Mapping[str, Any]) -> Iterator[str]:

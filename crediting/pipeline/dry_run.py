@@ -18,6 +18,7 @@ from crediting.pipeline.evaluate.schedule import Schedule
 from crediting.pipeline.evaluate.stage import counted
 from crediting.pipeline.evaluate.stopping import looks_at, rules_of
 from crediting.pipeline.extract.gauges import Gauge, gauged
+from crediting.pipeline.file_names import obstacle
 from crediting.pipeline.machine import make_trainer, open_machine, placed
 from crediting.pipeline.memory import tell_memory, typical_steps
 from crediting.pipeline.study import Study
@@ -80,7 +81,8 @@ def dry_run(study: Study) -> None:
         f"estimate  {study.estimator.name} on {at_most}{len(longest.sample)} coalitions of "
         f"{study.design.name}"
     )
-    print(f"report    {study.folder}")
+    hindered = obstacle(study.folder)
+    print(f"report    {study.folder}{f', but {hindered} cannot be written to' if hindered else ''}")
     print(
         f"Altogether {at_most}{humanise_seconds(seconds)} of training and generating on this "
         f"machine, {study.executor.width()} evaluations at a time{_left_out(study, seconds)}. "

@@ -1,5 +1,6 @@
 """The folder of a study, and names that its files may be called after: shapley_<property>.csv."""
 
+import os
 from pathlib import Path
 
 from crediting.errors import ConfigError, as_user_error
@@ -11,6 +12,12 @@ LONGEST = 200
 def can_name_files(name: str) -> bool:
     """Return whether a name can be a part of the name of a file."""
     return Path(name).name == name and len(name.encode()) <= LONGEST
+
+
+def obstacle(folder: Path) -> Path | None:
+    """Return what will keep the folder of a study from being made or written to, if anything."""
+    there = next(path for path in (folder, *folder.parents) if path.exists())
+    return None if there.is_dir() and os.access(there, os.W_OK) else there
 
 
 def make_folder(folder: Path) -> None:

@@ -136,6 +136,7 @@ def test_values_are_checked_against_hints(key, fitting, unfitting):
             "runtime.compile: expected null or one of default, max-autotune, got 'foo'",
         ),
         (["replicates=0"], "replicates: expected 1 or more, got 0"),
+        (["replicates=10000000"], "replicates: expected 1000 or fewer, got 10000000"),
         (["runtime.threads=0"], "runtime.threads: expected 1 or more, got 0"),
         (
             ["runtime.stack=0"],

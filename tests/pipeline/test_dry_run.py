@@ -40,6 +40,14 @@ def test_a_dry_run_tells_and_leaves_no_trace(study, told, tmp_path):
     assert sorted((tmp_path / "outputs").rglob("*")) == before
 
 
+def test_what_is_in_the_way_of_results_is_told(study, told):
+    there = study()
+    file = there.folder.parent
+    file.parent.mkdir(parents=True)
+    file.touch()
+    assert f"report    {there.folder}, but {file} cannot be written to\n" in told(there)
+
+
 def test_replicates_and_endpoints_are_counted(study, told):
     twofold = study("endpoints=dense", "replicates=2", "property=[fid]")
     text = told(twofold)
