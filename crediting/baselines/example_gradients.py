@@ -131,8 +131,8 @@ class ExampleGradients:
         clean = self._examples.latents[ids]
         keys, shape = _content(clean), tuple(clean.shape[1:])
         columns = []
-        for timestep in timesteps:
-            stream = self._stream.at(int(timestep))
+        for number, timestep in zip(timesteps.tolist(), timesteps, strict=True):
+            stream = self._stream.at(number)
             noise = stream.at("noise").normal(keys, shape)
             words = stream.at("signs").words(keys, math.prod(shape))
             noisy = self._scheduler.add_noise(clean, noise, timestep.expand(len(ids)))

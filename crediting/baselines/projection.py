@@ -27,9 +27,9 @@ def project(rows: Tensor, dimensions: int, stream: Stream, memory: int) -> Tenso
     """
     coordinates = torch.arange(rows.shape[1], device=rows.device)
     projected = rows.new_zeros(len(rows), dimensions)
-    for block in coordinates.split(max(1, memory // (_ENTRY * dimensions))):
-        first, last = int(block[0]), int(block[-1])
-        projected += rows[:, first : last + 1] @ _entries(block, dimensions, stream)
+    size = max(1, memory // (_ENTRY * dimensions))
+    for block, own in zip(coordinates.split(size), rows.split(size, dim=1), strict=True):
+        projected += own @ _entries(block, dimensions, stream)
     return projected.div_(math.sqrt(dimensions))
 
 

@@ -140,8 +140,10 @@ class ReplayedDenoiser(nn.Module):
             own.copy_(given[name])
 
     def forget(self) -> None:
-        """Give back the memory of all recordings."""
+        """Give back the memory of all recordings, also to processes that share the GPU."""
         self._recordings.clear()
+        if torch.cuda.is_initialized():
+            torch.cuda.empty_cache()
 
     def forward(self, *inputs: Any, **conditions: Any) -> Any:
         """Return the prediction as denoisers of diffusers do; schedulers may keep it.
