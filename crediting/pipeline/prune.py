@@ -5,6 +5,7 @@ from typing import Any
 
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.artifact import completed, produce_once
+from crediting.pipeline.likeness import likeness
 from crediting.pipeline.memory import say_peak, start_watching
 from crediting.pipeline.study import Study
 from crediting.pipeline.train import (
@@ -53,6 +54,11 @@ def prune_for(study: Study, spec: GameSpec) -> None:
             f"{report.macs_after:,} multiply-adds per image and step"
         )
         facts = {**report._asdict(), "realised_ratio": report.realised_ratio}
+        if pruned:
+            del denoiser, averaged
+            facts["likeness"] = alike = likeness(study, source, folder)
+            found = "unknown: one of them gives NaN" if alike is None else f"{alike:.2f}"
+            say(f"prune: SSIM to images of the full model from the same noise: {found}")
         return facts | say_peak("prune")
 
     produce_once(study, spec.start, "prune", produce)

@@ -103,6 +103,7 @@ TORCH = (
 TORCH_STAGES = (
     "pipeline.train",
     "pipeline.prune",
+    "pipeline.likeness",
     "pipeline.extract.stage",
     "pipeline.encode",
     "pipeline.extract.gauges",
