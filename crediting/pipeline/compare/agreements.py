@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from crediting.agreement import Fidelity, fidelity
 from crediting.errors import LedgerError
-from crediting.game.coalition import CoalitionMatrix
+from crediting.game.coalition import CoalitionMatrix, distinct, is_proper
 from crediting.ledger import Ledger
 from crediting.pipeline.compare.baselines import read_proxy
 from crediting.pipeline.compare.contest import Contest
@@ -23,14 +23,15 @@ RESAMPLES = 2000
 
 
 class Agreement(NamedTuple):
-    """Utilities of a method, `cheap`, against those of retraining, `better`, (m,), of one size.
+    """Utilities of a method, `cheap`, against those of retraining, `better`, (m,).
 
     `steps` are those of its fine-tuning, None where there is none or coalitions take more or fewer.
+    `alpha` is the size of the coalitions, None where they are as the study's design draws them.
     """
 
     name: str
     steps: int | None
-    alpha: float
+    alpha: float | None
     fidelity: Fidelity
     cheap: NDArray[np.float64]
     better: NDArray[np.float64]
@@ -48,21 +49,40 @@ class Pace(NamedTuple):
 def agreements(contest: Contest, name: str) -> list[Agreement]:
     """Return the agreement with retraining of every method for a property, size by size.
 
-    Coalitions of one size are compared: among several, size alone would explain much of it.
+    Among coalitions of several sizes size alone explains much of it. So the paper compares, though:
+    those that the study draws come last, as far as they are retrained for another method's credits.
     """
+    tests = agreement_coalitions(contest)
+    drawn = contest.own.sample.coalitions
+    proper = distinct(drawn[is_proper(drawn)])
+    by_size = _by_size(contest, tests)
+    of_tests = {**_by_methods(contest, tests, name), **_by_proxies(contest, tests, name)}
+    of_drawn = _by_methods(contest, proper, name)
+    retrained = contest.truth.repeated(1)
+    better, better_drawn = (_utilities(retrained, rows, name) for rows in (tests, proper))
     found = []
-    everything = agreement_coalitions(contest)
-    for key, cheap_ones in _cheap(contest, everything, name).items():
-        for alpha, rows in _by_size(contest, everything).items():
-            better = _utilities(contest.truth.repeated(1), everything[rows], name)
-            cheap = cheap_ones[rows]
-            both = ~np.isnan(cheap) & ~np.isnan(better)
-            if both.sum() > 2:
-                pair = cheap[both], better[both]
-                seed = derive_seed("agreement", key, alpha)
-                agreed = fidelity(*pair, RESAMPLES, seed)
-                found.append(Agreement(key, _steps(contest, key), alpha, agreed, *pair))
+    for key, cheap in of_tests.items():
+        for alpha, rows in by_size.items():
+            found += _agreement(contest, key, alpha, cheap[rows], better[rows])
+        if key in of_drawn:
+            found += _agreement(contest, key, None, of_drawn[key], better_drawn)
     return found
+
+
+def _agreement(
+    contest: Contest,
+    key: str,
+    alpha: float | None,
+    cheap: NDArray[np.float64],
+    better: NDArray[np.float64],
+) -> list[Agreement]:
+    """Return the agreement of utilities (m,) in a list, which is empty where too few are known."""
+    both = ~np.isnan(cheap) & ~np.isnan(better)
+    if both.sum() <= 2:
+        return []
+    pair = cheap[both], better[both]
+    agreed = fidelity(*pair, RESAMPLES, derive_seed("agreement", key, alpha))
+    return [Agreement(key, _steps(contest, key), alpha, agreed, *pair)]
 
 
 def remember(contest: Contest, name: str, found: Sequence[Agreement]) -> None:
@@ -72,15 +92,20 @@ def remember(contest: Contest, name: str, found: Sequence[Agreement]) -> None:
             remember_fidelity(contest.distinct_games[one.name], {name: one.fidelity})
 
 
-def _cheap(contest: Contest, rows: CoalitionMatrix, name: str) -> dict[str, NDArray[np.float64]]:
-    """Return the utilities (m,) of coalitions by every method and by every proxy there is."""
+def _by_methods(
+    contest: Contest, rows: CoalitionMatrix, name: str
+) -> dict[str, NDArray[np.float64]]:
+    """Return the utilities (m,) of coalitions by every method."""
     games = contest.distinct_games.items()
-    found = {key: _utilities(study.repeated(1), rows, name) for key, study in games}
-    for key in contest.own.baselines:
-        proxy = read_proxy(contest.own, key, rows)
-        if proxy is not None and name in proxy:
-            found[key] = proxy[name]
-    return found
+    return {key: _utilities(study.repeated(1), rows, name) for key, study in games}
+
+
+def _by_proxies(
+    contest: Contest, tests: CoalitionMatrix, name: str
+) -> dict[str, NDArray[np.float64]]:
+    """Return the utilities (m,) of the test coalitions by every proxy there is."""
+    proxies = {key: read_proxy(contest.own, key, tests) for key in contest.own.baselines}
+    return {key: proxy[name] for key, proxy in proxies.items() if proxy and name in proxy}
 
 
 def paces(contest: Contest) -> Iterator[Pace]:
@@ -95,6 +120,11 @@ def paces(contest: Contest) -> Iterator[Pace]:
                 asked = games.get(key)  # retraining and other steps draw none
                 drawn, hours = (len(asked.sample), hours_spent(asked, None)) if asked else (0, 0.0)
                 yield Pace(key, seconds, drawn, hours)
+
+
+def size_of(one: Agreement) -> str:
+    """Return which coalitions were compared, for a table."""
+    return "as drawn" if one.alpha is None else f"{one.alpha:g}"
 
 
 def _steps(contest: Contest, name: str) -> int | None:

@@ -103,5 +103,5 @@ def warnings(contest: Contest, found: Sequence[Agreement]) -> Iterator[str]:
     """Yield a warning for every way of obtaining utilities that cannot be trusted."""
     for one in found:
         said = verdict(one.fidelity, contest.settings["fidelity"])
-        if said:
+        if said and one.alpha is not None:
             yield f"{one.name}, alpha={one.alpha:g}: {said}"

@@ -11,7 +11,7 @@ from crediting.agreement import (
     pearson,
     spearman,
 )
-from crediting.pipeline.compare.agreements import Agreement, Pace
+from crediting.pipeline.compare.agreements import Agreement, Pace, size_of
 from crediting.pipeline.compare.contest import OWN, Contest
 from crediting.pipeline.compare.counterfactuals import Counterfactual, RandomChange
 from crediting.pipeline.compare.judged import BudgetPoint, Judged, Trained, credits_of
@@ -118,18 +118,24 @@ def agreement_grid(contest: Contest, name: str, found: Sequence[Agreement]) -> G
         one.name: known for one in found if (known := published_agreement(contest, name, one.name))
     }
     theirs = ["pearson", "mean_absolute_error"] if published else []
+    as_drawn = {one.name for one in found if one.alpha is None}
+
+    def beside(one: Agreement) -> bool:
+        """Whether published numbers stand there: beside coalitions as drawn, if there are any."""
+        return one.alpha is None or one.name not in as_drawn
+
     columns += [Column(f"published {key.replace('_', ' ')}", "") for key in theirs]
     rows: list[list[Any]] = [
         [
             one.name,
             one.steps,
-            f"{one.alpha:g}",
+            size_of(one),
             one.fidelity.n,
             Estimate(one.fidelity.spearman, one.fidelity.spearman_low, one.fidelity.spearman_high),
             one.fidelity.pearson,
             one.fidelity.r2,
             one.fidelity.mean_absolute_error,
-            *(published.get(one.name, {}).get(key) for key in theirs),
+            *(published.get(one.name, {}).get(key) if beside(one) else None for key in theirs),
         ]
         for one in found
     ]
@@ -138,8 +144,13 @@ def agreement_grid(contest: Contest, name: str, found: Sequence[Agreement]) -> G
         "R2 is of the best linear prediction.",
         *warnings(contest, found),
     ]
+    if as_drawn:
+        notes.append(
+            "As drawn: of all sizes, as the study's design draws them; size alone explains much of "
+            "an agreement then."
+        )
     if published:
-        notes.append("Published numbers are of coalitions of all sizes together.")
+        notes.append("Published numbers are of coalitions of all sizes together, as drawn.")
     return Grid(f"Agreement with retraining for {name}", columns, rows, notes)
 
 
