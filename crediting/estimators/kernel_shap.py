@@ -244,10 +244,11 @@ class KernelShap:
         enough = min(few * n, 2**n - 2)
         if len(proper) >= enough:
             return None
-        said = " do not determine credits" if len(proper) < n - 1 else " are few"
+        said = "do not determine all credits" if len(proper) < n - 1 else "are few"
         return (
-            f"{len(proper)} coalitions{said} for {n} contributors: they may be further off than an "
-            f"equal split; use at least {enough}, or estimator=bayesian with design=paired_uniform"
+            f"{len(proper)} coalitions {said} for {n} contributors: credits may be further off than "
+            f"an equal split; use at least {enough}, or estimator=bayesian with "
+            "design=paired_uniform"
         )
 
     def __call__(self, sample: EvaluatedSample) -> Attribution:

@@ -467,7 +467,7 @@ def test_few_coalitions_give_the_solution_nearest_to_an_equal_split(n_coalitions
 @pytest.mark.parametrize(
     ("n_coalitions", "paired", "said"),
     [
-        (3, False, "3 coalitions do not determine credits for 5 .* at least 30"),
+        (3, False, "3 coalitions do not determine all credits for 5 .* at least 30"),
         (16, False, "16 coalitions are few for 5 contributors"),
         (30, False, None),  # all that there are
         (16, True, "16 coalitions are few"),
