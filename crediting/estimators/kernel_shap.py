@@ -246,8 +246,8 @@ class KernelShap:
             return None
         said = "do not determine all credits" if len(proper) < n - 1 else "are few"
         return (
-            f"{len(proper)} coalitions {said} for {n} contributors: credits may be further off than "
-            f"an equal split; use at least {enough}, or estimator=bayesian with "
+            f"{len(proper)} coalitions {said} for {n} contributors: credits may be further off "
+            f"than an equal split; use at least {enough}, or estimator=bayesian with "
             "design=paired_uniform"
         )
 
