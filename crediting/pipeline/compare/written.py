@@ -1,15 +1,28 @@
 """Writing a comparison: tables as Markdown, LaTeX and CSV, figures, and one page with all of it."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from crediting.ledger import atomic_write_text
 from crediting.pipeline.compare import charts, tables
-from crediting.pipeline.compare.agreements import agreements, paces, remember
+from crediting.pipeline.compare.agreements import Agreement, agreements, paces, remember
 from crediting.pipeline.compare.contest import Contest
 from crediting.pipeline.compare.contestants import Contestant
-from crediting.pipeline.compare.counterfactuals import counterfactuals, judged_by_their_own
-from crediting.pipeline.compare.judged import judge, over_budget, trained
+from crediting.pipeline.compare.counterfactuals import (
+    Counterfactual,
+    RandomChange,
+    counterfactuals,
+    judged_by_their_own,
+)
+from crediting.pipeline.compare.judged import (
+    BudgetPoint,
+    Judged,
+    judge,
+    over_budget,
+    trained,
+)
 from crediting.pipeline.compare.needs import Lack
 from crediting.pipeline.compare.published import elsewhere_grid
 from crediting.reporting.forecast import humanise_seconds
@@ -73,62 +86,77 @@ def missing_text(lacks: Sequence[Lack]) -> str:
     return "\n".join(["Still missing:", "", *lines, "", f"{total}."])
 
 
+class Found(NamedTuple):
+    """What was found of a property.
+
+    Scores, scores over the budget, changes without some contributors and by chance, and utilities
+    against those of retraining.
+    """
+
+    judged: list[Judged]
+    curves: dict[str, list[BudgetPoint]]
+    changes: list[Counterfactual]
+    random: list[RandomChange]
+    agreeing: list[Agreement]
+
+
 def _property(
     contest: Contest, everybody: Sequence[Contestant], name: str, folder: Path
 ) -> list[str]:
     """Write the tables and figures of a property and return their parts of the page."""
-    judged = judge(contest, everybody, name)
-    tests = trained(contest, name)
-    curves = over_budget(contest, judged, name)
-    changes, random = counterfactuals(contest, everybody, name)
-    agreeing = agreements(contest, name)
-    remember(contest, name, agreeing)
-    scores = tables.score_grid(contest, name, judged, tests)
-    parts = [f"## {escape_markdown(name)}", _table(scores, folder, f"lds_{name}")]
-    print_grid(scores)
-    figures: list[tuple[str, str, Callable[[Path], bool]]] = [
-        ("Datamodel scores", "lds", lambda path: charts.scores(contest, name, judged, path)),
-        (
-            "Score over the budget",
-            "budget",
-            lambda path: charts.budget(contest, name, curves, path),
-        ),
-        (
-            "Difference of credits over the budget",
-            "error",
-            lambda path: charts.errors(contest, name, curves, path),
-        ),
-        (
-            "Counterfactuals",
-            "counterfactual",
-            lambda path: charts.changes(contest, name, changes, random, path),
-        ),
-        ("Utilities", "utilities", lambda path: charts.utilities(contest, name, agreeing, path)),
-        (
-            "Agreement by steps",
-            "steps",
-            lambda path: charts.steps(contest, name, agreeing, judged, path),
-        ),
-        ("Convergence", "convergence", lambda path: charts.convergence(contest, name, path)),
-    ]
-    if changes:
-        partial_judges = list(judged_by_their_own(contest, everybody, name))
-        grid = tables.counterfactual_grid(contest, name, changes, random, partial_judges)
-        parts.append(_table(grid, folder, f"counterfactual_{name}"))
-        print_grid(grid)
-    if agreeing:
-        grid = tables.agreement_grid(contest, name, agreeing)
-        parts.append(_table(grid, folder, f"agreement_{name}"))
-        print_grid(grid)
-    if curves:
-        parts.append(_table(tables.budget_grid(contest, name, curves), folder, f"budget_{name}"))
-    parts.append(_table(tables.credits_grid(contest, name, judged), folder, f"credits_{name}"))
-    for caption, stem, draw in figures:
+    found = Found(
+        judged := judge(contest, everybody, name),
+        over_budget(contest, judged, name),
+        *counterfactuals(contest, everybody, name),
+        agreements(contest, name),
+    )
+    remember(contest, name, found.agreeing)
+    parts = [f"## {escape_markdown(name)}"]
+    for stem, grid, is_printed in _grids(contest, everybody, name, found):
+        parts.append(_table(grid, folder, f"{stem}_{name}"))
+        if is_printed:
+            print_grid(grid)
+    for caption, stem, draw in _figures(contest, name, found):
         path = folder / f"{stem}_{name}.png"
         path.unlink(missing_ok=True)
         if draw(path):
             parts.append(image_markdown(f"{caption} for {name}", path.name))
     return parts
+
+
+def _grids(
+    contest: Contest, everybody: Sequence[Contestant], name: str, found: Found
+) -> Iterator[tuple[str, Grid, bool]]:
+    """Yield the tables of a property: what files are called after, and whether it is printed."""
+    yield "lds", tables.score_grid(contest, name, found.judged, trained(contest, name)), True
+    if found.changes:
+        own = list(judged_by_their_own(contest, everybody, name))
+        grid = tables.counterfactual_grid(contest, name, found.changes, found.random, own)
+        yield "counterfactual", grid, True
+    if found.agreeing:
+        yield "agreement", tables.agreement_grid(contest, name, found.agreeing), True
+    if found.curves:
+        yield "budget", tables.budget_grid(contest, name, found.curves), False
+    yield "credits", tables.credits_grid(contest, name, found.judged), False
+
+
+def _figures(
+    contest: Contest, name: str, found: Found
+) -> Iterator[tuple[str, str, Callable[[Path], bool]]]:
+    """Yield the figures of a property: caption, what the file is called after, what draws it.
+
+    A figure that has nothing to show is not drawn, which is what drawing it returns.
+    """
+    judged, curves, changes, random, agreeing = found
+    yield "Datamodel scores", "lds", partial(charts.scores, contest, name, judged)
+    yield "Score over the budget", "budget", partial(charts.budget, contest, name, curves)
+    label = "Difference of credits over the budget"
+    yield label, "error", partial(charts.errors, contest, name, curves)
+    draw_changes = partial(charts.changes, contest, name, changes, random)
+    yield "Counterfactuals", "counterfactual", draw_changes
+    yield "Utilities", "utilities", partial(charts.utilities, contest, name, agreeing)
+    yield "Agreement by steps", "steps", partial(charts.steps, contest, name, agreeing, judged)
+    yield "Convergence", "convergence", partial(charts.convergence, contest, name)
 
 
 def _table(grid: Grid, folder: Path, stem: str) -> str:
