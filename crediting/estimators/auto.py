@@ -1,6 +1,6 @@
 """The estimator that predicts held-out pairs of complements best."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from crediting.errors import ConfigError, LedgerError
 from crediting.estimators.regression.jackknife import distinct_rows
 from crediting.game.attribution import Attribution
+from crediting.game.coalition import CoalitionMatrix
 from crediting.game.game import EvaluatedSample
 
 Floats = NDArray[np.float64]
@@ -90,6 +91,12 @@ class Auto:
     def minimum_coalitions(self, n_players: int) -> int:
         """Return the least that any candidate needs."""
         return min(each.minimum_coalitions(n_players) for each in self.candidates.values())
+
+    def advice(self, coalitions: CoalitionMatrix) -> str | None:
+        """Return what the first candidate says of so few coalitions (m, n), if anything."""
+        first = next(iter(self.candidates.values()))
+        advise: Callable[[CoalitionMatrix], str | None] | None = getattr(first, "advice", None)
+        return advise(coalitions) if advise else None
 
     def __call__(self, sample: EvaluatedSample) -> Attribution:
         """Return the credits of the chosen candidate, whose explanation says why it was chosen.

@@ -48,6 +48,10 @@ FEW = 3
 """Coalitions per contributor; with fewer, of which most are single contributors and everybody else,
 credits of recorded games were up to 2.4 times as far off as an equal split, squared."""
 ALL_ALIKE = "An equal split explains every difference, so errors cannot be estimated."
+ALL_SIZE = (
+    "Their sizes explain what so few pairs of coalitions tell, so errors cannot be estimated: use "
+    "more coalitions that come with their complements."
+)
 NEGLIGIBLE = 1e-4
 """Priors with less than this posterior probability are left out of the average."""
 
@@ -147,6 +151,8 @@ class Bayesian:
             return unknown(np.full(n, pairs.total / n), sample, self.name, ALL_ALIKE)
         mean, covariance, weights = self._average(pairs, 2 * sample.noise_variance)
         left = left_by_size(pairs)
+        if left < 1:
+            return unknown(pairs.total / n + mean, sample, self.name, ALL_SIZE)
         degrees = max(left - FITTED, 1)
         covariance *= left / degrees
         of_the_total = 1 / n - weights @ pairs.relative_sizes

@@ -116,9 +116,9 @@ def read_recorded(path: Path, properties: Sequence[str] | None) -> RecordedGame:
     With `properties` None, the contributors are the leading columns that hold only 0 and 1, up to
     the first other column, and all columns from there on are properties. So a first property that
     holds only 0 and 1 passes for a contributor; a later column that mostly does is refused, as it
-    may be a contributor with a slip. Naming the properties rules out both: then the contributors
-    are the leading columns that are mostly 0 and 1, up to the first one named, and must be so
-    everywhere; what is not named is ignored.
+    may be a contributor, out of place or with a slip. Naming the properties rules out both: then
+    the contributors are the leading columns that are mostly 0 and 1, up to the first one named, and
+    must be so everywhere; what is not named is ignored.
 
     Args:
         path: ending in .csv (UTF-8, commas, a header) or .parquet.

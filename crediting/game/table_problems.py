@@ -74,10 +74,16 @@ def separator_problems(header: Sequence[str]) -> list[str]:
 def misread_columns(
     table: Table, numbers: NDArray[np.float64], measured: Sequence[int]
 ) -> list[str]:
-    """Return the cells for which a contributor would pass for a property, its column unnamed."""
+    """Return columns, and cells, for which a contributor would pass for a property unnamed."""
     binary = np.isin(numbers, (0, 1))
     doubtful = [c for c in measured if MOSTLY < binary[:, c].mean() < 1]
+    behind = [c for c in measured if binary[:, c].all() and measured[0] > 1]
     return [
+        f"the column {table.header[column]!r} holds only 0 and 1, as those of contributors do, "
+        "which come before all properties: move it there, or name all properties if it is one: "
+        f"game.properties=[{table.header[column]},...]"
+        for column in behind
+    ] + [
         f"{table.rows[row][0]}, column {table.header[column]!r}: expected 0 or 1, as most of it "
         f"is, got {table.rows[row][1][column]!r}; if it is a property, name all that are: "
         f"game.properties=[{table.header[column]},...]"

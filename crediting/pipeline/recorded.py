@@ -21,7 +21,7 @@ from crediting.interfaces import Design, Estimator
 from crediting.ledger import atomic_write_text, versions
 from crediting.pipeline.estimate.against_exact import Comparison
 from crediting.pipeline.estimate.finding import Finding, credits_of, estimates_shapley_values
-from crediting.pipeline.estimate.pairing import RECORDED, advise, check_pairing, kind_of
+from crediting.pipeline.estimate.pairing import RECORDED, advise, check_pairing, drawn, kind_of
 from crediting.pipeline.file_names import can_name_files, make_folder
 from crediting.pipeline.report.tables import (
     Results,
@@ -73,7 +73,7 @@ class RecordedStudy:
         _check_names(game)
         whole = asked["rows"] == "all"
         design: Design = parts["design"]
-        sample = _all_rows(game) if whole else design.sample(game.n_players)
+        sample = _all_rows(game) if whole else drawn(design, game.n_players)
         study = RecordedStudy(
             config, game, RECORDED if whole else kind_of(design), sample, parts["estimator"]
         )

@@ -32,7 +32,7 @@ from crediting.interfaces import (
 )
 from crediting.ledger import Store
 from crediting.pipeline.address import Addressed, GameSpec, locate
-from crediting.pipeline.estimate.pairing import check_number, check_pairing, kind_of
+from crediting.pipeline.estimate.pairing import check_number, check_pairing, drawn, kind_of
 from crediting.pipeline.file_names import LONGEST, can_name_files
 from crediting.pipeline.machine import capacity, gpus, training_processes
 
@@ -139,7 +139,7 @@ class Study:
     @cached_property
     def sample(self) -> Sample:
         """What the design asks for."""
-        return self.design.sample(len(self.partition))
+        return drawn(self.design, len(self.partition))
 
     @property
     def ends(self) -> CoalitionMatrix:

@@ -6,11 +6,12 @@ import pytest
 
 from crediting.design import Exhaustive, PairedUniform
 from crediting.errors import ConfigError, LedgerError
-from crediting.estimators import Auto, KernelShap
+from crediting.estimators import Auto, Bayesian, KernelShap
 from crediting.estimators.uncertainty import unknown
 from crediting.game.game import play
 from crediting.game.toy import Additive, UnanimitySum
 
+FEW_KNOWN = Bayesian(0.95, 10.0, 1.25, None)
 GAME = UnanimitySum.random(8, (8, 8, 6), seed=3)
 SAMPLE = play(GAME, PairedUniform(80, 0, ends=True).sample(8))
 
@@ -168,3 +169,10 @@ def test_the_least_budget_is_that_of_the_least_demanding():
 def test_settings_out_of_range_are_refused(settings, named):
     with pytest.raises(ConfigError, match=f"estimator.{named}"):
         Auto(**{"candidates": {"a": truth()}, "folds": 5, "seed": 0, **settings})
+
+
+def test_it_advises_as_the_estimator_that_it_falls_back_on():
+    few = PairedUniform(8, 0, ends=False).sample(10).coalitions
+    chosen = auto(bayesian=FEW_KNOWN, other=Spy(GAME.shapley_values))
+    assert chosen.advice(few) == FEW_KNOWN.advice(few) is not None
+    assert auto(other=Spy(GAME.shapley_values), bayesian=FEW_KNOWN).advice(few) is None

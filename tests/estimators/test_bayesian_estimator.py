@@ -611,3 +611,23 @@ def test_settings_that_cannot_be_are_refused(changes, message):
                 **changes,
             }
         )
+
+
+@pytest.mark.parametrize("size", [1, 3])
+def test_one_pair_of_unequal_halves_tells_no_errors(size):
+    """What its size does may be all that it shows."""
+    game = Additive((5.0, 4.0, 3.0, 2.0, 1.0, 0.0, 0.0, 0.7))
+    half = np.arange(8) < size
+    sample = play(game, Sample(np.array([half, ~half]), np.zeros(2)))
+    found = BAYESIAN(sample)
+    assert np.isnan(found.std_errors).all()
+    assert np.isnan(found.ci_low).all()
+    assert found.credits.sum() == pytest.approx(15.7)
+    assert "so errors cannot be estimated" in found.explanation
+
+
+def test_one_pair_of_equal_halves_tells_some():
+    game = Additive((5.0, 4.0, 3.0, 2.0, 1.0, 0.0, 0.0, 0.7))
+    half = np.arange(8) < 4
+    found = BAYESIAN(play(game, Sample(np.array([half, ~half]), np.zeros(2))))
+    assert (found.std_errors > 0).all()

@@ -56,7 +56,8 @@ def refusal(tmp_path, text, properties=None):
 
 def test_exact_credits_of_a_recorded_game_are_its_shapley_values(tmp_path):
     shuffled = np.random.default_rng(0).permutation(rows_of(TOY, Gloves(1, 3)))
-    recorded = read_recorded(write(tmp_path / "game.csv", [*NAMES, "toy", "pairs"], shuffled), None)
+    file = write(tmp_path / "game.csv", [*NAMES, "toy", "pairs"], shuffled)
+    recorded = read_recorded(file, ["toy", "pairs"])  # pairs are 0 or 1
     assert recorded.names == tuple(NAMES)
     assert recorded.properties == ("toy", "pairs")
     assert recorded.is_complete
@@ -181,8 +182,12 @@ def test_a_game_can_be_sent_to_another_process(tmp_path):
 # ------------------------------------------------------------------------------ columns
 
 
-def test_zeros_and_ones_after_the_first_other_column_are_a_property(tmp_path):
-    recorded = from_text(tmp_path, "a,b,fid,won\n0,0,7,0\n1,1,8,1\n")
+def test_zeros_and_ones_after_the_first_property_must_be_named_or_moved(tmp_path):
+    text = "a,b,fid,won\n0,0,7,0\n1,1,8,1\n"
+    message = refusal(tmp_path, text)
+    assert "the column 'won' holds only 0 and 1, as those of contributors do" in message
+    assert "game.properties=[won,...]" in message
+    recorded = from_text(tmp_path, text, ["fid", "won"])
     assert (recorded.names, recorded.properties) == (("a", "b"), ("fid", "won"))
 
 

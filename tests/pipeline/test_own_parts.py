@@ -16,7 +16,7 @@ from crediting.game.game import Sample, play
 from crediting.game.toy import Additive
 from crediting.interfaces import Estimator
 from crediting.pipeline.estimate.finding import credits_of
-from crediting.pipeline.estimate.pairing import check_pairing, kind_of
+from crediting.pipeline.estimate.pairing import check_pairing, drawn, kind_of
 
 GAME = Additive((1.0, 2.0, 3.0))
 ROWS = all_coalitions(3)
@@ -118,3 +118,44 @@ def test_the_least_number_of_coalitions_must_be_one():
     own.minimum_coalitions = lambda n_players: None
     with pytest.raises(ConfigError, match="expected a number of coalitions from minimum_coali"):
         check_pairing(own, "recorded", ROWS)
+
+
+class OwnDesign:
+    name = "mine"
+
+    def __init__(self, made):
+        self.made = made
+
+    def sample(self, n_players):
+        return self.made
+
+
+THREE = np.array([[1, 0], [0, 1], [1, 0]])
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (THREE, "a crediting.game.game.Sample, got ndarray"),
+        (
+            Sample(np.ones((3, 4), bool), np.zeros(3)),
+            r"shape \(m, 2\), .* got \(3, 4\)",
+        ),
+        (Sample(np.ones(2, bool), np.zeros(2)), r"shape \(m, 2\), .* got \(2,\)"),
+        (Sample(2 * THREE, np.zeros(3)), "coalitions of 0 and 1, or booleans"),
+        (Sample(THREE.astype(str), np.zeros(3)), "coalitions of 0 and 1, or booleans"),
+        (Sample(THREE, np.zeros(2)), r"for each of its 3 coalitions, got shape \(2,\)"),
+        (Sample(THREE, np.array([0, np.nan, 0])), "of which some are NaN"),
+    ],
+)
+def test_a_design_of_somebodys_own_must_draw_coalitions(made, said):
+    with pytest.raises(ConfigError, match=rf"design=mine: expected sample\(2\) to return .*{said}"):
+        drawn(OwnDesign(made), 2)
+
+
+@pytest.mark.parametrize("kind", [bool, int, float])
+def test_coalitions_may_be_written_as_numbers(kind):
+    found = drawn(OwnDesign(Sample(THREE.astype(kind), [0, 0, 0])), 2)
+    assert found.coalitions.dtype == np.bool_
+    assert np.array_equal(found.coalitions, THREE == 1)
+    assert found.log_probabilities.dtype == np.float64

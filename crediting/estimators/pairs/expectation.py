@@ -189,9 +189,9 @@ def _linear(pairs: Pairs, prior: Prior) -> tuple[Floats, Floats]:
 
 
 def left_by_size(pairs: Pairs) -> int:
-    """Return how many differences, at least 1, the size covariates leave to be explained."""
+    """Return how many differences the size covariates leave to be explained."""
     taken = int(np.linalg.matrix_rank(_size_effects(pairs)))
-    return max(len(pairs.differences) - taken, 1)
+    return len(pairs.differences) - taken
 
 
 def _size_effects(pairs: Pairs) -> Floats:

@@ -103,7 +103,7 @@ def judged(
     unequal", 1971 (residual maximum likelihood).
     """
     model = expected(pairs, prior)
-    left = left_by_size(pairs)
+    left = max(left_by_size(pairs), 1)
     for exponent in exponents:
         parts = decomposed(pairs, model, exponent)
         standard = centred(pairs) / parts.deviations

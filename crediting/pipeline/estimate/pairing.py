@@ -2,8 +2,11 @@
 
 from numbers import Integral
 
+import numpy as np
+
 from crediting.errors import ConfigError
 from crediting.game.coalition import CoalitionMatrix
+from crediting.game.game import Sample
 from crediting.interfaces import Design, Estimator
 from crediting.pipeline.estimate.finding import estimates_shapley_values
 from crediting.pipeline.estimate.sizes import unseen_sizes
@@ -16,6 +19,33 @@ RECORDED = "recorded"
 def kind_of(design: Design) -> str:
     """Return the name of the design that one draws like, for estimators: its own if of no other."""
     return str(getattr(design, "like", design.name))
+
+
+def drawn(design: Design, n_players: int) -> Sample:
+    """Return the coalitions of a design, which may be anybody's.
+
+    Raises:
+        ConfigError: it returns something else, or coalitions that are none.
+    """
+    sample = design.sample(n_players)
+    wanted = f"design={design.name}: expected sample({n_players}) to return"
+    if not isinstance(sample, Sample):
+        raise ConfigError(f"{wanted} a crediting.game.game.Sample, got {type(sample).__name__}")
+    rows, chances = np.asarray(sample.coalitions), np.asarray(sample.log_probabilities)
+    if rows.ndim != 2 or rows.shape[1] != n_players:
+        raise ConfigError(
+            f"{wanted} coalitions of shape (m, {n_players}), a row for each, got {rows.shape}"
+        )
+    if rows.dtype.kind not in "biuf" or not np.isin(rows, (0, 1)).all():
+        raise ConfigError(f"{wanted} coalitions of 0 and 1, or booleans; others are among them")
+    if chances.shape != (len(rows),) or chances.dtype.kind not in "iuf":
+        raise ConfigError(
+            f"{wanted} a log-probability for each of its {len(rows)} coalitions, got shape "
+            f"{chances.shape}"
+        )
+    if np.isnan(chances).any():
+        raise ConfigError(f"{wanted} log-probabilities, of which some are NaN")
+    return Sample(rows.astype(np.bool_), chances.astype(np.float64))
 
 
 def check_pairing(estimator: Estimator, design: str, coalitions: CoalitionMatrix) -> None:
