@@ -34,13 +34,17 @@ class DeviceLostError(EvaluationError):
     """A GPU answers no more, so whatever fails on it says nothing of the coalition."""
 
 
+_ANOTHER_FOLDER = (
+    "choose a folder that you may write to with paths.outputs=<folder>, and copy there what is to "
+    "be gone on with"
+)
 _STORAGE_ADVICE = {
     errno.ENOSPC: "the disk is full; free some space",
     errno.EDQUOT: "your disk quota is used up; free some space",
     errno.EFBIG: "a file grew over the allowed size; raise the limit",
-    errno.EACCES: "permission denied; choose a folder you may write to with paths.outputs=<folder>",
-    errno.EPERM: "permission denied; choose a folder you may write to with paths.outputs=<folder>",
-    errno.EROFS: "the file system is read-only; choose another folder with paths.outputs=<folder>",
+    errno.EACCES: f"permission denied; {_ANOTHER_FOLDER}",
+    errno.EPERM: f"permission denied; {_ANOTHER_FOLDER}",
+    errno.EROFS: f"the file system is read-only; {_ANOTHER_FOLDER}",
     errno.EISDIR: "a folder is in the place of a file; remove it",
     errno.EEXIST: "a file is in the place of a folder; remove it",
     errno.ENAMETOOLONG: "the name is too long; shorten it",

@@ -12,6 +12,11 @@ from hydra.errors import HydraException
 from crediting.config.folders import CONFIG_DIR
 from crediting.errors import ConfigError
 
+_TAKES_A_WORD = (
+    *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"),
+    *("--cfg", "-c", "--info", "-i", "--package", "-p"),
+)
+"""Flags of Hydra that the next word belongs to."""
 _LONGEST_NAME = 120  # bytes
 _TEXTS = re.compile(
     r"\+{0,2}(name|paths\.outputs|game\.(path|properties|lower_is_better)|axioms\..+)"
@@ -30,9 +35,18 @@ def unreadable(word: str) -> str:
 
 
 def flags_first(words: Sequence[str]) -> list[str]:
-    """Return a command line with -m ahead of all settings, where alone Hydra understands it."""
-    flags = [word for word in words if word in ("-m", "--multirun")]
-    return [*flags, *(word for word in words if word not in flags)]
+    """Return a command line with flags ahead of all settings, where alone Hydra understands them.
+
+    With -m, what is varied leads the settings: folders are named after it first.
+    """
+    flags: list[str] = []
+    settings: list[str] = []
+    for word, before in zip(words, ["", *words], strict=False):
+        is_flag = word.startswith("-") or (before in _TAKES_A_WORD and "=" not in word)
+        (flags if is_flag else settings).append(word)
+    if {"-m", "--multirun"} & set(flags):
+        settings.sort(key=lambda word: not _is_varied(word))
+    return [*flags, *settings]
 
 
 def of_this_experiment(words: Sequence[str]) -> list[str]:
@@ -107,6 +121,13 @@ def _quoted(value: str) -> str:
 
 def _value(word: str) -> Any:
     return OverridesParser.create().parse_override(word).value()
+
+
+def _is_varied(word: str) -> bool:
+    try:
+        return OverridesParser.create().parse_override(word).is_sweep_override()
+    except HydraException:
+        return False
 
 
 def _reads(word: str) -> bool:

@@ -118,9 +118,14 @@ def _of_folders(root: Path) -> tuple[list[Row], list[str]]:
             for file in files
         ]
     problems += [
+        f"{shown(entry)}: is a link to nothing; mend or remove it"
+        for entry in entries
+        if not entry.exists()
+    ]
+    problems += [
         f"{shown(entry)}: lies in no contributor's folder; move it into one, or use a manifest"
         for entry in entries
-        if not entry.is_dir() and (entry.suffix.lower() in ENDINGS or unknown_picture(entry))
+        if entry.is_file() and (entry.suffix.lower() in ENDINGS or unknown_picture(entry))
     ]
     if not folders and not problems:
         problems.append(f"{shown(root)}: there is no folder in it; expected one per contributor")

@@ -194,11 +194,13 @@ class Ledger:
 
     def coalitions(self) -> list[str]:
         """Return the keys of all coalitions that have any value, sorted."""
-        rows = self._query(
-            "SELECT DISTINCT coalition FROM evaluations WHERE game = ? ORDER BY coalition",
-            self.game,
-        )
-        return [key for (key,) in rows]
+        rows = self._query("SELECT DISTINCT coalition FROM evaluations WHERE game = ?", self.game)
+        return sorted(key for (key,) in rows)
+
+    def devices(self) -> list[str]:
+        """Return on what devices, and with what precision, was evaluated, sorted."""
+        rows = self._query("SELECT DISTINCT device FROM evaluations WHERE game = ?", self.game)
+        return sorted(device for (device,) in rows)
 
     @property
     def birth(self) -> int:
@@ -208,10 +210,8 @@ class Ledger:
 
     def mean_seconds(self) -> float | None:
         """Return the mean seconds of evaluating a coalition, or None without any."""
-        durations = self.durations()
-        return (
-            math.fsum(seconds for _, seconds in durations) / len(durations) if durations else None
-        )
+        known = [seconds for _, seconds in self.durations()]
+        return math.fsum(known) / len(known) if known else None
 
     def durations(self) -> list[tuple[str, float]]:
         """Return the coalition and the seconds of every evaluation, replicates by themselves.

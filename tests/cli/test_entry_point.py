@@ -154,8 +154,20 @@ def test_long_names_of_a_sweep_are_cut_and_stay_apart():
 
 def test_a_sweep_may_be_asked_for_anywhere():
     words = ["+experiment=recorded", "-m", "seed=0,1", "--config-dir", "mine"]
-    assert flags_first(words) == ["-m", *words[:1], *words[2:]]
-    assert flags_first(words[2:]) == words[2:]
+    flags = ["-m", "--config-dir", "mine"]
+    assert flags_first(words) == [*flags, "seed=0,1", "+experiment=recorded"]
+    assert flags_first(words[2:]) == ["--config-dir", "mine", "seed=0,1"]
+    assert flags_first(["name=x", "--cfg", "job", "seed=1"]) == ["--cfg", "job", "name=x", "seed=1"]
+    assert flags_first(["a=1", "--config-dir=mine", "b=2"]) == ["--config-dir=mine", "a=1", "b=2"]
+
+
+def test_what_a_sweep_varies_leads_the_names_of_its_folders():
+    same = [f"model.unet.setting_number_{number}=1" for number in range(9)]
+    words = flags_first([*same, "estimator=exact,paper", "-m", "names=[a,b]", "seed=range(2)"])
+    assert words[:3] == ["-m", "estimator=exact,paper", "seed=range(2)"]
+    assert words[3:] == [*same, "names=[a,b]"]
+    jobs = [["estimator=exact", f"seed={seed}", *same] for seed in (0, 1)]
+    assert all("estimator=exact__seed=" in sweep_name("mine", job) for job in jobs)
 
 
 # ------------------------------------------------------------------------------ the terminal

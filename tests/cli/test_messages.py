@@ -79,8 +79,8 @@ SLOWLY_NOTICED = {
         ["pruning.ratoi: ", "property.fid._target_: cannot import", "generation.steps: expected"],
     ),
     "a budget too small": (
-        ["estimator=paper", "design.budget=3"],
-        ["design.budget: ", "at least 10", "got 3"],
+        ["estimator=paper", "design.budget=1"],
+        ["design.budget: ", "at least 2", "got 1"],
     ),
     "an estimator and a design that do not fit": (
         ["estimator=exact", "design=leave_one_out"],

@@ -761,3 +761,21 @@ def test_baselines_are_computed_once_and_their_hours_are_told(compared, monkeypa
     compare_stage.score_baselines(contest.own, StudyMaterial(contest.own))
     fewer = replace(contest.own, baselines={"size": contest.own.baselines["size"]})
     compare_stage.score_baselines(fewer, StudyMaterial(fewer))
+
+
+def test_tables_of_an_earlier_comparison_do_not_stay(compared, make, capsys):
+    contest, _ = compared("method=[retrain_shapley]", "baseline=[size]")
+    folder = contest.own.folder / "compare"
+    own = folder / "lds_of_mine.txt"
+    own.touch()
+    (folder / "lds_gone.csv").touch()
+    assert (folder / "agreement_fid.csv").exists()
+    assert (folder / "counterfactual_fid.png").exists()
+    study, variants, _ = make(
+        *("property=[fid]", "compare.agreement=0", "compare.remove=[]", "compare.keep=[]")
+    )
+    compare(study, variants)
+    left = {path.name for path in folder.iterdir()}
+    assert not {name for name in left if name.startswith(("agreement", "counterfactual"))}
+    assert not {name for name in left if "inception_score" in name or "gone" in name}
+    assert {"lds_fid.csv", "compare.md", own.name} <= left

@@ -32,6 +32,13 @@ from crediting.reporting.grid_terminal import print_grid
 from crediting.reporting.page import image_markdown
 
 FOLDER = "compare"
+_OF_ALL = ("runtime", "published", "compare")
+_OF_A_PROPERTY = (
+    *("lds", "counterfactual", "agreement", "budget", "credits"),
+    *("error", "utilities", "steps", "convergence"),
+)
+"""What files are called after, the latter with an underscore and the name of the property."""
+_ENDINGS = (".csv", ".md", ".tex", ".png")
 
 
 def write_comparison(
@@ -43,13 +50,16 @@ def write_comparison(
     """
     folder = contest.own.folder / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
+    _remove_earlier(folder)
     missing = missing_text(lacks)
     parts = [f"# {escape_markdown(contest.own.name)}: credits against retraining", missing]
     if not contest.retrains:
-        parts.append(
-            f"**Nothing is retrained here**: by compare.truth, {what_judges(contest)} stands for "
-            "the training from scratch of which tables and figures speak."
+        said = (
+            f"Nothing is retrained here: by compare.truth, {what_judges(contest)} stands for the "
+            "training from scratch of which tables and figures speak."
         )
+        parts.append(f"**{said}**")
+        print(said)
     for name in contest.own.properties:
         parts += _property(contest, everybody, name, folder)
     pace = list(paces(contest))
@@ -61,6 +71,14 @@ def write_comparison(
         parts.append(_table(besides, folder, "published"))
     atomic_write_text(folder / "compare.md", "\n\n".join(part.strip() for part in parts) + "\n")
     print(f"\n{missing}\nEverything is in {folder}")
+
+
+def _remove_earlier(folder: Path) -> None:
+    """Remove the tables and figures of an earlier comparison, which may have been another."""
+    for path in folder.iterdir():
+        ours = path.stem in _OF_ALL or path.stem.partition("_")[0] in _OF_A_PROPERTY
+        if ours and path.suffix in _ENDINGS:
+            path.unlink()
 
 
 def what_judges(contest: Contest) -> str:
@@ -118,7 +136,6 @@ def _property(
             print_grid(grid)
     for caption, stem, draw in _figures(contest, name, found):
         path = folder / f"{stem}_{name}.png"
-        path.unlink(missing_ok=True)
         if draw(path):
             parts.append(image_markdown(f"{caption} for {name}", path.name))
     return parts

@@ -2,7 +2,7 @@
 
 import math
 import traceback
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 
 from crediting.errors import ConfigError, CreditingError, EvaluationError
-from crediting.interfaces import Extractor, Features
+from crediting.interfaces import Extractor, Features, Property
 from crediting.models.checkpoint import load_weights
 from crediting.pipeline.artifact import completed
 from crediting.pipeline.machine import all_bits
@@ -28,7 +28,7 @@ class Gauge:
         # not kept: most properties need much less of it
         reference = load_reference(self._folder, device)
         self.measures = {
-            key: measured.bind(reference)
+            key: _bound(key, measured, reference)
             for key, measured in study.properties.items()
             if study.readers[key] == name
         }
@@ -55,14 +55,29 @@ class Gauge:
         for name, measure in self.measures.items():
             try:
                 float(measure(Features(*fields)))
-            except CreditingError:
-                raise
+            except CreditingError as error:
+                raise type(error)(
+                    f"property.{name}, generation.images={images}: {error}"
+                ) from error
             except Exception as error:
                 raise ConfigError(
                     f"property.{name}: cannot be measured of {images} reference images "
                     f"({type(error).__name__}: {error}); nothing was trained for it yet. Mend it, "
                     "or leave it out"
                 ) from error
+
+
+def _bound(name: str, measured: Property, reference: Features) -> Callable[[Features], float]:
+    """Return the measure of a property, which may be anybody's."""
+    try:
+        return measured.bind(reference)
+    except CreditingError:
+        raise
+    except Exception as error:
+        raise ConfigError(
+            f"property.{name}: cannot be bound to the reference images ({type(error).__name__}: "
+            f"{error}); mend it, or leave it out"
+        ) from error
 
 
 def features_of(

@@ -7,7 +7,8 @@ from contextlib import suppress
 import numpy as np
 
 from crediting.errors import LedgerError
-from crediting.game.coalition import distinct
+from crediting.game.coalition import coalition_keys
+from crediting.ledger import Ledger
 from crediting.pipeline.estimate.finding import Finding, estimates_shapley_values
 from crediting.pipeline.estimate.stage import read_sample
 from crediting.pipeline.evaluate.stopping import FIRST_LOOK
@@ -26,11 +27,22 @@ def outlook(study: Study, findings: Mapping[str, Finding], mean_seconds: float) 
         name: _precision(study, half, name, finding) for name, finding in findings.items()
     }
     least = min((finding.sample for finding in findings.values()), key=len)
-    left = 2 ** len(study.partition) - len(distinct(np.concatenate([study.ends, least.coalitions])))
+    known = set(coalition_keys(np.concatenate([study.ends, least.coalitions])))
+    left = 2 ** len(study.partition) - len(known | _evaluated(study))
     spent = Spent(len(least), left, len(study.replicates), mean_seconds, study.executor.width())
     failed = len(study.sample) - len(least)
     notes = [f"{failed:,} of {len(study.sample):,} coalitions failed, and count as not evaluated."]
     return " ".join([forecast(precisions, spent), *(notes if failed else [])])
+
+
+def _evaluated(study: Study) -> set[str]:
+    """Return the keys of all coalitions in the ledger, whoever asked for them."""
+    address = study.game.address
+    ledger = Ledger.peek(study.stored_in(address), address.fingerprint)
+    if ledger is None:
+        return set()
+    with ledger:
+        return set(ledger.coalitions())
 
 
 def _half(study: Study) -> Study | None:

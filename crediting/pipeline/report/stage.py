@@ -21,7 +21,7 @@ from crediting.pipeline.report.tables import (
     write_manifest,
     write_results,
 )
-from crediting.pipeline.report.trust import trust
+from crediting.pipeline.report.trust import mixture, trust
 from crediting.pipeline.study import Study
 from crediting.progress import say
 from crediting.reporting.figures import image_grid
@@ -40,7 +40,7 @@ def report(study: Study, findings: Mapping[str, Finding]) -> None:
     manifest = _manifest(study, findings)
     write_manifest(manifest, study.folder)
     forecast = outlook(study, findings, manifest["seconds"][_ONE_COALITION])
-    forecast = f"{forecast}\n{trust(study)}"
+    forecast = f"{forecast}\n{trust(study)}\n{mixture(study)}".rstrip()
     page = report_markdown(
         study.name,
         list(written.tables.values()),

@@ -5,12 +5,13 @@ It is kept beside the ledger of the game, so every study that plays the game can
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
 from crediting.agreement import Fidelity, verdict
 from crediting.finetuning import Retrain
-from crediting.ledger import atomic_write_text
+from crediting.ledger import Ledger, atomic_write_text
 from crediting.pipeline.study import Study
 
 
@@ -36,6 +37,22 @@ def trust(study: Study) -> str:
     return (
         "Whether utilities rank coalitions as those of models trained from scratch do was not "
         "checked; stage=compare does."
+    )
+
+
+def mixture(study: Study) -> str:
+    """Say if the utilities of a game were computed in several ways; "" if not."""
+    game = study.game.address
+    ledger = Ledger.peek(study.stored_in(game), game.fingerprint)
+    if ledger is None:
+        return ""
+    with ledger:
+        ways = sorted({re.sub(r":\d+", "", device) for device in ledger.devices()})
+    if len(ways) < 2:
+        return ""
+    return (
+        f"Utilities of this game were computed in several ways ({', '.join(ways)}), which may tell "
+        "coalitions apart that are alike; evaluate all in one, in another paths.outputs."
     )
 
 
