@@ -399,3 +399,9 @@ def test_what_was_mended_is_read_anew(photos):
         folder(photos).training_images()
     save(photos / "ada/3.png", 9)
     assert len(folder(photos).training_images()) == 5
+
+
+def test_a_link_to_nothing_in_place_of_a_contributor(photos):
+    (photos / "dora").symlink_to("/nowhere/dora")
+    (line,) = said_by_images(photos)[1:]
+    assert line == f"  - {photos / 'dora'}: is a link to nothing; mend or remove it"

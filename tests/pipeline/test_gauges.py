@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from crediting.errors import ConfigError, DataError
+from crediting.errors import ConfigError, DataError, EvaluationError
 from crediting.interfaces import Features
 from crediting.pipeline.extract import gauges
 from crediting.properties import FrechetDistance
@@ -166,3 +166,26 @@ def test_a_property_says_that_images_are_few(images, known, said, opened, capsys
     told = capsys.readouterr().err
     assert told.startswith("fid: covariances of 16 dimensions") if said else not told
     assert said in told
+
+
+def test_too_few_images_are_named_with_their_key_and_the_property(opened):
+    opened({}, {}, {})
+    gauges.load_reference = lambda folder, device: Features(embeddings=torch.zeros(4, 2))
+    study = SimpleNamespace(
+        extractors={"first": Brightness()},
+        extracted={"first": "folder"},
+        properties={"fid": FrechetDistance(None)},
+        readers={"fid": "first"},
+        generation=SimpleNamespace(images=1),
+    )
+    with pytest.raises(EvaluationError, match=r"property\.fid, generation\.images=1: a covariance"):
+        gauges.check_properties(study, torch.device("cpu"))
+
+
+def test_a_property_that_cannot_be_bound_is_named(opened):
+    def bind(reference):
+        raise ValueError("no green")
+
+    properties = {"one": SimpleNamespace(bind=bind)}
+    with pytest.raises(ConfigError, match=r"property\.one: cannot be bound .*ValueError: no green"):
+        opened({"first": Brightness()}, properties, {"one": "first"})

@@ -8,9 +8,11 @@ import pytest
 from toy_executor import ToyExecutor
 
 from crediting.game.coalition import all_coalitions, coalition_key
+from crediting.ledger import Ledger
 from crediting.pipeline.estimate.stage import estimate
 from crediting.pipeline.evaluate.stage import evaluate
 from crediting.pipeline.report.outlook import outlook
+from crediting.pipeline.report.trust import mixture
 
 
 @pytest.fixture
@@ -44,6 +46,22 @@ def test_what_is_left_are_the_coalitions_that_are_not_evaluated(told):
     _, said = told("estimator=bayesian", "design=paired_uniform", "design.budget=240", noise=1.0)
     assert "Evaluating all other coalitions makes the credits for fid exact, i.e. 14 more" in said
     assert "about 14 hours on 1 worker" in said
+
+
+def test_coalitions_that_another_study_evaluated_are_not_left(told):
+    told("estimator=kernel_shap", "design=stratified", "design.seed=5", "design.budget=120")
+    _, said = told("estimator=bayesian", "design=paired_uniform", "design.budget=240", noise=1.0)
+    assert re.search(r"makes the credits for fid exact, i\.e\. \d more to evaluate", said)
+
+
+def test_utilities_of_several_precisions_are_told(told, monkeypatch):
+    made, _ = told("design.budget=20")
+    assert mixture(made) == ""
+    devices = ["cpu fp32", "cuda:0 bf16", "cuda:1 bf16"]
+    monkeypatch.setattr(Ledger, "devices", lambda self: devices)
+    assert "in several ways (cpu fp32, cuda bf16), which may tell" in mixture(made)
+    monkeypatch.setattr(Ledger, "devices", lambda self: devices[1:])
+    assert mixture(made) == ""
 
 
 def test_coalitions_that_failed_count_as_not_evaluated(told):

@@ -16,7 +16,7 @@ from crediting.ledger import atomic_write_text, fingerprint
 from crediting.pipeline.address import Addressed, identified
 from crediting.pipeline.artifact import completed, produce_once
 from crediting.pipeline.compare.costs import costs_of
-from crediting.pipeline.compare.material import StudyMaterial
+from crediting.pipeline.compare.material import StudyMaterial, extractor_for
 from crediting.pipeline.compare.needs import Lack
 from crediting.pipeline.prune import prune_for
 from crediting.pipeline.study import Study
@@ -46,6 +46,16 @@ def score_baselines(study: Study, material: StudyMaterial) -> None:
         except ConfigError as error:
             whole = str(error).startswith("baseline.")
             raise ConfigError(str(error) if whole else f"baseline.{name}.{error}") from error
+
+
+def check_baselines(study: Study) -> None:
+    """Raise ConfigError now if a baseline reads what no chosen extractor gives."""
+    for name, baseline in study.baselines.items():
+        if hasattr(baseline, "extractor"):
+            try:
+                extractor_for(study, baseline.extractor)
+            except ConfigError as error:
+                raise ConfigError(f"baseline.{name}.{error}") from error
 
 
 def evaluate_proxies(study: Study, material: StudyMaterial, coalitions: CoalitionMatrix) -> None:

@@ -60,7 +60,7 @@ class StudyMaterial:
 
     def features(self, extractor: str | None, which: str) -> Features:
         """Return an extractor's features of the training or the generated images."""
-        name = self._extractor(extractor)
+        name = extractor_for(self._study, extractor)
         images = self.training_images() if which == "training" else self.generated_images()
 
         def computed() -> Features:
@@ -150,20 +150,26 @@ class StudyMaterial:
             self._gauges[name] = Gauge(self._study, name, self.device)
         return self._gauges[name]
 
-    def _extractor(self, asked: str | None) -> str:
-        chosen = self._study.extractors
-        able = [name for name, one in chosen.items() if "embeddings" in one.gives]
-        if asked is None and able:
-            return able[0]
-        if asked in chosen:
-            return str(asked)
-        listed = ", ".join(chosen)
-        if asked is None:
-            raise ConfigError(
-                f"extractor: a baseline reads embeddings, and none of {listed} gives any; choose "
-                "another with extractor=[...]"
-            )
+
+def extractor_for(study: Study, asked: str | None) -> str:
+    """Return the extractor that a baseline asks for, by None the first that gives embeddings.
+
+    Raises:
+        ConfigError: it is not among the chosen ones, or none of them gives any.
+    """
+    chosen = study.extractors
+    able = [name for name, one in chosen.items() if "embeddings" in one.gives]
+    if asked is None and able:
+        return able[0]
+    if asked in chosen:
+        return str(asked)
+    listed = ", ".join(chosen)
+    if asked is None:
         raise ConfigError(
-            f"extractor: a baseline reads {asked}, and chosen are only {listed}; add it with "
-            f"extractor=[{','.join(chosen)},{asked}]"
+            f"extractor: a baseline reads embeddings, and none of {listed} gives any; choose "
+            "another with extractor=[...]"
         )
+    raise ConfigError(
+        f"extractor: a baseline reads {asked}, and chosen are only {listed}; add it with "
+        f"extractor=[{','.join(chosen)},{asked}]"
+    )

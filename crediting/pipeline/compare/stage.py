@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from crediting.pipeline.compare.baselines import (
+    check_baselines,
     evaluate_proxies,
     lacks_of_baselines,
     score_baselines,
@@ -48,6 +49,7 @@ def compare(study: Study, variants: Variants) -> None:
         DataError: a file of scores cannot be read.
         EvaluationError: coalitions failed, and allow_missing is off.
     """
+    check_baselines(study)
     contest = Contest.assemble(study, variants)
     everybody = contestants(contest)  # files of scores are refused before anything is evaluated
     if study.config["dry_run"]:
