@@ -14,9 +14,10 @@ from crediting.errors import ConfigError
 
 _TAKES_A_WORD = (
     *("--config-dir", "-cd", "--config-path", "-cp", "--config-name", "-cn"),
-    *("--cfg", "-c", "--info", "-i", "--package", "-p"),
+    *("--cfg", "-c", "--package", "-p"),
 )
-"""Flags of Hydra that the next word belongs to."""
+_MAY_TAKE_ONE = ("--info", "-i")
+"""Flags of Hydra that the next word belongs to; the latter if it is none of the settings."""
 _LONGEST_NAME = 120  # bytes
 _TEXTS = re.compile(
     r"\+{0,2}(name|paths\.outputs|game\.(path|properties|lower_is_better)|axioms\..+)"
@@ -42,8 +43,8 @@ def flags_first(words: Sequence[str]) -> list[str]:
     flags: list[str] = []
     settings: list[str] = []
     for word, before in zip(words, ["", *words], strict=False):
-        is_flag = word.startswith("-") or (before in _TAKES_A_WORD and "=" not in word)
-        (flags if is_flag else settings).append(word)
+        is_told = before in _TAKES_A_WORD or (before in _MAY_TAKE_ONE and "=" not in word)
+        (flags if word.startswith("-") or is_told else settings).append(word)
     if {"-m", "--multirun"} & set(flags):
         settings.sort(key=lambda word: not _is_varied(word))
     return [*flags, *settings]

@@ -159,6 +159,9 @@ def test_a_sweep_may_be_asked_for_anywhere():
     assert flags_first(words[2:]) == ["--config-dir", "mine", "seed=0,1"]
     assert flags_first(["name=x", "--cfg", "job", "seed=1"]) == ["--cfg", "job", "name=x", "seed=1"]
     assert flags_first(["a=1", "--config-dir=mine", "b=2"]) == ["--config-dir=mine", "a=1", "b=2"]
+    assert flags_first(["a=1", "-cd", "x=y"]) == ["-cd", "x=y", "a=1"]
+    assert flags_first(["a=1", "--info", "b=2"]) == ["--info", "a=1", "b=2"]
+    assert flags_first(["a=1", "--info", "plugins"]) == ["--info", "plugins", "a=1"]
 
 
 def test_what_a_sweep_varies_leads_the_names_of_its_folders():
