@@ -39,7 +39,7 @@ class RidgeInverse:
         self._features = features
         self._primal = d <= n
         moments = features.T @ features if self._primal else features @ features.T
-        beside = self._lambda / float(moments.diagonal().sum())
+        beside = float(self._lambda / moments.diagonal().sum())  # infinite if all vanish
         moments.diagonal().add_(self._lambda)
         factor, failed = torch.linalg.cholesky_ex(moments)
         if int(failed):

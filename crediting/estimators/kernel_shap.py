@@ -160,11 +160,12 @@ def unit_influences(data: Regression, fit: Fit) -> Floats:
     ends_of_units = np.cumsum(np.bincount(data.units))[:-1]
     members = np.split(np.argsort(data.units, kind="stable"), ends_of_units)
     influences = np.full((len(members), len(fit.credits)), np.nan)
-    for unit, rows in enumerate(members):
+    for unit, all_rows in enumerate(members):
+        rows = all_rows[data.weights[all_rows] > 0]  # the least round to nothing, and add nothing
         root = np.sqrt(data.weights[rows])
         hat = (fit.by_gain[rows] @ data.coalitions[rows].T) * (root / root[:, None])
         leverages, vectors = np.linalg.eigh(hat)
-        if leverages[-1] < 1 - LEVERAGE_TOLERANCE:
+        if leverages.max(initial=0.0) < 1 - LEVERAGE_TOLERANCE:
             within = vectors.T @ (root * residuals[rows])
             without = vectors @ (within / (1 - leverages)) / root
             influences[unit] = without @ fit.by_gain[rows]

@@ -213,7 +213,7 @@ def _check_effect(channels: list[Channels], ratio: float) -> None:
 
 def _least_ratio(group: Channels) -> float:
     """Return the least ratio, of those with four decimals, that takes a channel of each block."""
-    return (math.floor((group.blocks - 1) / group.total * 10_000) + 1) / 10_000
+    return ((group.blocks - 1) * 10_000 // group.total + 1) / 10_000
 
 
 def _update_stated_widths(denoiser: nn.Module) -> None:

@@ -126,3 +126,10 @@ def test_of_one_seed_nothing_is_known_of_its_luck_against_random():
 def test_seeds_that_do_not_match_are_refused(utilities):
     with pytest.raises(ValueError, match="of 3 seeds"):
         relative_change(utilities, FULL)
+
+
+def test_a_seed_that_one_of_many_coalitions_lacks_is_left_out_of_the_mean():
+    random = np.array([[9.0, 10.0], [7.0, np.nan]])
+    found = relative_change(random, np.array([10.0, 20.0]))
+    assert found.mean == pytest.approx((-10 - 30) / 2)  # not also the -50 of the other seed
+    assert np.isnan(found.per_seed).tolist() == [False, True]

@@ -290,3 +290,37 @@ def test_interval_of_the_difference_covers_a_known_one():
     found = [difference(near, far, *game(50), 150, 0) for _ in range(300)]
     covered = np.mean([low <= truth <= high for _, low, high, _ in found])
     assert 0.9 < covered < 0.995
+
+
+def test_all_coalitions_and_no_luck_leave_no_difference_unsure():
+    coalitions = np.array([row for row in np.ndindex(*[2] * 6) if sum(row) == 2], dtype=bool)
+    utilities = np.stack([np.random.default_rng(1).normal(size=15)] * 2, axis=1)
+    known = difference(np.arange(6.0), np.arange(6.0) ** 3 % 4, coalitions, utilities, 200, 0)
+    assert abs(known.difference) > 1
+    assert (known.low, known.high) == pytest.approx((known.difference, known.difference))
+    assert known.probability == float(known.difference > 0)
+
+
+def test_differences_end_where_correlations_do_on_either_side():
+    """By no more than 200 points can one be the better, however few coalitions tell."""
+    rows = np.eye(5, dtype=bool)[:4]
+    utilities = np.random.default_rng(1).normal(size=(4, 2))
+    one, other = np.arange(5.0), np.array([2.0, 0.0, 3.0, 1.0, 0.0])
+    found = difference(one, other, rows, utilities, 200, 0)
+    turned = difference(other, one, rows, utilities, 200, 0)
+    assert found.low == -200
+    assert turned.high == 200
+    assert (turned.low, turned.difference) == pytest.approx((-found.high, -found.difference))
+
+
+@pytest.mark.parametrize("m", [4, 9, 30])
+def test_perfect_agreement_is_taken_for_one_swap_of_neighbours(m):
+    order = np.arange(float(m))
+    swapped = order.copy()
+    swapped[[0, 1]] = swapped[[1, 0]]
+    almost = stats.spearmanr(order, swapped).statistic
+    # Bonett & Wright (2000): Fisher's z varies by (1 + rho^2 / 2) / (m - 3), at rho = 1
+    half_width = stats.t.ppf(0.975, m - 1) * np.sqrt(1.5 / (m - 3))
+    found = rank_agreement(order, order[:, None], 100, 0)
+    assert found.low == pytest.approx(np.tanh(np.arctanh(almost) - half_width))
+    assert found.high == pytest.approx(1)

@@ -57,3 +57,17 @@ def test_verdict_warns_below_the_threshold_and_where_it_cannot_be_told():
     few = fidelity(CHEAP[:3], BETTER[:3], 50, 0)
     assert "too few coalitions to tell" in verdict(few, 0.1)
     assert "nan" not in verdict(few, 0.1)
+
+
+def test_the_seed_decides_the_interval_and_nothing_else():
+    one, again, other = (fidelity(CHEAP, BETTER, 50, seed) for seed in (1, 1, 2))
+    assert one == again
+    assert one.spearman_low != other.spearman_low
+    assert one.spearman_high != other.spearman_high
+    assert one.spearman == other.spearman
+
+
+def test_an_interval_that_begins_at_the_threshold_will_do():
+    found = fidelity(CHEAP, BETTER, 50, 0)
+    assert verdict(found, found.spearman_low) is None
+    assert "too few" in verdict(found, found.spearman_high)

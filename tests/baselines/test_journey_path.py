@@ -147,3 +147,23 @@ def test_steps_that_lead_beyond_the_last_timestep_are_refused():
     with pytest.raises(ConfigError, match=rf"^steps: {timesteps} steps lead beyond"):
         ways(material, count=1, steps=timesteps)
     assert len(ways(material, count=1, steps=timesteps - 1, every=timesteps - 1)[0]) == 1
+
+
+@pytest.mark.parametrize(
+    "changed", [{"steps": 5}, {"every": 3}, {"guidance": 2.0}, {"generated": 2}, {"dimensions": 8}]
+)
+def test_what_is_remembered_of_another_way_is_not_taken_for_this_one(changed):
+    material = stable_diffusion()
+    other = journey().target(material)
+    found = journey(**changed).target(material)
+    torch.testing.assert_close(found, journey(**changed).target(fresh(material)), rtol=0, atol=0)
+    assert not torch.equal(found, other)
+
+
+def test_what_is_remembered_of_another_seed_is_not_taken_for_this_one():
+    material = pixels()
+    other = journey().target(material)
+    again = fresh(material, seed=1, stored=material.stored)
+    found = journey().target(again)
+    torch.testing.assert_close(found, journey().target(fresh(material, seed=1)), rtol=0, atol=0)
+    assert not torch.equal(found, other)

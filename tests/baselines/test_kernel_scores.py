@@ -3,11 +3,12 @@
 import numpy as np
 import pytest
 import torch
-from gradient_material import LinearDenoiser, linear, normal, pixels
+from gradient_material import LinearDenoiser, fresh, linear, normal, pixels, stable_diffusion
 from sklearn.linear_model import Ridge
 
 from crediting.baselines import RelativeInfluence, RenormalisedInfluence, Trak
 from crediting.baselines.example_gradients import ExampleGradients
+from crediting.baselines.projected import spaced
 from crediting.baselines.ridge import RidgeInverse
 from crediting.errors import ConfigError, EvaluationError
 from crediting.randomness import Stream
@@ -211,3 +212,30 @@ def test_a_diverged_model_is_a_failure():
     assert isinstance(material.denoiser(), LinearDenoiser)
     with pytest.raises(EvaluationError, match="NaN or infinite"):
         kernel().scores(material)
+
+
+@pytest.mark.parametrize("count", [1, 3, 7, 10, 999, 1000])
+def test_timesteps_are_spaced_as_equally_as_whole_numbers_can_be(count):
+    found = spaced(count, 1000)
+    assert found[0] == 0
+    assert len(found) == count
+    assert set(np.diff([*found, 1000])) <= {1000 // count, -(-1000 // count)}
+
+
+def test_the_projection_is_the_same_for_examples_that_do_not_fit_together():
+    """Of 40,000 gradients a megabyte holds three at a time."""
+    material = linear(7, 2, 4, normal("theta", 40_000))
+    little, much = (
+        kernel(memory_mb=memory, dimensions=8, timesteps=1).of_training(fresh(material), "loss")
+        for memory in (1, 64)
+    )
+    torch.testing.assert_close(little, much, rtol=1e-4, atol=1e-4 * float(much.abs().max()))
+
+
+@pytest.mark.parametrize("count", [2, 5])
+def test_the_first_generated_images_are_looked_at_with_their_own_prompts(count):
+    material = stable_diffusion()
+    some = kernel(generated=count).of_generated(fresh(material), "loss")
+    everything = kernel().of_generated(fresh(material), "loss")
+    assert len(everything) == 5
+    torch.testing.assert_close(some, everything[:count], rtol=1e-4, atol=1e-6)

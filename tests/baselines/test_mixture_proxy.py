@@ -380,3 +380,26 @@ def test_a_model_that_reads_no_prompts_cannot_be_asked_for_them():
 def test_arguments_out_of_range_are_refused(changed, message):
     with pytest.raises(ConfigError, match=f"^{message}"):
         proxy(**changed)
+
+
+def test_as_many_contributors_as_are_enumerated_are_enumerated():
+    material = random_material()
+    n = material.n_contributors
+    at_most, more = (proxy(exact_up_to=most, permutations=2).scores(material) for most in (n, 20))
+    for name, values in more.items():
+        np.testing.assert_array_equal(at_most[name], values)
+
+
+def test_the_seed_decides_the_orders():
+    material = random_material()
+    plans = [proxy(exact_up_to=0)._plan(replace(material, seed=seed))[0] for seed in (0, 0, 1)]
+    assert np.array_equal(plans[0], plans[1])
+    assert not np.array_equal(plans[0], plans[2])
+
+
+def test_captions_of_nobodys_images_are_nobodys():
+    """The first contributor's images are nobody's: image i + 1 then is of contributor i."""
+    material = conditional([0, 1, 2, 3, 4])
+    material = replace(material, contributors=material.contributors - 1)
+    utilities = proxy(assign="prompts").utilities(material, np.eye(4, dtype=bool))
+    assert utilities["treasure"].tolist() == WORTH[1:]

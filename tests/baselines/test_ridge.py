@@ -36,3 +36,13 @@ def test_what_cannot_be_inverted_is_a_matter_of_damping():
     rows[:, 5] = rows[:, 4]  # a dimension too many
     with pytest.raises(ConfigError, match=r"damping: .* raise it"):
         RidgeInverse(rows, 1e-40, relative=False)
+
+
+def test_of_features_that_vanish_only_lambda_is_left(capsys):
+    """(0 + lambda I)^-1 v = v / lambda: relative=false is what the refusal of the other advises."""
+    nothing, vectors = torch.zeros(6, 4, dtype=torch.float64), features(3, 4)
+    with pytest.raises(ConfigError, match="relative=false"):
+        RidgeInverse(nothing, 0.5, relative=True)
+    found = RidgeInverse(nothing, 0.5, relative=False)(vectors)
+    np.testing.assert_allclose(found.numpy(), vectors.numpy() / 0.5, rtol=1e-12)
+    assert "damping" not in capsys.readouterr().err

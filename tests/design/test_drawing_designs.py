@@ -395,3 +395,12 @@ def test_other_log_probabilities_are_right_where_binomials_overflow():
     half = lgamma(n + 1) - 2 * lgamma(n // 2 + 1)
     np.testing.assert_allclose(fixed_size(3, 0).sample(n).log_probabilities, -half, rtol=1e-12)
     np.testing.assert_allclose(Bernoulli(3, 0).sample(n).log_probabilities, -n * log(2))
+
+
+@pytest.mark.parametrize("design", [stratified, stratified_pairs])
+def test_strata_are_drawn_independently_of_each_other(design):
+    """A contributor alone is among the next two with probability 2 / n, as any other is."""
+    n, step = 8, 2 if design is stratified_pairs else 1
+    drawn = [design(2 * step, seed).sample(n).coalitions[::step] for seed in range(300)]
+    inside = sum(int((one <= two).all()) for one, two in drawn)
+    assert chisquare([inside, 300 - inside], [300 * 2 / n, 300 * (1 - 2 / n)]).pvalue > 0.001

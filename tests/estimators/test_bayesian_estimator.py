@@ -631,3 +631,38 @@ def test_one_pair_of_equal_halves_tells_some():
     half = np.arange(8) < 4
     found = BAYESIAN(play(game, Sample(np.array([half, ~half]), np.zeros(2))))
     assert (found.std_errors > 0).all()
+
+
+def test_replicates_of_a_coalition_count_with_their_mean():
+    sample = sample_of(pairs(7, 12), mixed(7)[0], noise=1.0)
+    apart = np.random.default_rng(4).normal(size=len(sample))
+    twice = replace(
+        sample,
+        coalitions=np.concatenate([sample.coalitions, sample.coalitions]),
+        log_probabilities=np.zeros(2 * len(sample)),
+        utilities=np.concatenate([sample.utilities - apart, sample.utilities + apart]),
+    )
+    one, other = BAYESIAN(sample), BAYESIAN(twice)
+    np.testing.assert_allclose(other.credits, one.credits, rtol=1e-9)
+    np.testing.assert_allclose(other.std_errors, one.std_errors, rtol=1e-9)
+
+
+@pytest.mark.parametrize(("nearer", "seen"), [(3, {0.0}), (4, set(pair_posterior.EXPONENTS))])
+def test_three_pairs_of_another_size_do_not_tell_how_remainders_vary_with_it(nearer, seen):
+    alone = np.eye(8, dtype=bool)
+    threes = np.array([np.isin(np.arange(8), [0, 1, third]) for third in range(2, 2 + nearer)])
+    sample = sample_of(with_complements(np.concatenate([alone, threes])), mixed(8)[0], noise=1.0)
+    found = complementary_pairs(sample, "test")
+    asked = pair_posterior.candidates(found, math.nan, None)
+    assert {candidate.prior.exponent for candidate in asked} == seen
+
+
+def test_of_halves_alone_nothing_but_what_is_likely_beforehand_tells_exponents_apart():
+    halves = all_coalitions(6)
+    halves = halves[(halves.sum(axis=1) == 3) & halves[:, 0]]
+    found = complementary_pairs(sample_of(with_complements(halves), mixed(6)[0], noise=1.0), "test")
+    prior = Prior(0.0, 0.3, CONSTANT, np.zeros(6))
+    by_exponent = pair_posterior.judged(found, math.nan, prior, (0.0, 2.0, 4.0, 6.0))
+    evidence = np.array([candidate.log_evidence for candidate in by_exponent])
+    beforehand = [[0.0], [0.0], [-2.0], [-4.0]]
+    np.testing.assert_allclose(evidence - evidence[0], beforehand + 0 * evidence, atol=1e-9)

@@ -570,3 +570,42 @@ def test_noise_is_known_where_the_whole_error_is_not():
     effects = [moved(change) for change in np.eye(9)] + [moved(0, 1.0), moved(0, 0, 1.0)]
     expected = 0.5 * np.linalg.norm(effects, axis=0)
     np.testing.assert_allclose(attribution.noise_errors, expected, rtol=1e-6)
+
+
+def test_repeats_of_other_utilities_in_another_order_do_not_change_the_interval():
+    game = NoisyGame(UnanimitySum.random(4, (4, 4), seed=2), 0.5, 0)
+    sample = play(game, ShapleyKernel(40, 0).sample(4))
+    rough = sample.utilities + np.random.default_rng(0).normal(size=40)
+    sample = replace(sample, utilities=rough)  # 14 coalitions, many of them on several rows
+    order = np.random.default_rng(1).permutation(40)
+    first, second = ESTIMATOR(sample), ESTIMATOR(permuted(sample, order))
+    for field in ("credits", "std_errors", "ci_low", "ci_high"):
+        np.testing.assert_allclose(
+            getattr(first, field), getattr(second, field), rtol=0, atol=1e-12
+        )
+
+
+def test_noise_of_credits_that_are_not_determined_is_known():
+    """Of (1, 1, 0) alone: phi = (g / 2, g / 2, total - g), with g the gain and 3 evaluations."""
+    one = Sample(np.array([[True, True, False]]), np.zeros(1))
+    found = ESTIMATOR(play(Additive((3.0, 1.0, 2.0)), one, noise_variance=0.25))
+    assert "do not determine" in found.explanation
+    np.testing.assert_allclose(found.credits, [2, 2, 2], rtol=0, atol=1e-9)
+    # v(S) and v(empty) move the halves by 1/2 and -1/2; v(N) and v(S) move the third by 1 and -1
+    half, third = 0.5 * np.sqrt(0.5), 0.5 * np.sqrt(2)
+    np.testing.assert_allclose(found.noise_errors, [half, half, third], rtol=1e-9)
+
+
+def test_errors_are_known_where_weights_are_below_the_smallest_float():
+    """Halves of 1,200 contributors weigh exp(-800) of single ones, and change nothing."""
+    n = 1200
+    rng = np.random.default_rng(0)
+    ends = np.concatenate([np.eye(n, dtype=bool), ~np.eye(n, dtype=bool)])
+    halves = rng.random((3, n)).argsort(axis=1) < n // 2
+    game = NoisyGame(Additive(tuple(np.linspace(0, 1, n))), 0.1, 0)
+    both = np.concatenate([ends, halves])
+    estimator = replace(ESTIMATOR, bootstrap=4)
+    found = estimator(play(game, Sample(both, np.zeros(len(both)))))
+    without = estimator(play(game, Sample(ends, np.zeros(len(ends)))))
+    np.testing.assert_allclose(found.credits, without.credits, rtol=0, atol=1e-9)
+    assert np.isfinite(found.std_errors).all()

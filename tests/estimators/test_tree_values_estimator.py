@@ -140,3 +140,35 @@ def test_one_split_is_that_of_a_single_tree():
     )
     stump = DecisionTreeRegressor(max_depth=1).fit(signs, targets)
     np.testing.assert_allclose(ours.odd, stump.predict(signs), rtol=0, atol=1e-9)
+
+
+def test_held_out_targets_of_any_size_leave_the_trees_as_they_are():
+    signs = np.where(EVERY[::2], 1.0, -1.0)
+    targets, training = odd_game(signs), np.arange(len(signs)) % 4 > 0
+    boosting, weights = Boosting(5, 3, 0.3, 2), np.ones(len(signs))
+    one, *others = (
+        boosting.fit(signs, np.where(training, targets, held_out), weights, training, 1).odd
+        for held_out in (0.0, 1e200, np.nan)
+    )
+    for other in others:
+        np.testing.assert_array_equal(one, other)
+
+
+def stumps_over_many(seed):
+    """Sixty trees of one split each: twice as many players as are tried for one, all alike."""
+    signs = np.random.default_rng(0).choice([-1.0, 1.0], size=(300, 64))
+    everyone = np.ones(300)
+    return Boosting(60, 1, 0.3, 1).fit(signs, signs.sum(axis=1), everyone, everyone > 0, seed)
+
+
+def test_every_tree_tries_players_of_its_own():
+    forest = stumps_over_many(0).forest
+    assert len(np.unique(forest.players[forest.roots])) > 40  # one draw of 32 would be all
+
+
+def test_all_of_a_large_seed_decides_which_players_are_tried():
+    asked = [
+        stumps_over_many(seed).forest.players.tolist() for seed in (5, 5, 5 + 2**32, 5 + 2**62)
+    ]
+    assert asked[0] == asked[1]
+    assert len({tuple(players) for players in asked}) == 3

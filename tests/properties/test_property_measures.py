@@ -416,3 +416,38 @@ def test_properties_say_which_way_is_better(prop, higher):
     assert prop.higher_is_better is higher
     assert prop.unit
     assert prop.needs in Features._fields
+
+
+def test_kernel_distance_over_subsets_is_on_average_that_of_all_images():
+    """An unbiased estimate of any subset is that of all images in expectation (U-statistics)."""
+    reference, generated = features(normal(15, 3, seed=5) ** 3), features(normal(14, 3) ** 3)
+    exact = KernelDistance(None, None, 1, 0).bind(reference)(generated)
+    by_seed = [KernelDistance(None, 3, 500, s).bind(reference)(generated) for s in range(4)]
+    alone = [KernelDistance(None, 3, 1, s).bind(reference)(generated) for s in range(200)]
+    error = np.std(alone) / np.sqrt(500 * 4)
+    assert abs(np.mean(by_seed) - exact) < 4 * error
+    assert np.std(by_seed) < 0.2 * np.std(alone)  # 1 / sqrt(500) of it, but for luck
+
+
+def test_a_single_image_has_no_kernel_distance():
+    one, two = features(normal(1, 6)), features(normal(2, 6))
+    measure = KernelDistance(None, None, 1, 0).bind(two)
+    assert math.isfinite(measure(two))
+    with pytest.raises(ConfigError, match="expected 2 generated images"):
+        measure(one)
+    with pytest.raises(ConfigError, match="expected 2 reference images"):
+        KernelDistance(None, None, 1, 0).bind(one)
+
+
+def test_a_ball_holds_what_lies_on_its_edge():
+    """Whole numbers on a line, k = 1: balls of radius 1 around 0, 1, 2 end at -1 and 3."""
+    line = features(torch.tensor([[0.0], [1.0], [2.0]]))
+    generated = features(torch.tensor([[-2.0], [-1.0], [3.0], [4.0]]))
+    assert Precision(None, 1).bind(line)(generated) == 0.5
+    assert Recall(None, 1).bind(line)(generated) == pytest.approx(2 / 3)  # 1 is out of reach
+
+
+def test_as_many_clusters_as_reference_images():
+    reference = features(3 * torch.eye(4, dtype=torch.float64)[:3])
+    generated = features(torch.eye(4, dtype=torch.float64)[[0, 1, 2, 0, 1, 2]])
+    assert ClusterDiversity(None, 3).bind(reference)(generated) == pytest.approx(math.log2(3))

@@ -1,11 +1,13 @@
 """What holds for every method that removes channels."""
 
 import copy
+import inspect
 import math
 import pickle
 
 import pytest
 import torch
+import torch_pruning as tp
 from small_unets import NoisyLoss, ddpm, level_widths
 
 from crediting.errors import ConfigError
@@ -146,3 +148,12 @@ def test_what_would_not_run_when_pruned_is_refused_beforehand():
     denoiser = model.untrained(0)
     with pytest.raises(ConfigError, match=r"^pruning: the channels of this UNet2DModel cannot"):
         method(Magnitude, 0.5).check(denoiser, model)
+
+
+def test_the_library_keeps_nothing_of_a_model_that_was_pruned():
+    """Its pruner's defaults are dictionaries, which all pruners without their own share."""
+    method(Magnitude, 0.5).prune(ddpm().untrained(0), ddpm(), NoisyLoss())
+    parameters = inspect.signature(tp.pruner.BasePruner.__init__).parameters
+    shared = [p.default for p in parameters.values() if isinstance(p.default, dict)]
+    assert shared
+    assert not any(shared)

@@ -300,3 +300,9 @@ def test_a_ratio_that_removes_nothing_is_refused_and_the_least_is_named(total, l
     ):
         pairs_to_keep(scores, 0.01)
     assert len(pairs_to_keep(scores, least)["a"]) == total - 1
+
+
+def test_many_equal_scores_go_in_order():
+    kept = pairs_to_keep({"a": torch.ones(900), "b": torch.ones(600)}, 0.7)
+    assert not len(kept["a"])
+    assert kept["b"].tolist() == list(range(150, 600))

@@ -17,7 +17,12 @@ from torch import nn
 
 from crediting.errors import ConfigError
 from crediting.pruning import Magnitude
-from crediting.pruning.structured import Channels, removed_per_block
+from crediting.pruning.structured import (
+    Channels,
+    _least_ratio,
+    _library_ratios,
+    removed_per_block,
+)
 
 CIFAR = {
     "sample_size": 32,
@@ -234,3 +239,33 @@ def test_norm_groups_of_one_channel_cannot_be_pruned():
     model = ddpm(block_out_channels=[16, 16], norm_num_groups=16)
     with pytest.raises(ConfigError, match=r"16 norm groups of one channel each no ratio would\."):
         pruned(model, 0.9)
+
+
+def test_a_remainder_of_the_attention_heads_is_spared():
+    # of 32 channels 7 may go, so one from each of the 4 heads
+    small = pruned(ddpm(), 0.2)
+    assert attentions(small)
+    for attention in attentions(small):
+        assert (attention.heads, attention.to_q.out_features) == (4, 28)
+        assert attention.to_k.out_features == attention.to_v.out_features == 28
+
+
+@pytest.mark.parametrize("blocks", [1, 8, 32])
+def test_the_library_is_told_ratios_at_which_it_keeps_what_is_meant(blocks):
+    """It keeps floor(size (1 - ratio)) of each block, in floating point."""
+    for size in range(2, 120):
+        layer = nn.Linear(1, 1)
+        group = Channels([layer], total=blocks * size, norm_groups=blocks, heads=1)
+        for percent in range(1, 100):
+            told = _library_ratios([group], percent / 100)[layer]
+            kept_by_it = int(size * (1 - told))
+            assert kept_by_it == size - removed_per_block(group, percent / 100)
+
+
+@pytest.mark.parametrize("blocks", [2, 3, 7, 25, 32, 80])
+def test_the_least_ratio_that_is_named_takes_a_channel_of_each_block_and_no_less_would(blocks):
+    for size in range(2, 40):
+        group = Channels([], total=blocks * size, norm_groups=blocks, heads=1)
+        least = _least_ratio(group)
+        assert removed_per_block(group, least) >= 1
+        assert removed_per_block(group, round(least - 1e-4, 4)) == 0

@@ -340,3 +340,28 @@ def test_gradients_are_the_same_with_it():
     for plain, saved in zip(*found, strict=True):
         for name, expected in plain.by_name.items():
             torch.testing.assert_close(saved.by_name[name], expected, rtol=1e-4, atol=1e-6)
+
+
+def test_buffers_are_weights_that_have_no_gradient_and_no_moments():
+    class Shifted(Chain):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("shift", torch.zeros(6))
+
+        def forward(self, sample, timestep):
+            return SimpleNamespace(sample=self.layers(sample) + self.shift)
+
+    plain, shifted = (of_training(m, example(6), RECIPE, PLAIN) for m in (Chain(), Shifted()))
+    assert shifted.weights == plain.weights + 4 * 6
+    for same in ("gradients", "moments", "average"):
+        assert getattr(shifted, same) == getattr(plain, same)
+
+
+def test_the_last_block_of_an_optimizer_of_8_bits_may_be_a_part():
+    class Odd(Chain):
+        def __init__(self):
+            super().__init__()
+            self.layers = nn.Linear(17, 241, bias=False)  # 4,097 numbers: 16 blocks and one more
+
+    found = of_training(Odd(), example(17), replace(RECIPE, optimizer="adamw8bit"), PLAIN)
+    assert found.moments == 2 * (4097 + 4 * 17)

@@ -561,3 +561,9 @@ def test_trained_models_are_let_go(scaled, monkeypatch):
 def test_a_recipe_that_cannot_work_is_refused_by_name(key, value):
     with pytest.raises(ConfigError, match=f"^{key}: expected .* got"):
         recipe(**{key: value})
+
+
+def test_no_gradient_outlives_a_training():
+    denoiser = small()
+    train(denoiser)
+    assert all(parameter.grad is None for parameter in denoiser.parameters())
