@@ -1,5 +1,6 @@
 import copy
 import shutil
+from contextlib import contextmanager
 from dataclasses import replace
 from types import SimpleNamespace
 
@@ -19,7 +20,7 @@ from crediting.training.compiling import as_it_is, compiler
 from crediting.training.examples import Examples
 from crediting.training.recipe import Recipe, Training
 from crediting.training.stacking import _batchable_attention, can_stack, train_stacked
-from crediting.training.trainer import Trainer, make_accelerator
+from crediting.training.trainer import Trainer, make_accelerator, seeded_dropout
 
 RECIPE = Recipe(
     steps=5,
@@ -289,3 +290,20 @@ def test_more_shapes_than_torch_allows_are_compiled(monkeypatch):
     for size in range(2, 13):
         assert torch.equal(doubled(torch.ones(size)), torch.full((size,), 2.0))
     assert len(compiled) == 11
+
+
+def test_every_step_of_a_stack_drops_out_what_it_would_alone_in_the_first_process(monkeypatch):
+    seeds = []
+
+    @contextmanager
+    def recorded(device):
+        with seeded_dropout(device) as seed:
+            yield lambda number: (seeds.append(number), seed(number))
+
+    monkeypatch.setattr("crediting.training.stacking.seeded_dropout", recorded)
+    train_stacked(make_trainer(), trainings(attentive(dropout=0.3)), Stream("stack"))
+    assert len(set(seeds)) == RECIPE.steps
+    stacked, seeds[:] = list(seeds), []
+    monkeypatch.setattr("crediting.training.trainer.seeded_dropout", recorded)
+    alone(make_trainer(), trainings(attentive(dropout=0.3))[0])
+    assert seeds == stacked

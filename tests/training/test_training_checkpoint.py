@@ -357,3 +357,58 @@ def test_a_damaged_or_foreign_checkpoint_is_refused_by_name(path, damage, proble
     assert "Delete the file and run the same command again" in str(refusal.value)
     path.unlink()
     train(denoiser(), saving(path))
+
+
+def saved_step(path):
+    with safe_open(path, framework="pt") as file:
+        return int(file.metadata()["step"])
+
+
+def test_the_last_step_is_saved_at_any_time_for_who_takes_over(tmp_path):
+    checkpoint = partial_checkpoint(tmp_path, 1000, "mine", end=12)
+    train(denoiser(), checkpoint)
+    (path,) = (tmp_path / "checkpoint").iterdir()
+    assert saved_step(path) == 12
+    assert "optimizer.0.exp_avg" in load_file(path)
+
+
+def test_between_two_saves_is_the_time_that_was_asked_for(path, monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(
+        "crediting.training.checkpoint.time", SimpleNamespace(monotonic=lambda: clock.now)
+    )
+    checkpoint, saved = saving(path, every_seconds=10), []
+
+    def state():
+        model = denoiser()
+        optimizer = torch.optim.Adam(model.parameters())
+        return TrainingState(model, optimizer, SimpleNamespace(shadow_params=[]), None)
+
+    for step, clock.now in enumerate([4.0, 11.0, 15.0, 20.0, 21.0, 25.0, 31.0], start=1):
+        checkpoint.offer(step, state())
+        saved.append(saved_step(path) if path.exists() else None)
+    assert saved == [None, 2, 2, 2, 5, 5, 7]
+
+
+def test_what_is_frozen_is_not_saved(path):
+    interrupted(path, 5)
+    keys = set(load_file(path))
+    assert "denoiser.frozen" not in keys
+    assert {"denoiser.first.weight", "denoiser.norm.running_mean"} <= keys
+
+
+def test_a_number_of_steps_that_was_an_int_is_one_again():
+    """The kernels of bitsandbytes take no tensor for it."""
+
+    def state():
+        model = denoiser()
+        optimizer = FoldedMomentum(list(model.first.parameters()), 0.1, 0.0)
+        return TrainingState(model, optimizer, SimpleNamespace(shadow_params=[]), None)
+
+    one, other = state(), state()
+    one.denoiser.first.weight.grad = torch.ones_like(one.denoiser.first.weight)
+    one.optimizer.step()
+    other.load(one.tensors())
+    (restored,) = other.optimizer.state.values()
+    assert type(restored["step"]) is int
+    assert restored["step"] == 1
