@@ -1,5 +1,7 @@
 """How alike the full and the pruned model draw is told before any coalition is evaluated."""
 
+from dataclasses import dataclass
+
 import pytest
 import torch
 from torchmetrics.image import StructuralSimilarityIndexMeasure
@@ -66,3 +68,12 @@ def test_images_are_numbers_of_pixels(stored):
     assert images.dtype == torch.float32
     assert images.max() > 1
     assert torch.equal(images, images.round())
+
+
+def test_a_generation_that_cannot_be_changed_draws_all_of_its_images():
+    @dataclass(frozen=True)
+    class Own:
+        images: int
+
+    own = Own(80)
+    assert module._few(own) is own

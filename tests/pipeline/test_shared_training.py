@@ -6,6 +6,8 @@ from miniature_study import make_study
 from safetensors.torch import load_file
 
 from crediting.pipeline import stages
+from crediting.pipeline.evaluate.diffusion_game import DiffusionGame
+from crediting.pipeline.train import RAW
 
 pytestmark = pytest.mark.slow
 
@@ -39,3 +41,30 @@ def test_two_processes_make_the_models_of_one(tmp_path, capfd):
     told = capfd.readouterr().err
     assert "OMP_NUM_THREADS" not in told
     assert "Warning" not in told
+
+
+def test_what_trains_from_scratch_begins_alike_and_is_made_once(prepared, monkeypatch):
+    ready = prepared("property=[fid]")
+    models, made = DiffusionGame(ready, ready.game).models, []
+    plain = type(ready.model).reinitialise
+
+    def counted(self, denoiser, seed):
+        made.append(seed)
+        return plain(self, denoiser, seed)
+
+    monkeypatch.setattr(type(ready.model), "reinitialise", counted)
+    first, again, other = (numbers_of(models.untrained(replicate)) for replicate in (0, 0, 1))
+    assert len(made) == 2
+    assert torch.equal(first, again)
+    assert not torch.equal(first, other)
+    models.untrained(0).conv_in.weight.data.zero_()
+    assert torch.equal(numbers_of(models.untrained(0)), first)
+    stored = numbers_of(models.stored(RAW))
+    assert models._untrained is None  # two would take the memory twice
+    assert torch.equal(numbers_of(models.untrained(0)), first)
+    assert models._untrained is None
+    assert torch.equal(numbers_of(models.stored(RAW)), stored)
+
+
+def numbers_of(denoiser):
+    return torch.nn.utils.parameters_to_vector(denoiser.parameters()).detach()

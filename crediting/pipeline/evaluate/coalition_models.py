@@ -86,18 +86,21 @@ class CoalitionModels:
         Frozen parameters, such as those under a LoRA, are shared.
         """
         if weights not in self._loaded:
+            self._untrained = None  # its memory is wanted
             self._loaded[weights] = self._placed(self._study.model.load(self._folder, weights))
         return _copied(self._loaded[weights])
 
     def untrained(self, replicate: int) -> nn.Module:
         """Return a fresh copy of the denoiser that a replicate's trainings from scratch start from.
 
-        It has the shape of the stored one. That of the last replicate alone is kept.
+        It has the shape of the stored one. That of the last replicate is kept where all begin with
+        it; beside a stored one, which others are fine-tuned from, it would take memory twice.
         """
+        model, seed = self._study.model, derive_seed("initialise", self._study.seed, replicate)
+        if self._loaded:
+            return model.reinitialise(self.stored(RAW), seed)
         if self._untrained is None or self._untrained[0] != replicate:
             self._untrained = None
-            seed = derive_seed("initialise", self._study.seed, replicate)
-            model = self._study.model
             shape = model.load(self._folder, RAW)
             self._untrained = replicate, self._placed(model.reinitialise(shape, seed))
         return _copied(self._untrained[1])
