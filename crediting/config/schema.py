@@ -72,6 +72,7 @@ class Report:
     top: int = MISSING
     grid: int = MISSING
     interactions: bool = MISSING
+    payout: dict[str, float] = MISSING
 
 
 class Rows(Enum):

@@ -42,6 +42,7 @@ def settings_problems(config: Mapping[str, Any]) -> Iterator[str]:
         )
     yield from _stack_problems(config["runtime"])
     yield from _stop_problems(config["stop"])
+    yield from _payout_problems(config["report"]["payout"])
     yield from _share_problems(config["compare"])
     yield from _calibrate_problems(config["calibrate"])
     yield from _compare_problems(config["compare"])
@@ -85,6 +86,12 @@ def _stop_problems(stop: Mapping[str, Any]) -> Iterator[str]:
         if value is not None and not 0 < value <= highest:
             limit = " and at most 1" if highest == 1 else ""
             yield f"stop.{key}: expected a number above 0{limit}, or null for never; got {value}"
+
+
+def _payout_problems(payout: Mapping[str, float]) -> Iterator[str]:
+    for name, amount in payout.items():
+        if not 0 < amount < math.inf:
+            yield f"report.payout.{name}: expected an amount of money above 0, got {amount:g}"
 
 
 def _share_problems(compare: Mapping[str, Any]) -> Iterator[str]:

@@ -25,6 +25,7 @@ from crediting.pipeline.estimate.pairing import RECORDED, advise, check_pairing,
 from crediting.pipeline.file_names import can_name_files, make_folder
 from crediting.pipeline.report.tables import (
     Results,
+    check_payout,
     print_tables,
     property_facts,
     write_manifest,
@@ -78,6 +79,7 @@ class RecordedStudy:
             config, game, RECORDED if whole else kind_of(design), sample, parts["estimator"]
         )
         declared_players(game.names, **config["axioms"])
+        check_payout(config["report"]["payout"], game.properties)
         check_pairing(study.estimator, study.design, sample.coalitions)
         return study
 
@@ -121,7 +123,7 @@ def run(config: Mapping[str, Any], parts: Mapping[str, Any], overrides: Sequence
     notes = {name: (comparison.sentence,) for name, comparison in compared.items()}
     results = Results(findings, study.game.names, None, config, notes)
     if config["stage"] == "estimate":
-        print_tables(results.tables)
+        print_tables(results.tables, results.payout)
     else:
         report(study, results, compared)
 
@@ -167,6 +169,7 @@ def report(study: RecordedStudy, results: Results, compared: Mapping[str, Compar
     page = report_markdown(
         study.config["name"],
         list(written.tables.values()),
+        written.payout,
         written.interactions,
         written.figures,
         forecast="",
@@ -175,7 +178,7 @@ def report(study: RecordedStudy, results: Results, compared: Mapping[str, Compar
         seconds={},
     )
     atomic_write_text(study.folder / "report.md", page)
-    print_tables(written.tables)
+    print_tables(written.tables, written.payout)
     print(f"\nEverything is in {study.folder}")
 
 

@@ -58,7 +58,8 @@ def run(study: Study, stage: str) -> None:
 def _estimate(study: Study) -> None:
     """Print the tables and write nothing."""
     done = stopped(study)
-    print_tables(results_of(done, estimate(done)).tables)
+    results = results_of(done, estimate(done))
+    print_tables(results.tables, results.payout)
 
 
 def _report(study: Study) -> None:

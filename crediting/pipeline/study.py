@@ -35,6 +35,7 @@ from crediting.pipeline.address import Addressed, GameSpec, locate
 from crediting.pipeline.estimate.pairing import check_number, check_pairing, drawn, kind_of
 from crediting.pipeline.file_names import LONGEST, can_name_files
 from crediting.pipeline.machine import capacity, gpus, training_processes
+from crediting.pipeline.report.tables import check_payout
 
 
 @dataclass(frozen=True)
@@ -101,6 +102,7 @@ class Study:
             **locate(config, parts, partition, readers),
         )
         declared_players(partition.names, **config["axioms"])
+        check_payout(config["report"]["payout"], list(parts["property"]))
         check_pairing(study.estimator, kind_of(study.design), study.sample.coalitions)
         _check_stopping(study)
         _check_stack(study)

@@ -21,7 +21,9 @@ from crediting.reporting.formats import (
 
 POINTS = "% points"
 """The unit of differences of percentages; points alone are what scores of images may be in."""
-_PERCENTAGES = ("%", POINTS)
+MONEY = "money"
+"""The unit of amounts of whatever currency, told to the hundredth."""
+_DECIMALS = {"%": 1, POINTS: 1, MONEY: 2}
 
 
 class Estimate(NamedTuple):
@@ -150,12 +152,13 @@ def grid_csv(grid: Grid) -> str:
 def rounded_column(grid: Grid, place: int) -> list[Rounded]:
     """Return the cells of a column for people, all its numbers with equally many decimals.
 
-    Percentages and points of them have one decimal; other numbers as many as give the largest 4
-    significant digits.
+    Percentages and points of them have one decimal, money has two; other numbers as many as give
+    the largest 4 significant digits.
     """
     cells = grid.column(place)
     numbers = [number for cell in cells for number in _fractions(cell)]
-    style = "z.1f" if grid.columns[place].unit in _PERCENTAGES else shared_format(numbers)
+    decimals = _DECIMALS.get(grid.columns[place].unit)
+    style = shared_format(numbers) if decimals is None else f"z.{decimals}f"
     return [_rounded(cell, style) for cell in cells]
 
 

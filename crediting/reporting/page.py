@@ -1,16 +1,19 @@
 """The report: one Markdown page for a study."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from urllib.parse import quote
 
 from crediting.reporting.forecast import humanise_seconds
 from crediting.reporting.formats import escape_markdown, to_markdown
+from crediting.reporting.grid import Grid, grid_markdown
 from crediting.reporting.table import CreditTable
 
 
 def report_markdown(
     title: str,
     tables: Sequence[CreditTable],
+    payout: Grid | None,
     interactions: Mapping[str, str],
     figures: Mapping[str, str],
     forecast: str,
@@ -23,6 +26,7 @@ def report_markdown(
     Args:
         title: of the study.
         tables: credits, one per property.
+        payout: who gets what, if money is shared out.
         interactions: Markdown by property.
         figures: paths relative to the page by caption.
         forecast: what more certainty would cost.
@@ -34,6 +38,8 @@ def report_markdown(
     parts += [
         f"## Credit for {escape_markdown(t.property_name)}\n\n{to_markdown(t)}" for t in tables
     ]
+    if payout:
+        parts.append(f"## Payout\n\n{grid_markdown(replace(payout, title=''))}")
     parts += [
         f"## Interactions in {escape_markdown(name)}\n\n{text}"
         for name, text in interactions.items()

@@ -156,6 +156,10 @@ def test_values_are_checked_against_hints(key, fitting, unfitting):
             ["runtime.training_processes=all"],
             "runtime.training_processes: expected a positive integer or auto, got 'all'",
         ),
+        (
+            ["+report.payout.fid=0"],
+            "report.payout.fid: expected an amount of money above 0, got 0",
+        ),
         (["name=a/b"], "name: expected a plain folder name, got 'a/b'"),
         (["name=.."], "name: expected a plain folder name, got '..'"),
     ],

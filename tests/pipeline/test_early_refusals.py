@@ -53,6 +53,11 @@ def test_examples_that_another_study_encoded_must_fit_the_denoiser(study, traini
     assert trainings == []
 
 
+def test_money_for_what_the_study_does_not_measure_is_refused(study):
+    with pytest.raises(ConfigError, match=r"report.payout: .* got one for 'fit'; did you mean fid"):
+        study("property=[fid]", "+report.payout.fit=30")
+
+
 @pytest.mark.parametrize("stage", ["extract", "all"])
 def test_a_property_that_needs_more_images_is_refused_before_any_is_drawn(study, trainings, stage):
     words = ("property=[kid]", "property.kid.subset_size=20", "generation.images=12")

@@ -161,6 +161,29 @@ def test_what_is_known_beforehand_is_judged_under_every_table(run, table):
         assert "Null player cannot be judged" in (folder / f"shapley_toy.{ending}").read_text()
 
 
+def test_money_is_shared_out_by_credits_good_in_either_direction(run, table, capsys):
+    # the second property's Shapley values are 4, -1, 0 and 2, and there lower is better
+    words = ["estimator=exact", "game.lower_is_better=[fid]", "+report.payout.fid=30"]
+    folder = run(table, *words)
+    paid = read(folder / "payout.csv")
+    assert {row["contributor"]: float(row["payout"]) for row in paid} == {
+        **{"bob": 30.0},
+        **dict.fromkeys(["ann", "cem", "dan"], 0.0),
+    }
+    assert "30.00 for fid" in capsys.readouterr().out
+    assert "## Payout" in (folder / "report.md").read_text()
+
+    run(table, *words[:2])
+    assert not (folder / "payout.csv").exists()
+    assert not (folder / "payout.md").exists()
+    assert "Payout" not in capsys.readouterr().out + (folder / "report.md").read_text()
+
+
+def test_money_for_what_is_no_property_of_the_table_is_refused(run, table):
+    with pytest.raises(ConfigError, match=r"report.payout: .* got one for 'fit'; did you mean fid"):
+        run(table, "+report.payout.fit=30")
+
+
 # ------------------------------------------------------------------------------ files of before
 
 

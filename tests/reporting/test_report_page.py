@@ -5,6 +5,7 @@ def page(tables, **changes):
     arguments = {
         "title": "digits_ddpm",
         "tables": tables,
+        "payout": None,
         "interactions": {"a_b": "Nobody is *redundant*."},
         "figures": {"Credits": "figures/a b.png"},
         "forecast": "To be twice as certain takes longer.",

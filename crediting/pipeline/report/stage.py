@@ -44,6 +44,7 @@ def report(study: Study, findings: Mapping[str, Finding]) -> None:
     page = report_markdown(
         study.name,
         list(written.tables.values()),
+        written.payout,
         written.interactions,
         {**written.figures, **images},
         forecast,
@@ -52,7 +53,7 @@ def report(study: Study, findings: Mapping[str, Finding]) -> None:
         manifest["seconds"],
     )
     atomic_write_text(study.folder / "report.md", page)
-    print_tables(written.tables)
+    print_tables(written.tables, written.payout)
     print(f"\n{forecast}\nEverything is in {study.folder}")
 
 

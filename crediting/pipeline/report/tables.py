@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crediting.errors import LedgerError
+from crediting.errors import ConfigError, LedgerError, did_you_mean
 from crediting.game import axioms
 from crediting.interactions.pairwise import interactions
 from crediting.ledger import atomic_write_text
@@ -15,8 +15,11 @@ from crediting.pipeline.estimate.finding import Finding
 from crediting.progress import say
 from crediting.reporting.figures import credit_chart
 from crediting.reporting.formats import escape_markdown, rank_csv, to_csv, to_latex, to_markdown
+from crediting.reporting.grid import Grid, grid_csv, grid_markdown
+from crediting.reporting.grid_terminal import print_grid
 from crediting.reporting.heat_map import interaction_chart
 from crediting.reporting.interactions import interactions_csv, interactions_markdown
+from crediting.reporting.payout import Fund, payout_grid
 from crediting.reporting.table import CreditTable, credit_table
 from crediting.reporting.terminal import print_table
 
@@ -50,6 +53,16 @@ class Results:
         """
         return {name: self._table(name, finding) for name, finding in self.findings.items()}
 
+    @property
+    def payout(self) -> Grid | None:
+        """What everybody gets of the money that report.payout shares out, if any."""
+        funds = {
+            name: Fund(amount, found.attribution, found.higher_is_better)
+            for name, amount in self.config["report"]["payout"].items()
+            for found in [self.findings[name]]
+        }
+        return payout_grid(funds, self.names) if funds else None
+
     def _table(self, name: str, finding: Finding) -> CreditTable:
         known = self.config["axioms"]
         judged = axioms.findings(
@@ -76,6 +89,7 @@ class Written:
     """What a report page is made of: tables, Markdown on interactions by property, and pictures."""
 
     tables: Mapping[str, CreditTable]
+    payout: Grid | None
     interactions: Mapping[str, str]
     figures: Mapping[str, str]
     """File names by caption."""
@@ -86,8 +100,9 @@ def write_results(results: Results, folder: Path) -> Written:
 
     For each property: shapley_<property> as .csv, .md, .tex and .png; ranks_<property>.csv, the
     probability of every rank, where that is known and there are at most 200 contributors; and, if
-    asked for and possible, interactions_<property> as .csv, .md and .png. Files of an earlier
-    report that this one has not are removed, with those of properties it had.
+    asked for and possible, interactions_<property> as .csv, .md and .png. For all of them, where
+    money is to be shared out, payout as .csv and .md. Files of an earlier report that this one has
+    not are removed, with those of properties it had.
     """
     tables = results.tables
     folder.mkdir(parents=True, exist_ok=True)
@@ -104,14 +119,31 @@ def write_results(results: Results, folder: Path) -> Written:
             told[name] = _write_interactions(results, name, stem)
         if _file(stem, "png").exists():
             figures[f"Interactions in {name}"] = f"interactions_{name}.png"
-    return Written(tables, told, figures)
+    return Written(tables, _write_payout(results, folder / "payout"), told, figures)
 
 
-def print_tables(tables: Mapping[str, CreditTable]) -> None:
-    """Print the tables of all properties."""
+def check_payout(payout: Mapping[str, float], properties: Sequence[str]) -> None:
+    """Check the amounts to share, by property, in report.payout.
+
+    Raises:
+        ConfigError: money is for no property of these.
+    """
+    for name in payout:
+        if name not in properties:
+            raise ConfigError(
+                f"report.payout: expected amounts of money by property, got one for {name!r}; "
+                f"{did_you_mean(name, properties)}"
+            )
+
+
+def print_tables(tables: Mapping[str, CreditTable], payout: Grid | None) -> None:
+    """Print the tables of all properties, and who gets what."""
     for table in tables.values():
         print()
         print_table(table)
+    if payout:
+        print()
+        print_grid(payout)
 
 
 def property_facts(findings: Mapping[str, Finding]) -> dict[str, dict[str, Any]]:
@@ -157,6 +189,16 @@ def _write_interactions(results: Results, name: str, stem: Path) -> str:
     chart = _file(stem, "png")
     interaction_chart(results.names, found, name, finding.unit, higher_is_better, chart)
     return text
+
+
+def _write_payout(results: Results, stem: Path) -> Grid | None:
+    payout = results.payout
+    if payout is None:
+        _remove(stem, "csv", "md")
+    else:
+        atomic_write_text(_file(stem, "csv"), grid_csv(payout))
+        atomic_write_text(_file(stem, "md"), grid_markdown(payout))
+    return payout
 
 
 def _facts(finding: Finding) -> dict[str, Any]:
