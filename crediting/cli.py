@@ -20,7 +20,7 @@ def main() -> None:
     config.register()
     ending.never_mind_the_reader()
     try:
-        with ending.hydra_raises():
+        with ending.hydra_raises(), config.lazy_help():
             sys.argv[1:] = config.of_this_experiment(config.flags_first(sys.argv[1:]))
             _run()
     except KeyboardInterrupt:
