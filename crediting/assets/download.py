@@ -6,6 +6,7 @@ from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
 from typing import IO
+from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from crediting.progress import bar
@@ -38,6 +39,8 @@ def download(url: str, target: Path, algorithm: str, checksum: str | None) -> No
             )
         partial.replace(target)
     except (OSError, HTTPException) as error:
+        if isinstance(error, HTTPError):
+            error.close()  # it holds the server's page
         reason = str(error).removeprefix("<urlopen error ").removesuffix(">")
         raise DownloadError(reason or type(error).__name__) from error
     finally:
