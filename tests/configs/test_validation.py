@@ -156,6 +156,11 @@ def test_values_are_checked_against_hints(key, fitting, unfitting):
             ["runtime.training_processes=all"],
             "runtime.training_processes: expected a positive integer or auto, got 'all'",
         ),
+        (
+            ["game.rows=design"],
+            "game.rows: it says how to read a recorded table, and there is none; name it with "
+            "game.path=<table>, or leave this out",
+        ),
         (["name=a/b"], "name: expected a plain folder name, got 'a/b'"),
         (["name=.."], "name: expected a plain folder name, got '..'"),
     ],
