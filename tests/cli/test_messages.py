@@ -58,6 +58,14 @@ QUICKLY_NOTICED = {
         ["name=2024_05_01"],
         ["name: 2024_05_01 is read as 20240501", "type 'name=\"2024_05_01\"'"],
     ),
+    "a name that loses a digit as a number": (
+        ["name=1.50"],
+        ["name: 1.50 is read as 1.5;", "type 'name=\"1.50\"'"],
+    ),
+    "a part of a list that is read as a number": (
+        ["axioms.null_players=[ann, 1.50]"],
+        ["axioms.null_players: [ann, 1.50] is read as 1.5;"],
+    ),
     "a name that is too long": (
         [f"name={'x' * 300}"],
         ["name: expected at most 200 bytes"],
