@@ -80,7 +80,7 @@ def _run_study(composed: DictConfig) -> None:
     if plain["stage"] == "fetch":
         stages.fetch(parts, plain["dry_run"])
         return
-    stages.require(parts, config.fetch_command(words))
+    stages.require(parts, config.fetch_command(words), config.making_command(words))
     study = Study.assemble(plain, parts)
     if not plain["dry_run"]:
         stages.make_ready(study, plain["stage"])

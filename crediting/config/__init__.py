@@ -10,6 +10,7 @@ from crediting.config.resolving import explain, resolve
 from crediting.config.words import (
     fetch_command,
     flags_first,
+    making_command,
     of_this_experiment,
     refuse_rewritten,
     sweep_name,
@@ -24,6 +25,7 @@ __all__ = [
     "explain",
     "fetch_command",
     "flags_first",
+    "making_command",
     "methods",
     "of_this_experiment",
     "refuse_rewritten",

@@ -81,6 +81,12 @@ def fetch_command(words: Sequence[str]) -> str:
     return shlex.join(["credit", "stage=fetch", *others])
 
 
+def making_command(words: Sequence[str]) -> str | None:
+    """Return the command that writes what `+size=miniature` reads, if a command line has that."""
+    small = any(word.startswith("+size/miniature=") for word in words)
+    return "python scripts/miniature_files.py" if small else None
+
+
 def refuse_rewritten(words: Iterable[str]) -> None:
     """Refuse numbers and truths where text is meant, unless they come out as they are written.
 
