@@ -82,8 +82,7 @@ def _run_study(composed: DictConfig) -> None:
         return
     stages.require(parts, config.fetch_command(words), config.making_command(words))
     study = Study.assemble(plain, parts)
-    if not plain["dry_run"]:
-        stages.make_ready(study, plain["stage"])
+    stages.make_ready(study, plain["stage"])
     if plain["stage"] == "compare":
         stages.compare(study, config.methods(plain, parts))
     elif plain["stage"] == "calibrate":

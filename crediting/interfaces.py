@@ -402,8 +402,31 @@ class Material(Protocol):
         """Return what `compute` gives, from the store if it was computed with these settings."""
 
 
+class Planned(Protocol):
+    """What is known of a study before anything of it is made."""
+
+    @property
+    def model(self) -> DiffusionModel:
+        """The model."""
+
+    @property
+    def generation(self) -> Generation:
+        """How its images are drawn."""
+
+    @property
+    def extractors(self) -> Mapping[str, Extractor]:
+        """The chosen ones, by name."""
+
+    @property
+    def partition(self) -> Partition:
+        """The contributors."""
+
+
 class Baseline(Protocol):
     """A score for every contributor, without the model of any coalition.
+
+    If it has a method `check(planned)`, that is called before anything is trained, and raises
+    ConfigError if the baseline cannot work with a study; its message begins with the key.
 
     One that also has a method `utilities(material, coalitions)`, giving arrays (m,) by property for
     coalitions (m, n), is a proxy: its utilities are held against those of retrained models.

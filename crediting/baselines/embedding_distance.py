@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 
 from crediting.baselines.aggregate import by_contributor, check_aggregate
-from crediting.baselines.reading import read
-from crediting.interfaces import Material
+from crediting.baselines.reading import check_gives, read
+from crediting.interfaces import Material, Planned
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,10 @@ class EmbeddingDistance:
 
     def __post_init__(self) -> None:
         check_aggregate(self.aggregate)
+
+    def check(self, study: Planned) -> None:
+        """Raise ConfigError if the extractor gives no embeddings."""
+        check_gives(study, self.extractor, "embeddings")
 
     def scores(self, material: Material) -> NDArray[np.float64]:
         """Return the distance of each contributor, (n,).

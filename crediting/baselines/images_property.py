@@ -8,9 +8,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crediting.baselines.aggregate import by_contributor, check_aggregate
-from crediting.baselines.reading import improvement, measure_rows, read
+from crediting.baselines.reading import check_gives, improvement, measure_rows, read
 from crediting.errors import ConfigError
-from crediting.interfaces import Material
+from crediting.interfaces import Material, Planned
 from crediting.randomness import Stream
 
 
@@ -74,6 +74,10 @@ class ScoreOfImages:
 
     def __post_init__(self) -> None:
         check_aggregate(self.aggregate)
+
+    def check(self, study: Planned) -> None:
+        """Raise ConfigError if the extractor gives no scores."""
+        check_gives(study, self.extractor, "scores")
 
     def scores(self, material: Material) -> NDArray[np.float64]:
         """Return the score of each contributor, (n,).

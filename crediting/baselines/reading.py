@@ -3,7 +3,14 @@
 from torch import Tensor
 
 from crediting.errors import ConfigError
-from crediting.interfaces import Features, Material
+from crediting.interfaces import Features, Material, Planned
+
+
+def check_gives(study: Planned, extractor: str | None, field: str) -> None:
+    """Raise ConfigError if a chosen extractor, called by its name, does not give a field."""
+    chosen = None if extractor is None else study.extractors.get(extractor)
+    if chosen is not None and field not in chosen.gives:
+        raise _gives_none(extractor, field)
 
 
 def read(material: Material, extractor: str | None, which: str, field: str) -> Tensor:
@@ -14,11 +21,15 @@ def read(material: Material, extractor: str | None, which: str, field: str) -> T
     """
     values = getattr(material.features(extractor, which), field)
     if values is None:
-        raise ConfigError(
-            f"baseline: expected an extractor that gives {field}, and {extractor} gives none; name "
-            "another under the key `extractor` of the baseline, and choose it under extractor=[...]"
-        )
+        raise _gives_none(extractor, field)
     return values
+
+
+def _gives_none(extractor: str | None, field: str) -> ConfigError:
+    return ConfigError(
+        f"extractor: expected one that gives {field}, and {extractor} gives none; name another "
+        "here, and choose it under extractor=[...]"
+    )
 
 
 def measure_rows(material: Material, name: str, features: Features, rows: Tensor) -> float:

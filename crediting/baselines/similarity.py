@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crediting.baselines.aggregate import by_contributor, check_aggregate
-from crediting.baselines.reading import read
+from crediting.baselines.reading import check_gives, read
 from crediting.errors import ConfigError
-from crediting.interfaces import Material
+from crediting.interfaces import Material, Planned
 
 
 @dataclass(frozen=True)
@@ -54,7 +54,7 @@ class PixelSimilarity:
         generated, training = material.generated_images(), material.training_images()
         if generated.shape[1:] != training.shape[1:]:
             raise ConfigError(
-                "baseline: pixels can be compared of images of one shape alone, and the training "
+                "_target_: pixels can be compared of images of one shape alone, and the training "
                 f"images are {tuple(training.shape[1:])}, the generated ones "
                 f"{tuple(generated.shape[1:])}; use baseline=[embedding_similarity_mean] instead"
             )
@@ -89,6 +89,10 @@ class EmbeddingSimilarity:
 
     def __post_init__(self) -> None:
         check_aggregate(self.aggregate)
+
+    def check(self, study: Planned) -> None:
+        """Raise ConfigError if the extractor gives no embeddings."""
+        check_gives(study, self.extractor, "embeddings")
 
     def scores(self, material: Material) -> NDArray[np.float64]:
         """Return the similarity of each contributor, (n,).

@@ -90,6 +90,10 @@ SLOWLY_NOTICED = {
         ["estimator=paper", "design.budget=1"],
         ["design.budget: ", "at least 2", "got 1"],
     ),
+    "a baseline that looks at more images than are drawn": (
+        ["stage=compare", "baseline=[trak]", "baseline.trak.generated=10000"],
+        ["baseline.trak.generated: ", "at most the 256 images", "got 10000; lower it"],
+    ),
     "an estimator and a design that do not fit": (
         ["estimator=exact", "design=leave_one_out"],
         ["estimator=exact cannot use", "design=leave_one_out", "it can use design=exhaustive"],
