@@ -63,6 +63,7 @@ OPTIONS = {
         *("cifar_ddpm", "cifar_ddpm_miniature"),
     ],
     "runtime": ["auto"],
+    "parts": ["gradients", "influence", "recipe"],
     "experiment": [
         *("artbench_sd_lora", "celeba_ldm", "cifar_ddpm"),
         *("digits_exact", "digits_planted", "digits_proof", "digits_retrain"),
@@ -80,13 +81,21 @@ EXPERIMENTS = OPTIONS["experiment"]
 
 
 WHOLE_STUDIES = ("experiment", "size/miniature", "proof")
-NO_CLASS = ("runtime", "method", "published", *WHOLE_STUDIES)
+NO_CLASS = ("runtime", "method", "published", "parts", *WHOLE_STUDIES)
 """Groups whose options name no class of their own."""
+BEGUN_WITH = {
+    "gradients": "baseline=[gradient_similarity_mean]",
+    "influence": "baseline=[trak]",
+    "recipe": "finetuning=retrain",
+}
+"""An option that begins with each of the parts, which are in several and no choice themselves."""
 
 
 def assignment(group: str, option: str) -> list[str]:
     if group in SEVERAL or group == "method":
         return [f"{group}=[{option}]"]
+    if group == "parts":
+        return [BEGUN_WITH[option]]
     if group == "published":
         return [f"published@compare.published={option}"]
     if group == "proof":
@@ -187,6 +196,8 @@ def test_a_file_opens_with_its_purpose_and_a_command_that_selects_it(group, opti
         assert composed == selected
     elif group in SEVERAL or group == "method":
         assert option in composed[group]
+    elif group == "parts":
+        assert command[-1:] == assignment(group, option)
     elif group == "published":
         assert composed["compare"] == selected["compare"]
     elif group != "runtime":  # its command may change the values
