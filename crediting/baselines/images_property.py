@@ -1,16 +1,17 @@
 """What a contributor's training images are like by themselves, without any model."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crediting.baselines.aggregate import by_contributor, check_aggregate
-from crediting.baselines.reading import check_gives, improvement, measure_rows, read
+from crediting.baselines.aggregate import by_contributor
+from crediting.baselines.reading import ReadsFeatures, improvement, measure_rows
 from crediting.errors import ConfigError
-from crediting.interfaces import Material, Planned
+from crediting.interfaces import Material
 from crediting.randomness import Stream
 
 
@@ -58,26 +59,15 @@ class PropertyOfImages:
 
 
 @dataclass(frozen=True)
-class ScoreOfImages:
+class ScoreOfImages(ReadsFeatures):
     """Score that an extractor gives training images: the paper's aesthetic score of paintings.
 
-    Args:
-        extractor: whose scores are read.
-        aggregate: mean, max or sum over a contributor's training images.
-
-    Raises:
-        ConfigError: there is no such aggregate.
+    Arguments: see `ReadsFeatures`; the extractor must be named.
     """
 
     extractor: str
-    aggregate: str
 
-    def __post_init__(self) -> None:
-        check_aggregate(self.aggregate)
-
-    def check(self, study: Planned) -> None:
-        """Raise ConfigError if the extractor gives no scores."""
-        check_gives(study, self.extractor, "scores")
+    reads: ClassVar[str] = "scores"
 
     def scores(self, material: Material) -> NDArray[np.float64]:
         """Return the score of each contributor, (n,).
@@ -85,5 +75,4 @@ class ScoreOfImages:
         Raises:
             ConfigError: the extractor gives no scores, or is not among the chosen ones.
         """
-        scores = read(material, self.extractor, "training", "scores")
-        return by_contributor(scores, material, self.aggregate)
+        return by_contributor(self.read(material, "training"), material, self.aggregate)

@@ -1,16 +1,44 @@
 """What baselines read of features and properties."""
 
+from dataclasses import dataclass
+from typing import ClassVar
+
 from torch import Tensor
 
+from crediting.baselines.aggregate import check_aggregate
 from crediting.errors import ConfigError
 from crediting.interfaces import Features, Material, Planned
 
 
-def check_gives(study: Planned, extractor: str | None, field: str) -> None:
-    """Raise ConfigError if a chosen extractor, called by its name, does not give a field."""
-    chosen = None if extractor is None else study.extractors.get(extractor)
-    if chosen is not None and field not in chosen.gives:
-        raise _gives_none(extractor, field)
+@dataclass(frozen=True)
+class ReadsFeatures:
+    """A baseline that reads a field of an extractor's features, by default embeddings.
+
+    Args:
+        extractor: whose features are read, or null for the first chosen one that gives embeddings.
+        aggregate: mean, max or sum over a contributor's training images.
+
+    Raises:
+        ConfigError: there is no such aggregate.
+    """
+
+    extractor: str | None
+    aggregate: str
+
+    reads: ClassVar[str] = "embeddings"
+
+    def __post_init__(self) -> None:
+        check_aggregate(self.aggregate)
+
+    def check(self, study: Planned) -> None:
+        """Raise ConfigError if the extractor, being a chosen one, does not give the field."""
+        chosen = None if self.extractor is None else study.extractors.get(self.extractor)
+        if chosen is not None and self.reads not in chosen.gives:
+            raise _gives_none(self.extractor, self.reads)
+
+    def read(self, material: Material, which: str) -> Tensor:
+        """Return the field of the training or the generated images, (N, ...); raises as `read`."""
+        return read(material, self.extractor, which, self.reads)
 
 
 def read(material: Material, extractor: str | None, which: str, field: str) -> Tensor:

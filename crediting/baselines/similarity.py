@@ -15,9 +15,9 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crediting.baselines.aggregate import by_contributor, check_aggregate
-from crediting.baselines.reading import check_gives, read
+from crediting.baselines.reading import ReadsFeatures
 from crediting.errors import ConfigError
-from crediting.interfaces import Material, Planned
+from crediting.interfaces import Material
 
 
 @dataclass(frozen=True)
@@ -71,28 +71,11 @@ class PixelSimilarity:
 
 
 @dataclass(frozen=True)
-class EmbeddingSimilarity:
+class EmbeddingSimilarity(ReadsFeatures):
     """Mean cosine of a training image's embedding with those of the generated images.
 
-    The paper's CLIP similarity, when the extractor is clip.
-
-    Args:
-        extractor: whose embeddings are read, or null for the first chosen one that gives any.
-        aggregate: mean, max or sum over a contributor's training images.
-
-    Raises:
-        ConfigError: there is no such aggregate.
+    The paper's CLIP similarity, when the extractor is clip. Arguments: see `ReadsFeatures`.
     """
-
-    extractor: str | None
-    aggregate: str
-
-    def __post_init__(self) -> None:
-        check_aggregate(self.aggregate)
-
-    def check(self, study: Planned) -> None:
-        """Raise ConfigError if the extractor gives no embeddings."""
-        check_gives(study, self.extractor, "embeddings")
 
     def scores(self, material: Material) -> NDArray[np.float64]:
         """Return the similarity of each contributor, (n,).
@@ -101,7 +84,6 @@ class EmbeddingSimilarity:
             ConfigError: there are no such embeddings.
         """
         generated, training = (
-            F.normalize(read(material, self.extractor, which, "embeddings"), dim=1)
-            for which in ("generated", "training")
+            F.normalize(self.read(material, which), dim=1) for which in ("generated", "training")
         )
         return by_contributor(training @ generated.mean(dim=0), material, self.aggregate)
