@@ -311,7 +311,11 @@ class Features(NamedTuple):
 
 
 class Extractor(Protocol):
-    """A fixed network that turns images into features."""
+    """A fixed network that turns images into features.
+
+    One whose scores say how well an image shows the prompt that it was drawn from has an attribute
+    `prompts`: those that are drawn from in turn, or None.
+    """
 
     gives: ClassVar[tuple[str, ...]]
     """Which fields of `Features` it fills."""
@@ -416,6 +420,14 @@ class Planned(Protocol):
     @property
     def extractors(self) -> Mapping[str, Extractor]:
         """The chosen ones, by name."""
+
+    @property
+    def properties(self) -> Mapping[str, Property]:
+        """The chosen ones, by name."""
+
+    @property
+    def readers(self) -> Mapping[str, str]:
+        """The extractor that each property reads."""
 
     @property
     def partition(self) -> Partition:

@@ -9,9 +9,14 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crediting.baselines.aggregate import by_contributor
-from crediting.baselines.reading import ReadsFeatures, improvement, measure_rows
+from crediting.baselines.reading import (
+    ReadsFeatures,
+    check_scores,
+    improvement,
+    measure_rows,
+)
 from crediting.errors import ConfigError
-from crediting.interfaces import Material
+from crediting.interfaces import Material, Planned
 from crediting.randomness import Stream
 
 
@@ -37,6 +42,13 @@ class PropertyOfImages:
     def __post_init__(self) -> None:
         if self.images < 1:
             raise ConfigError(f"images: expected 1 or more, got {self.images}")
+
+    def check(self, study: Planned) -> None:
+        """Raise ConfigError if a property reads scores that training images do not have."""
+        for name, measured in study.properties.items():
+            if measured.needs == "scores":
+                reader = study.readers[name]
+                check_scores(study.extractors[reader], f"_target_: of {name}, {reader}")
 
     def scores(self, material: Material) -> dict[str, NDArray[np.float64]]:
         """Return the scores by property, (n,): values, turned around where lower is better."""

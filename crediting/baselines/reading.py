@@ -7,7 +7,7 @@ from torch import Tensor
 
 from crediting.baselines.aggregate import check_aggregate
 from crediting.errors import ConfigError
-from crediting.interfaces import Features, Material, Planned
+from crediting.interfaces import Extractor, Features, Material, Planned
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,33 @@ class ReadsFeatures:
         check_aggregate(self.aggregate)
 
     def check(self, study: Planned) -> None:
-        """Raise ConfigError if the extractor, being a chosen one, does not give the field."""
+        """Raise ConfigError if the extractor, being a chosen one, does not give the field.
+
+        So it does if it gives scores of generated images alone.
+        """
         chosen = None if self.extractor is None else study.extractors.get(self.extractor)
         if chosen is not None and self.reads not in chosen.gives:
             raise _gives_none(self.extractor, self.reads)
+        if chosen is not None and self.reads == "scores":
+            check_scores(chosen, f"extractor: {self.extractor}")
 
     def read(self, material: Material, which: str) -> Tensor:
         """Return the field of the training or the generated images, (N, ...); raises as `read`."""
         return read(material, self.extractor, which, self.reads)
+
+
+def check_scores(extractor: Extractor, key: str) -> None:
+    """Raise ConfigError if training images have no scores, being drawn from no prompt.
+
+    One prompt is that of all images; of several, one in turn is that of generated images alone.
+    """
+    prompts = getattr(extractor, "prompts", None)
+    if prompts is not None and len(prompts) > 1:
+        raise ConfigError(
+            f"{key} scores an image by how well it shows its prompt, one of {len(prompts)} in "
+            "turn, and training images were drawn from none; leave this baseline out, or have one "
+            "prompt alone"
+        )
 
 
 def read(material: Material, extractor: str | None, which: str, field: str) -> Tensor:
