@@ -65,7 +65,8 @@ def _run_study(composed: DictConfig) -> None:
         words = [*config.config_dirs(folders), *context.overrides.task]
         plain["name"] = config.sweep_name(plain["name"], context.overrides.task)
         print(f"\n{plain['name']}", file=sys.stderr)
-    if plain["game"]["path"] is not None:
+    asked_for = context.runtime.choices.get("experiment") == "recorded"
+    if asked_for or plain["game"]["path"] is not None:
         from crediting.pipeline import recorded
 
         recorded.run(plain, config.build(plain, recorded.GROUPS), context.overrides.task)
@@ -79,10 +80,9 @@ def _run_study(composed: DictConfig) -> None:
     if plain["stage"] == "fetch":
         stages.fetch(parts, plain["dry_run"])
         return
-    stages.require(parts, config.fetch_command(words))
+    stages.require(parts, config.fetch_command(words), config.making_command(words))
     study = Study.assemble(plain, parts)
-    if not plain["dry_run"]:
-        stages.make_ready(study, plain["stage"])
+    stages.make_ready(study, plain["stage"])
     if plain["stage"] == "compare":
         stages.compare(study, config.methods(plain, parts))
     elif plain["stage"] == "calibrate":

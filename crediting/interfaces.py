@@ -311,7 +311,11 @@ class Features(NamedTuple):
 
 
 class Extractor(Protocol):
-    """A fixed network that turns images into features."""
+    """A fixed network that turns images into features.
+
+    One whose scores say how well an image shows the prompt that it was drawn from has an attribute
+    `prompts`: those that are drawn from in turn, or None.
+    """
 
     gives: ClassVar[tuple[str, ...]]
     """Which fields of `Features` it fills."""
@@ -402,8 +406,39 @@ class Material(Protocol):
         """Return what `compute` gives, from the store if it was computed with these settings."""
 
 
+class Planned(Protocol):
+    """What is known of a study before anything of it is made."""
+
+    @property
+    def model(self) -> DiffusionModel:
+        """The model."""
+
+    @property
+    def generation(self) -> Generation:
+        """How its images are drawn."""
+
+    @property
+    def extractors(self) -> Mapping[str, Extractor]:
+        """The chosen ones, by name."""
+
+    @property
+    def properties(self) -> Mapping[str, Property]:
+        """The chosen ones, by name."""
+
+    @property
+    def readers(self) -> Mapping[str, str]:
+        """The extractor that each property reads."""
+
+    @property
+    def partition(self) -> Partition:
+        """The contributors."""
+
+
 class Baseline(Protocol):
     """A score for every contributor, without the model of any coalition.
+
+    If it has a method `check(planned)`, that is called before anything is trained, and raises
+    ConfigError if the baseline cannot work with a study; its message begins with the key.
 
     One that also has a method `utilities(material, coalitions)`, giving arrays (m,) by property for
     coalitions (m, n), is a proxy: its utilities are held against those of retrained models.

@@ -6,29 +6,17 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from crediting.baselines.aggregate import by_contributor, check_aggregate
-from crediting.baselines.reading import read
+from crediting.baselines.aggregate import by_contributor
+from crediting.baselines.reading import ReadsFeatures
 from crediting.interfaces import Material
 
 
 @dataclass(frozen=True)
-class EmbeddingDistance:
+class EmbeddingDistance(ReadsFeatures):
     """Distance of a training image's embedding to the mean embedding of the contributors' images.
 
-    Args:
-        extractor: whose embeddings are read, or null for the first chosen one that gives any; the
-            paper's is blip_vqa.
-        aggregate: mean, max or sum over a contributor's training images.
-
-    Raises:
-        ConfigError: there is no such aggregate.
+    The paper's extractor is blip_vqa. Arguments: see `ReadsFeatures`.
     """
-
-    extractor: str | None
-    aggregate: str
-
-    def __post_init__(self) -> None:
-        check_aggregate(self.aggregate)
 
     def scores(self, material: Material) -> NDArray[np.float64]:
         """Return the distance of each contributor, (n,).
@@ -36,7 +24,7 @@ class EmbeddingDistance:
         Raises:
             ConfigError: there are no such embeddings.
         """
-        embeddings = read(material, self.extractor, "training", "embeddings")
+        embeddings = self.read(material, "training")
         owned = torch.from_numpy(material.contributors >= 0).to(embeddings.device)
         distances = (embeddings - embeddings[owned].mean(dim=0)).norm(dim=1)
         return by_contributor(distances, material, self.aggregate)

@@ -1,16 +1,22 @@
 """What a contributor's training images are like by themselves, without any model."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crediting.baselines.aggregate import by_contributor, check_aggregate
-from crediting.baselines.reading import improvement, measure_rows, read
+from crediting.baselines.aggregate import by_contributor
+from crediting.baselines.reading import (
+    ReadsFeatures,
+    check_scores,
+    improvement,
+    measure_rows,
+)
 from crediting.errors import ConfigError
-from crediting.interfaces import Material
+from crediting.interfaces import Material, Planned
 from crediting.randomness import Stream
 
 
@@ -37,6 +43,13 @@ class PropertyOfImages:
         if self.images < 1:
             raise ConfigError(f"images: expected 1 or more, got {self.images}")
 
+    def check(self, study: Planned) -> None:
+        """Raise ConfigError if a property reads scores that training images do not have."""
+        for name, measured in study.properties.items():
+            if measured.needs == "scores":
+                reader = study.readers[name]
+                check_scores(study.extractors[reader], f"_target_: of {name}, {reader}")
+
     def scores(self, material: Material) -> dict[str, NDArray[np.float64]]:
         """Return the scores by property, (n,): values, turned around where lower is better."""
         drawn = [self._drawn(material, i) for i in range(material.n_contributors)]
@@ -58,22 +71,15 @@ class PropertyOfImages:
 
 
 @dataclass(frozen=True)
-class ScoreOfImages:
+class ScoreOfImages(ReadsFeatures):
     """Score that an extractor gives training images: the paper's aesthetic score of paintings.
 
-    Args:
-        extractor: whose scores are read.
-        aggregate: mean, max or sum over a contributor's training images.
-
-    Raises:
-        ConfigError: there is no such aggregate.
+    Arguments: see `ReadsFeatures`; the extractor must be named.
     """
 
     extractor: str
-    aggregate: str
 
-    def __post_init__(self) -> None:
-        check_aggregate(self.aggregate)
+    reads: ClassVar[str] = "scores"
 
     def scores(self, material: Material) -> NDArray[np.float64]:
         """Return the score of each contributor, (n,).
@@ -81,5 +87,4 @@ class ScoreOfImages:
         Raises:
             ConfigError: the extractor gives no scores, or is not among the chosen ones.
         """
-        scores = read(material, self.extractor, "training", "scores")
-        return by_contributor(scores, material, self.aggregate)
+        return by_contributor(self.read(material, "training"), material, self.aggregate)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from crediting.baselines.kernel_scores import Trak
 from crediting.baselines.projected import check_positive
 from crediting.errors import ConfigError
-from crediting.interfaces import Material
+from crediting.interfaces import DiffusionModel, Material, Planned
 from crediting.randomness import Stream
 from crediting.training.examples import Examples
 
@@ -44,6 +44,12 @@ class JourneyTrak(Trak):
         if self.every > self.steps:
             raise ConfigError(f"every: expected at most steps={self.steps}, got {self.every}")
 
+    def check(self, study: Planned) -> None:
+        """Raise ConfigError if the model has too few timesteps, or there is nothing to guide by."""
+        self._spaced(study.model)
+        self._scheduler(study.model)
+        self._check_guidance(study.model.conditional)
+
     def target(self, material: Material) -> Tensor:
         """Return the features of all points of all ways, float64 (m, d).
 
@@ -64,11 +70,7 @@ class JourneyTrak(Trak):
     def _points(self, material: Material, images: int) -> Examples:
         """Return the points of the ways of all images, with the prompts they show."""
         prompts = material.prompts()
-        if prompts is None and self.guidance is not None:
-            raise ConfigError(
-                f"guidance: {self.guidance} strengthens the effect of prompts, and this model "
-                "reads none; set null"
-            )
+        self._check_guidance(prompts is not None)
         denoiser = material.denoiser()
         everything = torch.arange(images, device=material.device)
         points, shown = [], []
@@ -91,7 +93,7 @@ class JourneyTrak(Trak):
         own: Tensor | None,
     ) -> list[Tensor]:
         """Return the points on the way to some images, each (len(ids), *shape)."""
-        scheduler = self._scheduler(material)
+        scheduler = self._scheduler(material.model)
         predict = self._predictor(denoiser, prompts, own)
         latents = Stream("journey", material.seed).normal(ids, material.model.latent_shape())
         way = []
@@ -118,10 +120,17 @@ class JourneyTrak(Trak):
 
         return guided
 
-    def _scheduler(self, material: Material) -> Any:
+    def _check_guidance(self, reads_prompts: bool) -> None:
+        if self.guidance is not None and not reads_prompts:
+            raise ConfigError(
+                f"guidance: {self.guidance} strengthens the effect of prompts, and this model "
+                "reads none; set null"
+            )
+
+    def _scheduler(self, model: DiffusionModel) -> Any:
         from diffusers import DDIMScheduler
 
-        config = material.model.noise_scheduler().config
+        config = model.noise_scheduler().config
         timesteps = config.num_train_timesteps
         if self.steps > timesteps:
             raise ConfigError(

@@ -13,11 +13,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crediting.baselines.aggregate import examples_of_each
-from crediting.baselines.pools import captions_of_prompts, nearest_pools, prompt_pools
+from crediting.baselines.pools import (
+    captions_of_prompts,
+    check_neighbours,
+    nearest_pools,
+    prompt_pools,
+)
 from crediting.baselines.reading import improvement, measure_rows, read
 from crediting.baselines.shapley import Plan, exact_plan, permutation_plan
 from crediting.errors import ConfigError
-from crediting.interfaces import Material
+from crediting.interfaces import Material, Planned
 from crediting.randomness import Stream
 
 ASSIGNMENTS = ("nearest", "prompts")
@@ -67,6 +72,13 @@ class MixtureProxy:
             raise ConfigError(
                 f"permutations: expected an even number, 2 or more, got {self.permutations}"
             )
+
+    def check(self, study: Planned) -> None:
+        """Raise ConfigError if there is not what images are dealt by: neighbours, or prompts."""
+        if self.assign == "nearest":
+            check_neighbours(self.neighbours, int(study.partition.sizes.sum()))
+        elif not study.model.conditional:
+            raise _without_prompts()
 
     def scores(self, material: Material) -> dict[str, NDArray[np.float64]]:
         """Return the Shapley values by property, (n,), turned around where lower is better.
@@ -174,15 +186,19 @@ def _utilities(
 def _by_prompts(material: Material) -> Tensor:
     examples, prompts = material.examples("training"), material.prompts()
     if prompts is None or examples.captions is None or examples.caption_of is None:
-        raise ConfigError(
-            "baseline.mixture_proxy.assign: prompts tell whose images a conditional model draws, "
-            "and this model reads none; set assign=nearest"
-        )
+        raise _without_prompts()
     rows, owners = _owned(material, examples.caption_of.device)
     shown = captions_of_prompts(prompts[1:], examples.captions)
     count = len(material.generated_images())
     prompt_of = shown[torch.arange(count, device=shown.device) % len(shown)]
     return prompt_pools(prompt_of, examples.caption_of[rows], owners, material.n_contributors)
+
+
+def _without_prompts() -> ConfigError:
+    return ConfigError(
+        "assign: prompts tell whose images a conditional model draws, and this model reads none; "
+        "set assign=nearest"
+    )
 
 
 def _owned(material: Material, device: torch.device) -> tuple[Tensor, Tensor]:

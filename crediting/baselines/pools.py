@@ -30,11 +30,7 @@ def nearest_pools(
     Raises:
         ConfigError: there are fewer training images than neighbours.
     """
-    if len(training) < neighbours:
-        raise ConfigError(
-            f"baseline.mixture_proxy.neighbours: expected no more than the {len(training)} "
-            f"training images, got {neighbours}"
-        )
+    check_neighbours(neighbours, len(training))
     votes, closest = [], []
     for rows in generated.split(_ROWS):
         distances = torch.cdist(rows, training)
@@ -49,6 +45,14 @@ def nearest_pools(
     given = gaps.topk(min(neighbours, len(generated)), largest=False).indices
     pools[forsaken] = torch.zeros_like(gaps).scatter_(1, given, 1.0)
     return pools / pools.sum(dim=1, keepdim=True)
+
+
+def check_neighbours(neighbours: int, images: int) -> None:
+    """Raise ConfigError if there are fewer training images than neighbours."""
+    if neighbours > images:
+        raise ConfigError(
+            f"neighbours: expected no more than the {images} training images, got {neighbours}"
+        )
 
 
 def prompt_pools(prompt_of: Tensor, caption_of: Tensor, owners: Tensor, n: int) -> Tensor:
@@ -75,7 +79,7 @@ def prompt_pools(prompt_of: Tensor, caption_of: Tensor, owners: Tensor, n: int) 
     without = (totals.squeeze(1) == 0).nonzero().flatten().tolist()
     if without:
         raise ConfigError(
-            "baseline.mixture_proxy.assign: prompts need images of every contributor's captions, "
+            "assign: prompts need images of every contributor's captions, "
             f"and none were drawn for {len(without)} of {n} contributors, for instance number "
             f"{without[0] + 1}; set generation.prompts=captions with at least as many "
             "generation.images, or assign=nearest"
@@ -83,7 +87,7 @@ def prompt_pools(prompt_of: Tensor, caption_of: Tensor, owners: Tensor, n: int) 
     pools = pools / totals
     if torch.allclose(pools, pools[:1]):
         raise ConfigError(
-            "baseline.mixture_proxy.assign: prompts cannot tell these contributors apart, since "
+            "assign: prompts cannot tell these contributors apart, since "
             "all of them have the same captions; set assign=nearest"
         )
     return pools

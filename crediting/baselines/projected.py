@@ -14,7 +14,7 @@ from crediting.baselines.aggregate import check_aggregate
 from crediting.baselines.example_gradients import OUTPUTS, ExampleGradients
 from crediting.baselines.projection import project
 from crediting.errors import ConfigError, EvaluationError
-from crediting.interfaces import Material
+from crediting.interfaces import DiffusionModel, Material, Planned
 from crediting.progress import say
 from crediting.randomness import Stream
 from crediting.training.examples import Examples
@@ -53,6 +53,11 @@ class GradientBaseline(ABC):
         for key in ("timesteps", "dimensions", "memory_mb", "generated"):
             check_positive(key, getattr(self, key))
         check_aggregate(self.aggregate)
+
+    def check(self, study: Planned) -> None:
+        """Raise ConfigError if the model has fewer timesteps, or fewer images are generated."""
+        self._spaced(study.model)
+        self._check_generated(study.generation.images)
 
     @abstractmethod
     def scores(self, material: Material) -> NDArray[np.float64]:
@@ -95,15 +100,14 @@ class GradientBaseline(ABC):
         return found.cpu().double()
 
     def _computed(self, material: Material, output: str, examples: Examples) -> Tensor:
-        scheduler = material.model.noise_scheduler()
         stream = Stream("gradients", material.seed)
         memory = self.memory_mb * 2**20
         gradients = ExampleGradients(
             material.denoiser(),
             examples,
-            scheduler,
+            material.model.noise_scheduler(),
             output,
-            spaced(self.timesteps, scheduler.config.num_train_timesteps),
+            self._spaced(material.model),
             stream,
             memory // 4,
         )
@@ -135,17 +139,23 @@ class GradientBaseline(ABC):
         count = self.generated
         if count is None:
             return examples
-        if count > len(examples):
-            raise ConfigError(
-                f"generated: expected at most the {len(examples)} images of generation.images, "
-                f"got {count}; lower it, or null for all"
-            )
+        self._check_generated(len(examples))
         shown = examples.caption_of
         return Examples(
             examples.latents[:count],
             captions=examples.captions,
             caption_of=None if shown is None else shown[:count],
         )
+
+    def _check_generated(self, images: int) -> None:
+        if self.generated is not None and self.generated > images:
+            raise ConfigError(
+                f"generated: expected at most the {images} images of generation.images, got "
+                f"{self.generated}; lower it, or null for all"
+            )
+
+    def _spaced(self, model: DiffusionModel) -> list[int]:
+        return spaced(self.timesteps, model.noise_scheduler().config.num_train_timesteps)
 
 
 def spaced(count: int, n_timesteps: int) -> list[int]:

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from crediting.baselines.aggregate import by_contributor, check_aggregate
-from crediting.baselines.reading import read
+from crediting.baselines.reading import ReadsFeatures
 from crediting.errors import ConfigError
 from crediting.interfaces import Material
 
@@ -54,7 +54,7 @@ class PixelSimilarity:
         generated, training = material.generated_images(), material.training_images()
         if generated.shape[1:] != training.shape[1:]:
             raise ConfigError(
-                "baseline: pixels can be compared of images of one shape alone, and the training "
+                "_target_: pixels can be compared of images of one shape alone, and the training "
                 f"images are {tuple(training.shape[1:])}, the generated ones "
                 f"{tuple(generated.shape[1:])}; use baseline=[embedding_similarity_mean] instead"
             )
@@ -71,24 +71,11 @@ class PixelSimilarity:
 
 
 @dataclass(frozen=True)
-class EmbeddingSimilarity:
+class EmbeddingSimilarity(ReadsFeatures):
     """Mean cosine of a training image's embedding with those of the generated images.
 
-    The paper's CLIP similarity, when the extractor is clip.
-
-    Args:
-        extractor: whose embeddings are read, or null for the first chosen one that gives any.
-        aggregate: mean, max or sum over a contributor's training images.
-
-    Raises:
-        ConfigError: there is no such aggregate.
+    The paper's CLIP similarity, when the extractor is clip. Arguments: see `ReadsFeatures`.
     """
-
-    extractor: str | None
-    aggregate: str
-
-    def __post_init__(self) -> None:
-        check_aggregate(self.aggregate)
 
     def scores(self, material: Material) -> NDArray[np.float64]:
         """Return the similarity of each contributor, (n,).
@@ -97,7 +84,6 @@ class EmbeddingSimilarity:
             ConfigError: there are no such embeddings.
         """
         generated, training = (
-            F.normalize(read(material, self.extractor, which, "embeddings"), dim=1)
-            for which in ("generated", "training")
+            F.normalize(self.read(material, which), dim=1) for which in ("generated", "training")
         )
         return by_contributor(training @ generated.mean(dim=0), material, self.aggregate)

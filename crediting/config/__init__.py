@@ -11,6 +11,7 @@ from crediting.config.resolving import explain, resolve
 from crediting.config.words import (
     fetch_command,
     flags_first,
+    making_command,
     of_this_experiment,
     refuse_rewritten,
     sweep_name,
@@ -26,6 +27,7 @@ __all__ = [
     "fetch_command",
     "flags_first",
     "lazy_help",
+    "making_command",
     "methods",
     "of_this_experiment",
     "refuse_rewritten",

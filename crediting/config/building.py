@@ -7,7 +7,7 @@ from typing import Any
 from hydra.errors import InstantiationException
 from hydra.utils import instantiate
 
-from crediting.config.options import option_problems
+from crediting.config.options import option_problems, typed
 from crediting.config.protocols import part_problems
 from crediting.config.settings import methods_of_steps, methods_problems, settings_problems
 from crediting.errors import ConfigError, CreditingError
@@ -89,10 +89,13 @@ def methods(config: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Al
 def alterations(
     config: Mapping[str, Any], parts: Mapping[str, Any]
 ) -> Callable[[Mapping[str, Any]], Altered]:
-    """Return what lays settings of whole groups over those of a study; it raises as `build`."""
+    """Return what lays settings of whole groups over those of a study; it raises as `build`.
+
+    They are `typed`, as those of the study are.
+    """
 
     def altered(groups: Mapping[str, Any]) -> Altered:
-        settings = {**config, **groups}
+        settings = {**config, **typed(groups)}
         return settings, {**parts, **build(settings, tuple(groups))}
 
     return altered

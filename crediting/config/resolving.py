@@ -10,12 +10,10 @@ from omegaconf import MISSING, DictConfig, OmegaConf
 from omegaconf.errors import ConfigAttributeError, ConfigKeyError, OmegaConfBaseException
 
 from crediting.config.folders import CONFIG_DIR
+from crediting.config.options import SEVERAL
 from crediting.config.schema import Schema
 from crediting.config.words import unreadable
 from crediting.errors import ConfigError, did_you_mean
-
-_OF_SEVERAL = ("extractor", "property")
-"""Groups of which several options are chosen, and at least one."""
 
 
 def resolve(composed: DictConfig) -> dict[str, Any]:
@@ -82,7 +80,7 @@ def _missing(node: Any, path: str = "") -> Iterator[str]:
 
 
 def _example(key: str) -> str:
-    return f"{key}=[<option>, ...]" if key in _OF_SEVERAL else f"{key}=<value>"
+    return f"{key}=[<option>, ...]" if SEVERAL.get(key) else f"{key}=<value>"
 
 
 def _absolute(key: str, path: str) -> str:

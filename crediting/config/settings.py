@@ -13,6 +13,8 @@ from crediting.errors import did_you_mean
 COMPILE_MODES = ("default", "max-autotune")  # as training.compiling knows them
 _LONGEST_NAME = 200  # bytes; file systems allow 255
 _MOST_REPLICATES = 1000
+_OF_A_TABLE: Mapping[str, Any] = {"properties": None, "lower_is_better": [], "rows": "all"}
+"""What `game` says where there is no table."""
 _LEAST = {
     "seed": 0,
     "replicates": 1,
@@ -43,6 +45,7 @@ def settings_problems(config: Mapping[str, Any]) -> Iterator[str]:
     yield from _stack_problems(config["runtime"])
     yield from _stop_problems(config["stop"])
     yield from _payout_problems(config["report"]["payout"])
+    yield from _game_problems(config["game"])
     yield from _share_problems(config["compare"])
     yield from _calibrate_problems(config["calibrate"])
     yield from _compare_problems(config["compare"])
@@ -92,6 +95,15 @@ def _payout_problems(payout: Mapping[str, float]) -> Iterator[str]:
     for name, amount in payout.items():
         if not 0 < amount < math.inf:
             yield f"report.payout.{name}: expected an amount of money above 0, got {amount:g}"
+
+
+def _game_problems(game: Mapping[str, Any]) -> Iterator[str]:
+    for key, idle in _OF_A_TABLE.items():
+        if game["path"] is None and game[key] != idle:
+            yield (
+                f"game.{key}: it says how to read a recorded table, and there is none; name it "
+                "with game.path=<table>, or leave this out"
+            )
 
 
 def _share_problems(compare: Mapping[str, Any]) -> Iterator[str]:

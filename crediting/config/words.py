@@ -81,17 +81,24 @@ def fetch_command(words: Sequence[str]) -> str:
     return shlex.join(["credit", "stage=fetch", *others])
 
 
+def making_command(words: Sequence[str]) -> str | None:
+    """Return the command that writes what `+size=miniature` reads, if a command line has that."""
+    small = any(word.startswith("+size/miniature=") for word in words)
+    return "python scripts/miniature_files.py" if small else None
+
+
 def refuse_rewritten(words: Iterable[str]) -> None:
     """Refuse numbers and truths where text is meant, unless they come out as they are written.
 
     Raises:
-        ConfigError: `name=1e3`, say, which would be 1000.0.
+        ConfigError: `name=1e3`, say, which would be 1000.0, or `name=1.50`, which would be 1.5.
     """
     for word in words:
         key, _, text = word.partition("=")
         if not _TEXTS.fullmatch(key):
             continue
-        changed = [one for one in _scalars(_value(word)) if str(one) not in text]
+        written = re.split(r"[\s,:\[\]{}]+", text)
+        changed = [one for one in _scalars(_value(word)) if str(one) not in written]
         if changed:
             raise ConfigError(
                 f"{key.lstrip('+')}: {text} is read as {changed[0]}; to have it as text, type "

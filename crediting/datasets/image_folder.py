@@ -2,13 +2,14 @@
 
 import posixpath
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from crediting.assets import ByHand
 from crediting.datasets.finding import (
     ENDINGS,
     file_problem,
@@ -23,6 +24,7 @@ from crediting.datasets.problems import shown
 from crediting.datasets.reading import Frame
 from crediting.errors import ConfigError, DataError
 from crediting.game.contributor import name_problem
+from crediting.interfaces import Asset
 
 Row = dict[str, str]
 """What is known of one image, by column; `path` is relative to the root."""
@@ -68,19 +70,36 @@ class ImageFolder(ImageFiles):
         self._reference = None if reference is None else folder_at(reference)
         self._allow_single = allow_single
 
+    def assets(self) -> Mapping[str, Asset]:
+        """Return the root, so that it is missed together with whatever else is not here."""
+        return {"root": _Own("your images", "you", 0, "yours", "dataset.root", self._root, "", "")}
+
     def _listing(self) -> Listing:
-        return _survey(self._root, self._manifest, self._reference, self._allow_single)
+        root = self.assets()["root"].find()
+        return _survey(root, self._manifest, self._reference, self._allow_single)
+
+
+class _Own(ByHand):
+    """A folder that was never published."""
+
+    def find(self) -> Path:
+        """Return the folder.
+
+        Raises:
+            DataError: there is none.
+        """
+        if self.folder.is_dir():
+            return self.folder
+        raise DataError(
+            f"{self.key}: there is no folder {shown(self.folder)}; name the one that holds the "
+            f"images with {self.key}=<folder>"
+        )
 
 
 @cache
 def _survey(
     root: Path, manifest: Path | None, reference: Path | None, allow_single: bool
 ) -> Listing:
-    if not root.is_dir():
-        raise DataError(
-            f"dataset.root: there is no folder {shown(root)}; name the one that holds the images "
-            "with dataset.root=<folder>"
-        )
     rows, problems = _of_folders(root) if manifest is None else _of_manifest(root, manifest)
     rows.sort(key=lambda row: row["path"])
     problems += _contributor_problems(rows, allow_single)

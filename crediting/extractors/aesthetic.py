@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from crediting.assets import UrlFile
 from crediting.extractors.clip import LARGE, clip_folder, clip_tower, unit_embeddings
-from crediting.extractors.published import Published, check_batch_size, fill, read_weights
+from crediting.extractors.published import Published, fill, read_weights
 from crediting.interfaces import Asset, Features
 
 _KEY = "extractor.aesthetic"
@@ -38,9 +38,6 @@ class Aesthetic(Published):
     batch_size: int
 
     gives: ClassVar[tuple[str, ...]] = ("embeddings", "scores")
-
-    def __post_init__(self) -> None:
-        check_batch_size(self.batch_size)
 
     def assets(self) -> Mapping[str, Asset]:
         """Return the folder of the CLIP and the file of the head."""

@@ -8,7 +8,7 @@ from typing import ClassVar
 from torch import Tensor, nn
 
 from crediting.assets import HubFolder
-from crediting.extractors.published import Published, check_batch_size, in_batches
+from crediting.extractors.published import Published, in_batches
 from crediting.extractors.vision import (
     ANY_WEIGHTS,
     WEIGHTS_FILES,
@@ -40,9 +40,6 @@ class BlipVqa(Published):
     batch_size: int
 
     gives: ClassVar[tuple[str, ...]] = ("embeddings",)
-
-    def __post_init__(self) -> None:
-        check_batch_size(self.batch_size)
 
     def assets(self) -> Mapping[str, Asset]:
         """Return the model's folder."""

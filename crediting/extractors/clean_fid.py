@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from crediting.assets import UrlFile
 from crediting.errors import DataError
-from crediting.extractors.published import Published, check_batch_size, in_batches, no_weights
+from crediting.extractors.published import Published, in_batches, no_weights
 from crediting.extractors.resizing import resized
 from crediting.interfaces import Asset, Features
 
@@ -41,9 +41,6 @@ class CleanFidInception(Published):
     batch_size: int
 
     gives: ClassVar[tuple[str, ...]] = ("embeddings",)
-
-    def __post_init__(self) -> None:
-        check_batch_size(self.batch_size)
 
     def assets(self) -> Mapping[str, Asset]:
         """Return the file of the network."""

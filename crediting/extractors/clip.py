@@ -12,7 +12,7 @@ from torch.nn import functional as F
 from crediting.assets import HubFolder
 from crediting.assets.messages import in_short
 from crediting.errors import ConfigError, DataError
-from crediting.extractors.published import Published, check_batch_size, in_batches
+from crediting.extractors.published import Published, in_batches
 from crediting.extractors.vision import (
     ANY_WEIGHTS,
     WEIGHTS_FILES,
@@ -53,7 +53,7 @@ class Clip(Published):
     gives: ClassVar[tuple[str, ...]] = ("embeddings", "scores")
 
     def __post_init__(self) -> None:
-        check_batch_size(self.batch_size)
+        super().__post_init__()
         if isinstance(self.prompts, str) or (self.prompts is not None and not self.prompts):
             raise ConfigError(
                 f"prompts: expected a list of prompts or null, got {self.prompts!r}; set "

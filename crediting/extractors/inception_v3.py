@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from crediting.assets import UrlFile
-from crediting.extractors.published import Published, check_batch_size, fill, read_weights
+from crediting.extractors.published import Published, fill, read_weights
 from crediting.halving import in_halves
 from crediting.interfaces import Asset, Features
 
@@ -34,9 +34,6 @@ class InceptionV3(Published):
     batch_size: int
 
     gives: ClassVar[tuple[str, ...]] = ("embeddings", "logits")
-
-    def __post_init__(self) -> None:
-        check_batch_size(self.batch_size)
 
     def assets(self) -> Mapping[str, Asset]:
         """Return the file of weights."""

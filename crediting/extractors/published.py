@@ -19,22 +19,22 @@ _MEND = "Delete it, so that it is fetched anew, or name another."
 
 
 class Published:
-    """An extractor whose network is published: there is nothing to fit."""
+    """An extractor whose network is published: there is nothing to fit.
+
+    Raises:
+        ConfigError: fewer than one of its images are looked at at a time.
+    """
+
+    batch_size: int
 
     memory_settings: ClassVar[tuple[str, ...]] = ("batch_size",)
 
+    def __post_init__(self) -> None:
+        if self.batch_size < 1:
+            raise ConfigError(f"batch_size: expected 1 or more, got {self.batch_size}")
+
     def fit(self, images: Tensor, labels: NDArray[np.int64] | None, folder: Path) -> None:
         """Write nothing: `load` reads the published weights where they lie."""
-
-
-def check_batch_size(batch_size: int) -> None:
-    """Check the number of images at a time.
-
-    Raises:
-        ConfigError: it is not positive.
-    """
-    if batch_size < 1:
-        raise ConfigError(f"batch_size: expected 1 or more, got {batch_size}")
 
 
 @torch.inference_mode()

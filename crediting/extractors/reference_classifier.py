@@ -56,6 +56,8 @@ class ReferenceClassifier:
         ):
             if value < 1:
                 raise ConfigError(f"{key}: expected 1 or more, got {value}")
+        if not 0 < learning_rate < math.inf:
+            raise ConfigError(f"learning_rate: expected a positive number, got {learning_rate}")
         self._channels = channels
         self._embedding = embedding
         self._steps = steps

@@ -1,8 +1,5 @@
 """Stage export: the ledger of a study as a table that other tools can read. Evaluates nothing."""
 
-import csv
-import io
-
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,6 +10,7 @@ from crediting.ledger import Ledger, atomic_write_text
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.estimate.stage import read_replicates
 from crediting.pipeline.study import Study
+from crediting.reporting.formats import csv_text
 
 FILE = "utilities.csv"
 
@@ -39,15 +37,16 @@ def export(study: Study) -> None:
             f"{', '.join(both)}; rename the contributor or the property"
         )
     coalitions, utilities = measured(study)
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow([*names, *properties, *several])
-    for coalition, replicates in zip(coalitions, utilities.tolist(), strict=True):
-        members = coalition.astype(int).tolist()
-        for number, values in enumerate(replicates):
-            writer.writerow([*members, *map(repr, values), *([number] if several else [])])
+    rows = (
+        [*members, *values, *([number] if several else [])]
+        for members, replicates in zip(
+            coalitions.astype(int).tolist(), utilities.tolist(), strict=True
+        )
+        for number, values in enumerate(replicates)
+    )
     study.folder.mkdir(parents=True, exist_ok=True)
-    atomic_write_text(study.folder / FILE, text.getvalue())
+    text = csv_text([*names, *properties, *several], rows)
+    atomic_write_text(study.folder / FILE, text)
     print(f"{len(coalitions)} coalitions and their utilities are in {study.folder / FILE}")
 
 

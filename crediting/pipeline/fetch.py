@@ -15,19 +15,22 @@ Sought = tuple[Asset, DataError | None]
 """What is needed, and the problem of finding it, or None if it is here."""
 
 
-def require(parts: Mapping[str, Any], command: str) -> None:
+def require(parts: Mapping[str, Any], command: str, made_by: str | None = None) -> None:
     """Return if everything that the parts need is here; the network is not touched.
 
-    `parts` are single parts or mappings of them; `command` fetches what can be fetched.
+    `parts` are single parts or mappings of them; `command` fetches what can be fetched, unless
+    `made_by` is the command that writes all of it.
 
     Raises:
-        DataError: something is not here; one message for all, with the command if it helps.
+        DataError: something is not here; one message for all, with a command if one helps.
         ConfigError: a part cannot say what it needs.
     """
     sought = _sought(parts)
     missing = [problem for _, problem in sought if problem is not None]
     if missing:
         advice = f"\nFetch what can be fetched with\n  {command}" if _to_fetch(sought) else ""
+        if made_by:
+            advice = f"\nThey are made small, in a copy of the repository, by\n  {made_by}"
         raise DataError(f"These files are missing:{_bullets(missing)}{advice}")
 
 

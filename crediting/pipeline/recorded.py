@@ -159,11 +159,9 @@ def report(study: RecordedStudy, results: Results, compared: Mapping[str, Compar
     """Write everything under outputs/studies/<name>/ and print the tables."""
     make_folder(study.folder)
     written = write_results(results, study.folder)
-    for name in results.findings:
+    for name, comparison in compared.items():
         path = study.folder / f"exact_{name}.csv"
-        path.unlink(missing_ok=True)
-        if name in compared:
-            atomic_write_text(path, compared[name].to_csv(study.game.names))
+        atomic_write_text(path, comparison.to_csv(study.game.names))
     manifest = _manifest(study, results, compared)
     write_manifest(manifest, study.folder)
     page = report_markdown(

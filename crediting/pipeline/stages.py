@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from crediting.errors import ConfigError
 from crediting.pipeline.calibrate.stage import calibrate
 from crediting.pipeline.compare.stage import compare
 from crediting.pipeline.dry_run import dry_run
@@ -25,14 +26,29 @@ from crediting.progress import say
 def make_ready(study: Study, stage: str) -> None:
     """Refuse now what would else be found when models are trained: where to evaluate and to write.
 
+    A dry run only asks the baselines of a comparison whether they can work.
+
     Raises:
-        ConfigError: the executor cannot work here, or the study's folder cannot be made.
+        ConfigError: a baseline or the executor cannot work here, or the study's folder cannot be
+            made.
     """
+    if stage == "compare":
+        _check_baselines(study)
+    if study.config["dry_run"]:
+        return
     if stage in _EVALUATING and hasattr(study.executor, "check"):
         study.executor.check()
-    if stage not in _WRITING:
-        return
-    make_folder(study.folder)
+    if stage in _WRITING:
+        make_folder(study.folder)
+
+
+def _check_baselines(study: Study) -> None:
+    for name, baseline in study.baselines.items():
+        if hasattr(baseline, "check"):
+            try:
+                baseline.check(study)
+            except ConfigError as error:
+                raise ConfigError(f"baseline.{name}.{error}") from error
 
 
 def run(study: Study, stage: str) -> None:

@@ -3,7 +3,7 @@
 import csv
 import io
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,24 +32,25 @@ _LATEX = str.maketrans(
 )
 
 
-def to_csv(table: CreditTable) -> str:
-    """Return the table at full precision; an unknown number is an empty field."""
+def csv_text(header: Iterable[object], rows: Iterable[Iterable[object]]) -> str:
+    """Return a table at full precision; what is unknown, None or NaN, is an empty field."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(COLUMNS)
-    for row in table.rows:
-        writer.writerow(exact(value) if isinstance(value, float) else value for value in row)
+    writer.writerow(header)
+    for row in rows:
+        writer.writerow(None if isinstance(c, float) and math.isnan(c) else c for c in row)
     return text.getvalue()
+
+
+def to_csv(table: CreditTable) -> str:
+    """Return the table at full precision; an unknown number is an empty field."""
+    return csv_text(COLUMNS, table.rows)
 
 
 def rank_csv(names: Sequence[str], probabilities: NDArray[np.float64]) -> str:
     """Return the probability (n, n) of contributor i to have rank k + 1, a row per contributor."""
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["contributor", *range(1, len(names) + 1)])
-    for name, row in zip(names, probabilities.tolist(), strict=True):
-        writer.writerow([name, *map(exact, row)])
-    return text.getvalue()
+    rows = zip(names, probabilities.tolist(), strict=True)
+    return csv_text(["contributor", *range(1, len(names) + 1)], ([n, *row] for n, row in rows))
 
 
 def to_markdown(table: CreditTable) -> str:
@@ -177,11 +178,6 @@ def latex_number(cell: str) -> str:
     cell = cell.replace("%", r"\%")
     # A bare hyphen would be set as a hyphen, much shorter than a minus sign.
     return f"$-${cell[1:]}" if cell.startswith("-") and cell != UNKNOWN else cell
-
-
-def exact(value: float) -> str:
-    """Return the number at full precision, or nothing if it is unknown."""
-    return "" if math.isnan(value) else repr(value)
 
 
 def shared_format(values: Sequence[float]) -> str:

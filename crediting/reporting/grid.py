@@ -1,7 +1,5 @@
 """Tables of comparisons: names, numbers and estimates with intervals, for people and machines."""
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -9,9 +7,9 @@ from typing import NamedTuple
 
 from crediting.reporting.formats import (
     UNKNOWN,
+    csv_text,
     escape_latex,
     escape_markdown,
-    exact,
     latex_number,
     latex_table,
     one_line,
@@ -132,21 +130,16 @@ def grid_csv(grid: Grid) -> str:
     A column of estimates becomes three: its name, and this with _low and _high.
     """
     names: list[str] = []
-    fields: list[list[str]] = []
+    fields: list[list[Cell]] = []
     for place, column in enumerate(grid.columns):
         cells = grid.column(place)
         names.append(column.name)
-        fields.append([_field(cell) for cell in cells])
+        fields.append([cell.value if isinstance(cell, Estimate) else cell for cell in cells])
         if any(isinstance(cell, Estimate) for cell in cells):
             names += [f"{column.name}_low", f"{column.name}_high"]
-            ends = [cell if isinstance(cell, Estimate) else None for cell in cells]
-            fields.append(["" if end is None else exact(float(end.low)) for end in ends])
-            fields.append(["" if end is None else exact(float(end.high)) for end in ends])
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(names)
-    writer.writerows(zip(*fields, strict=True))
-    return text.getvalue()
+            fields.append([cell.low if isinstance(cell, Estimate) else None for cell in cells])
+            fields.append([cell.high if isinstance(cell, Estimate) else None for cell in cells])
+    return csv_text(names, zip(*fields, strict=True))
 
 
 def rounded_column(grid: Grid, place: int) -> list[Rounded]:
@@ -185,14 +178,6 @@ def _number(value: float, style: str) -> str:
 
 def _is_number(cell: Cell) -> bool:
     return cell is not None and not isinstance(cell, str)
-
-
-def _field(cell: Cell) -> str:
-    if cell is None:
-        return ""
-    value = cell.value if isinstance(cell, Estimate) else cell
-    # A number of NumPy is a float, but names its type when it is to be exact.
-    return exact(float(value)) if isinstance(value, float) else str(value)
 
 
 def _latex_cell(cell: Rounded) -> str:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
-from crediting.reporting.formats import UNKNOWN, escape_markdown
+from crediting.reporting.formats import UNKNOWN, csv_text, escape_markdown
 
 if TYPE_CHECKING:
     from crediting.interactions.pairwise import Interactions
@@ -33,12 +31,7 @@ def interactions_csv(names: Sequence[str], interactions: Interactions) -> str:
     Raises:
         ValueError: names (n,) and interactions are not of equally many contributors.
     """
-    text = io.StringIO()
-    writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(InteractionRow._fields)
-    for first, second, *numbers in _rows(names, interactions):
-        writer.writerow([first, second, *("" if math.isnan(x) else repr(x) for x in numbers)])
-    return text.getvalue()
+    return csv_text(InteractionRow._fields, _rows(names, interactions))
 
 
 def interactions_markdown(

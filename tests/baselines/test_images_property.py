@@ -1,4 +1,5 @@
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -7,7 +8,31 @@ from fake_material import pixel_features, random_material, reordered
 
 from crediting.baselines import PropertyOfImages, ScoreOfImages
 from crediting.errors import ConfigError
+from crediting.extractors import Clip
 from crediting.interfaces import Features
+from crediting.properties import MeanScore
+
+
+class Sight(torch.nn.Module):
+    """Sees two directions in an image, and prompts that are these."""
+
+    def __init__(self):
+        super().__init__()
+        self.tower = lambda images: images.flatten(1)[:, :2].double()
+        self.prompts = torch.eye(2, dtype=torch.float64)
+
+
+def planned(prompts):
+    extractors = {
+        "clip": Clip("somewhere", prompts, 8),
+        "pixels": SimpleNamespace(gives=("scores")),
+    }
+    return SimpleNamespace(
+        extractors=extractors,
+        properties={"clip_score": MeanScore("clip"), "beauty": MeanScore("pixels")},
+        readers={"clip_score": "clip", "beauty": "pixels"},
+    )
+
 
 SIZES = (3, 6, 4)
 WHOLE = 12  # so often that everybody's images are all repeated equally often
@@ -78,3 +103,19 @@ def test_arguments_out_of_range_are_refused():
         PropertyOfImages(0)
     with pytest.raises(ConfigError, match="aggregate: expected one of"):
         ScoreOfImages("pixels", "least")
+
+
+def test_training_images_have_no_score_that_depends_on_their_place():
+    """What CLIP says of an image is of the prompt at its place, which is that of generated ones."""
+    clip = Clip("somewhere", ["left", "right"], 8)
+    image = torch.tensor([[3, 4]], dtype=torch.uint8)
+    told = clip.features(Sight(), torch.stack([image, image])).scores
+    assert told.tolist() == pytest.approx([60, 80])  # cosines of 3 and 4 over 5
+    for baseline, key in (
+        (PropertyOfImages(WHOLE), "_target_: of clip_score, clip"),
+        (ScoreOfImages("clip", "mean"), "extractor: clip"),
+    ):
+        with pytest.raises(ConfigError, match=f"^{key} scores an image by .* one of 2 in turn"):
+            baseline.check(planned(["left", "right"]))
+        baseline.check(planned(["one alone"]))
+    ScoreOfImages("pixels", "mean").check(planned(["left", "right"]))

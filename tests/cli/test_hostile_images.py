@@ -134,7 +134,7 @@ def test_tables_that_are_no_manifest(name, content, expected, photos, refused):
 
 
 def test_folders_that_hold_no_study(refused, tmp_path):
-    assert "dataset.root: there is no folder" in refused()[0]
+    assert "dataset.root: there is no folder" in refused()[1]
     (tmp_path / "photos").mkdir()
     assert "there is no folder in it; expected one per contributor" in refused()[1]
 

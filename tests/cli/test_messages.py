@@ -58,6 +58,14 @@ QUICKLY_NOTICED = {
         ["name=2024_05_01"],
         ["name: 2024_05_01 is read as 20240501", "type 'name=\"2024_05_01\"'"],
     ),
+    "a name that loses a digit as a number": (
+        ["name=1.50"],
+        ["name: 1.50 is read as 1.5;", "type 'name=\"1.50\"'"],
+    ),
+    "a part of a list that is read as a number": (
+        ["axioms.null_players=[ann, 1.50]"],
+        ["axioms.null_players: [ann, 1.50] is read as 1.5;"],
+    ),
     "a name that is too long": (
         [f"name={'x' * 300}"],
         ["name: expected at most 200 bytes"],
@@ -81,6 +89,10 @@ SLOWLY_NOTICED = {
     "a budget too small": (
         ["estimator=paper", "design.budget=1"],
         ["design.budget: ", "at least 2", "got 1"],
+    ),
+    "a baseline that looks at more images than are drawn": (
+        ["stage=compare", "baseline=[trak]", "baseline.trak.generated=10000"],
+        ["baseline.trak.generated: ", "at most the 256 images", "got 10000; lower it"],
     ),
     "an estimator and a design that do not fit": (
         ["estimator=exact", "design=leave_one_out"],

@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -57,6 +58,30 @@ def test_everything_missing_is_named_at_once(experiment, credit, tmp_path):
     assert message.splitlines()[-1] == fetching
     assert the_only_message(credit(words, "dry_run=true", cwd=tmp_path)) == message
     assert [*tmp_path.iterdir()] == [], "something was left behind"
+
+
+def test_miniature_files_that_are_missing_are_said_to_be_made(credit, tmp_path):
+    words = ("+size=miniature", "+experiment=celeba_ldm")
+    message = the_only_message(credit(words, cwd=tmp_path))
+    assert [*told_by_key(message)] == [*NEEDED["celeba_ldm"]]
+    *_, last = message.splitlines()
+    assert last == "  python scripts/miniature_files.py"
+    assert (Path(__file__).parents[2] / last.split()[1]).is_file()
+    sweep = credit("-m", words, "seed=0", cwd=tmp_path)
+    assert sweep.stderr.splitlines()[-1] == last
+
+
+def test_ones_own_folder_is_missed_together_with_the_weights(credit, tmp_path):
+    words = ["+experiment=image_folder", "dataset.root=photos"]
+    told = told_by_key(the_only_message(credit(words, cwd=tmp_path)))
+    assert [*told] == ["dataset.root", "extractor.inception_v3.weights"]
+    assert f"there is no folder {tmp_path}/photos" in told["dataset.root"]
+    finished = credit("stage=fetch", "dry_run=true", words, cwd=tmp_path)
+    (row,) = (line for line in finished.stderr.splitlines() if line.startswith("your images"))
+    assert " missing " in row
+    (tmp_path / "photos").mkdir()
+    told = told_by_key(the_only_message(credit(words, cwd=tmp_path)))
+    assert [*told] == ["extractor.inception_v3.weights"]
 
 
 def test_a_command_started_afresh_says_the_same(credit, cut_off, run_credit, tmp_path):

@@ -48,6 +48,7 @@ def test_a_sweep_has_a_folder_for_each_estimator(folder, credit):
     ("words", "complaint"),
     [
         ([], "game.path: expected a table of coalitions and their utilities, got nothing"),
+        (["game.path=null"], "game.path: expected a table of coalitions and their utilities"),
         (["game.path=absent.csv"], "absent.csv"),
         (["game.path=game.csv", "model=ddpm"], "remove them: model=ddpm"),
     ],

@@ -63,6 +63,7 @@ OPTIONS = {
         *("cifar_ddpm", "cifar_ddpm_miniature"),
     ],
     "runtime": ["auto"],
+    "parts": ["gradients", "influence", "recipe", "small_proof"],
     "experiment": [
         *("artbench_sd_lora", "celeba_ldm", "cifar_ddpm"),
         *("digits_exact", "digits_planted", "digits_proof", "digits_retrain"),
@@ -80,13 +81,22 @@ EXPERIMENTS = OPTIONS["experiment"]
 
 
 WHOLE_STUDIES = ("experiment", "size/miniature", "proof")
-NO_CLASS = ("runtime", "method", "published", *WHOLE_STUDIES)
+NO_CLASS = ("runtime", "method", "published", "parts", *WHOLE_STUDIES)
 """Groups whose options name no class of their own."""
+BEGUN_WITH = {
+    "gradients": ("baseline", "gradient_similarity_mean"),
+    "influence": ("baseline", "trak"),
+    "recipe": ("finetuning", "retrain"),
+    "small_proof": ("proof", "cifar_ddpm_miniature"),
+}
+"""An option that begins with each of the parts, which are in several and no choice themselves."""
 
 
 def assignment(group: str, option: str) -> list[str]:
     if group in SEVERAL or group == "method":
         return [f"{group}=[{option}]"]
+    if group == "parts":
+        return assignment(*BEGUN_WITH[option])
     if group == "published":
         return [f"published@compare.published={option}"]
     if group == "proof":
@@ -187,6 +197,8 @@ def test_a_file_opens_with_its_purpose_and_a_command_that_selects_it(group, opti
         assert composed == selected
     elif group in SEVERAL or group == "method":
         assert option in composed[group]
+    elif group == "parts":
+        assert set(assignment(group, option)) <= set(command)
     elif group == "published":
         assert composed["compare"] == selected["compare"]
     elif group != "runtime":  # its command may change the values

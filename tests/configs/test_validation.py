@@ -160,6 +160,11 @@ def test_values_are_checked_against_hints(key, fitting, unfitting):
             ["+report.payout.fid=0"],
             "report.payout.fid: expected an amount of money above 0, got 0",
         ),
+        (
+            ["game.rows=design"],
+            "game.rows: it says how to read a recorded table, and there is none; name it with "
+            "game.path=<table>, or leave this out",
+        ),
         (["name=a/b"], "name: expected a plain folder name, got 'a/b'"),
         (["name=.."], "name: expected a plain folder name, got '..'"),
     ],
@@ -198,3 +203,12 @@ def test_whole_numbers_are_floats_where_a_class_takes_floats(resolved):
     assert canonical_json(typed(default)) == canonical_json(default)
     assert canonical_json(resolved(*words)) != canonical_json(default)
     assert type(plain["seed"]) is int
+
+
+def test_a_method_of_a_study_finds_the_results_of_that_study(resolved):
+    """Whole numbers in it are floats as well: else the same game would be played twice."""
+    added = "+method.as_there.finetuning={recipe: {weight_decay: 0, learning_rate: 1}}"
+    words = ("finetuning.recipe.weight_decay=0", "finetuning.recipe.learning_rate=1")
+    there, here = (typed(resolved(*some)) for some in (words, [added]))
+    settings, _ = config.methods(here, config.build(here))["as_there"]
+    assert canonical_json(settings["finetuning"]) == canonical_json(there["finetuning"])

@@ -1,3 +1,4 @@
+import math
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -165,3 +166,11 @@ def test_labels_are_needed(tmp_path):
 def test_numbers_below_one_are_refused_by_name(key):
     with pytest.raises(ConfigError, match=rf"^{key}: expected 1 or more, got 0"):
         classifier(**{key: 0})
+
+
+@pytest.mark.parametrize("rate", [-1.0, 0.0, math.inf, math.nan])
+def test_a_rate_that_nothing_is_learnt_at_is_refused_before_the_optimizer_sees_it(rate):
+    with pytest.raises(
+        ConfigError, match=rf"^learning_rate: expected a positive number, got {rate}"
+    ):
+        quick(learning_rate=rate)

@@ -38,6 +38,50 @@ def test_a_method_that_cannot_work_on_the_model_trains_nothing(
     assert not refused.store.is_complete("model", refused.trained.fingerprint)
 
 
+@pytest.mark.parametrize(
+    ("name", "setting", "reason"),
+    [
+        ("trak", "timesteps=1001", r"timesteps: expected at most the model's 1000, got 1001"),
+        ("das", "generated=13", r"generated: expected at most the 12 images .* got 13"),
+        ("journey_trak", "timesteps=1001", r"timesteps: expected at most the model's 1000"),
+        ("journey_trak", "steps=1001", r"steps: expected at most the model's 1000 timesteps"),
+        ("journey_trak", "guidance=3.0", r"guidance: 3\.0 strengthens the effect of prompts"),
+        ("mixture_proxy", "neighbours=1298", r"neighbours: .* the 1297 training images, got 1298"),
+        ("mixture_proxy", "assign=prompts", r"assign: prompts .* this model reads none"),
+        (
+            *("aesthetic_of_images_mean", "extractor=reference_classifier"),
+            r"extractor: expected one that gives scores, and reference_classifier gives none",
+        ),
+    ],
+)
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_baseline_that_cannot_work_is_refused_before_anything_is_made(
+    study, dry, name, setting, reason
+):
+    words = (f"baseline=[{name}]", f"baseline.{name}.{setting}", f"dry_run={dry}")
+    refused = study(*words)
+    stages.make_ready(refused, "all")  # to which baselines are nothing
+    with pytest.raises(ConfigError, match=rf"^baseline\.{name}\.{reason}"):
+        stages.make_ready(refused, "compare")
+    assert not (refused.folder / "compare").exists()
+    assert not refused.store.is_complete("model", refused.trained.fingerprint)
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("trak", "timesteps=1000"),
+        ("das", "generated=12"),
+        ("journey_trak", "generated=13"),  # drawn anew
+        ("mixture_proxy", "neighbours=1297"),
+        ("embedding_distance_mean", "extractor=reference_classifier"),
+    ],
+)
+def test_a_baseline_that_reaches_its_bounds_is_not_refused(study, words):
+    name, setting = words
+    stages.make_ready(study(f"baseline=[{name}]", f"baseline.{name}.{setting}"), "compare")
+
+
 def test_examples_that_another_study_encoded_must_fit_the_denoiser(study, trainings):
     stages.run(study(), "encode")
     for words in (

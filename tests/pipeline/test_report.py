@@ -90,7 +90,11 @@ def test_a_report_without_pictures_if_they_cannot_be_generated(study, monkeypatc
         raise EvaluationError("NaN instead of images")
 
     monkeypatch.setattr(DiffusionGame, "images", fail)
+    ready.folder.mkdir(parents=True)
+    for earlier in ("images_fid.png", "exact_fid.csv"):
+        (ready.folder / earlier).write_text("of other contributors")
     stages.run(ready, "report")
+    assert not [*ready.folder.glob("images_*"), *ready.folder.glob("exact_*")]
     assert "report: left without images" in capsys.readouterr().err
     page = (ready.folder / "report.md").read_text()
     assert "shapley_fid.png" in page

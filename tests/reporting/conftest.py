@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from crediting.game.attribution import Attribution
-from crediting.reporting import CreditTable, credit_table
+from crediting.reporting.table import CreditTable, credit_table
 
 MakeTable = Callable[..., CreditTable]
 

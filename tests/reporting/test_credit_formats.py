@@ -5,8 +5,17 @@ import math
 import numpy as np
 import pytest
 
-from crediting.reporting import COLUMNS, credit_table, rank_csv, to_csv, to_latex, to_markdown
-from crediting.reporting.formats import escape_latex, escape_markdown, rounded_columns, rounded_rows
+from crediting.reporting.formats import (
+    escape_latex,
+    escape_markdown,
+    rank_csv,
+    rounded_columns,
+    rounded_rows,
+    to_csv,
+    to_latex,
+    to_markdown,
+)
+from crediting.reporting.table import COLUMNS, credit_table
 
 NASTY = ["a_b & c%", "x|y*z", "{#1}$^~\\", 'Doe, "J."', "two\nlines"]
 

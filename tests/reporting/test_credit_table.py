@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from crediting.reporting import COLUMNS, credit_table
+from crediting.reporting.table import COLUMNS, credit_table
 
 
 def test_columns_are_fixed():

@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from crediting.reporting import credit_table, figures
+from crediting.reporting import figures
 from crediting.reporting.figures import GUTTER, MARGIN, PANEL_GAP, credit_chart, image_grid
 from crediting.reporting.style import CHART_INCHES, DPI
+from crediting.reporting.table import credit_table
 
 
 def pixels(path):

@@ -6,8 +6,7 @@ import pytest
 from crediting.design import Exhaustive
 from crediting.estimators import Exact
 from crediting.game.game import play
-from crediting.reporting import forecast, humanise_seconds
-from crediting.reporting.forecast import Precision, Spent, noise_floor
+from crediting.reporting.forecast import Precision, Spent, forecast, humanise_seconds, noise_floor
 
 
 @pytest.mark.parametrize(

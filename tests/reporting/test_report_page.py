@@ -1,4 +1,5 @@
-from crediting.reporting import report_markdown, to_markdown
+from crediting.reporting.formats import to_markdown
+from crediting.reporting.page import report_markdown
 
 
 def page(tables, **changes):

@@ -6,7 +6,7 @@ import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
-from crediting.reporting import credit_table
+from crediting.reporting.table import credit_table
 from crediting.reporting.terminal import print_table
 
 NAMES = ["Claude Monet", "[bold]Hokusai[/bold]", ":smile: & Sons", "葛飾北斎", "Ada"]
@@ -97,7 +97,7 @@ def test_piped_ascii_output():
     code = (
         "import numpy as np\n"
         "from crediting.game.attribution import Attribution\n"
-        "from crediting.reporting import credit_table\n"
+        "from crediting.reporting.table import credit_table\n"
         "from crediting.reporting.terminal import print_table\n"
         "credits = np.array([1.0, -2.0])\n"
         "facts = 0.95, 0.0, -1.0, 'exact', 4, ''\n"

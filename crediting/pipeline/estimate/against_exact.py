@@ -1,7 +1,5 @@
 """How far estimated credits are from exact ones, where every coalition of a game is known."""
 
-import csv
-import io
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -10,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.game.attribution import Attribution
+from crediting.reporting.formats import csv_text
 
 _ROUNDING = 1e-9  # as a share of the largest value
 
@@ -54,8 +53,4 @@ class Comparison:
         """Return exact values, credits and their differences, a row per contributor."""
         credits = self.attribution.credits
         columns = (names, self.exact.tolist(), credits.tolist(), (credits - self.exact).tolist())
-        text = io.StringIO()
-        writer = csv.writer(text, lineterminator="\n")
-        writer.writerow(["contributor", "exact", "credit", "error"])
-        writer.writerows([name, *map(repr, row)] for name, *row in zip(*columns, strict=True))
-        return text.getvalue()
+        return csv_text(["contributor", "exact", "credit", "error"], zip(*columns, strict=True))

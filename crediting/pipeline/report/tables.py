@@ -27,7 +27,8 @@ MOST_RANKED = 200
 """Beyond so many contributors no file holds the probability of every rank of each."""
 
 _MANIFEST = "manifest.json"
-_KINDS = ("shapley", "ranks", "interactions", "images", "exact")
+_CREDITS = "shapley"
+_FURTHER = ("ranks", "interactions", "images", "exact")
 _ENDINGS = ("csv", "md", "tex", "png")
 """The files of one property are any of <kind>_<property>.<ending>."""
 
@@ -101,20 +102,19 @@ def write_results(results: Results, folder: Path) -> Written:
     For each property: shapley_<property> as .csv, .md, .tex and .png; ranks_<property>.csv, the
     probability of every rank, where that is known and there are at most 200 contributors; and, if
     asked for and possible, interactions_<property> as .csv, .md and .png. For all of them, where
-    money is to be shared out, payout as .csv and .md. Files of an earlier report that this one has
-    not are removed, with those of properties it had.
+    money is to be shared out, payout as .csv and .md. Whatever else an earlier report left of
+    these properties, or of others that it had, is removed.
     """
     tables = results.tables
     folder.mkdir(parents=True, exist_ok=True)
-    _remove_others(folder, tables)
+    _remove_earlier(folder, tables)
     told: dict[str, str] = {}
     figures: dict[str, str] = {}
     for name, table in tables.items():
-        _write_table(table, folder / f"shapley_{name}")
+        _write_table(table, folder / f"{_CREDITS}_{name}")
         figures[f"Credit for {name}"] = f"shapley_{name}.png"
         _write_ranks(results, name, folder / f"ranks_{name}.csv")
         stem = folder / f"interactions_{name}"
-        _remove(stem, "csv", "md", "png")
         if results.config["report"]["interactions"]:
             told[name] = _write_interactions(results, name, stem)
         if _file(stem, "png").exists():
@@ -170,8 +170,6 @@ def _write_ranks(results: Results, name: str, path: Path) -> None:
     if known and len(results.names) <= MOST_RANKED:
         probabilities = found.attribution.rank_probabilities(found.higher_is_better)
         atomic_write_text(path, rank_csv(results.names, probabilities))
-    else:
-        path.unlink(missing_ok=True)
 
 
 def _write_interactions(results: Results, name: str, stem: Path) -> str:
@@ -193,11 +191,12 @@ def _write_interactions(results: Results, name: str, stem: Path) -> str:
 
 def _write_payout(results: Results, stem: Path) -> Grid | None:
     payout = results.payout
-    if payout is None:
-        _remove(stem, "csv", "md")
-    else:
-        atomic_write_text(_file(stem, "csv"), grid_csv(payout))
-        atomic_write_text(_file(stem, "md"), grid_markdown(payout))
+    texts = {"csv": grid_csv(payout), "md": grid_markdown(payout)} if payout else {}
+    for ending in ("csv", "md"):
+        if ending in texts:
+            atomic_write_text(_file(stem, ending), texts[ending])
+        else:
+            _file(stem, ending).unlink(missing_ok=True)
     return payout
 
 
@@ -219,17 +218,16 @@ def _file(stem: Path, ending: str) -> Path:
     return stem.with_name(f"{stem.name}.{ending}")
 
 
-def _remove_others(folder: Path, kept: Collection[str]) -> None:
-    """Remove what an earlier report, whose manifest is still there, told of other properties."""
+def _remove_earlier(folder: Path, kept: Collection[str]) -> None:
+    """Remove what an earlier report left, but for credits that are written anew.
+
+    Of other properties than these it is known by the manifest, if it is still there.
+    """
     try:
         earlier = json.loads((folder / _MANIFEST).read_text())["properties"]
     except (OSError, ValueError, KeyError):
-        return
-    for name in set(earlier) - set(kept):
-        for kind in _KINDS:
-            _remove(folder / f"{kind}_{name}", *_ENDINGS)
-
-
-def _remove(stem: Path, *endings: str) -> None:
-    for ending in endings:
-        _file(stem, ending).unlink(missing_ok=True)
+        earlier = ()
+    for name in {*earlier, *kept}:
+        for kind in _FURTHER if name in kept else (_CREDITS, *_FURTHER):
+            for ending in _ENDINGS:
+                _file(folder / f"{kind}_{name}", ending).unlink(missing_ok=True)
