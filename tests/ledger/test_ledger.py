@@ -219,6 +219,24 @@ def test_of_a_hundred_thousand_rows_none_is_lost(ledger):
     assert np.isnan(values[-1, 0])
 
 
+def test_failures_are_looked_up_not_compared_with_every_value(ledger):
+    many, some = 20_000, 1_000
+    ledger._connection.execute("BEGIN")
+    ledger._connection.executemany(
+        "INSERT INTO evaluations VALUES (?, ?, 0, 'score', ?, 0.5, 0, 1.0, 'cpu', '{}', 'now')",
+        ((GAME, f"c{n}", SCORE["score"]) for n in range(many)),
+    )
+    ledger._connection.executemany(
+        "INSERT INTO failures VALUES (?, ?, ?, 0, 'score', ?, 'slip', 0, 1.0, 'cpu', '{}', 'now')",
+        ((n, GAME, f"c{many - some // 2 + n}", SCORE["score"]) for n in range(some)),
+    )
+    ledger._connection.execute("COMMIT")
+    ledger._connection.set_progress_handler(lambda: True, some * 1_000)  # steps, then it is ended
+    assert [failure.coalition for failure in ledger.failures()] == [
+        f"c{many + n}" for n in range(some // 2)
+    ]
+
+
 # ------------------------------------------------------------------------------ opening
 
 
