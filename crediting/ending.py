@@ -65,7 +65,7 @@ def never_mind_the_reader() -> None:
 
 
 class _Unheard:
-    """A stream of text that goes on where nobody reads it any more, as behind `| head`, or after logging out."""
+    """A stream of text that goes on where nobody reads it any more: behind `| head`, logged out."""
 
     def __init__(self, stream: io.TextIOWrapper) -> None:
         self._stream = stream

@@ -18,6 +18,7 @@ from uuid import uuid4
 from crediting import errors
 from crediting.errors import CreditingError
 from crediting.executors.worker import Raised
+from crediting.files import atomic_write_text
 from crediting.interfaces import Job, Outcome, Task
 
 _LOCK = ".lock"
@@ -131,12 +132,7 @@ class Spool:
     def _write(self, kind: str, name: str, content: Mapping[str, Any]) -> None:
         path = self._path(kind, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{name}.{uuid4().hex}")
-        try:
-            temporary.write_text(json.dumps(content))
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        atomic_write_text(path, json.dumps(content))
 
 
 def name_of(task: Task) -> str:

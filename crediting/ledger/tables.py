@@ -10,13 +10,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from crediting.errors import LedgerError
+from crediting.files import atomic_write_text, exclusive_lock, replace_durably, temporary_beside
 from crediting.ledger.fingerprint import as_plain
-from crediting.ledger.store import (
-    atomic_write_text,
-    exclusive_lock,
-    replace_durably,
-    temporary_beside,
-)
 
 LEDGER_VERSION = 1
 """Version of the tables. Raise it when they change; older ledgers are then refused, not altered."""

@@ -261,6 +261,20 @@ def test_an_outcome_comes_back_as_it_was(tmp_path):
     assert not any(map(spool.has, others))
 
 
+def test_what_the_disk_has_not_got_is_not_there(tmp_path, monkeypatch):
+    """After a power cut a file of no content would end every driver that follows."""
+    spool = Spool(tmp_path)
+
+    def full_disk(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        spool.note_submission("token", "1_0", [Task("0110", 0, ("fid",))])
+    assert list(spool.submissions()) == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
 # ------------------------------------------------------------------------------ stopping, errors
 
 

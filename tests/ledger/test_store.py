@@ -11,7 +11,8 @@ import pytest
 import writers_for_tests as writers
 
 from crediting.errors import ArtifactError
-from crediting.ledger import Store, atomic_write_bytes, atomic_write_text, fingerprint
+from crediting.files import atomic_write_bytes, atomic_write_text
+from crediting.ledger import Store, fingerprint
 
 CONTENT = {"width": 64}
 ADDRESS = fingerprint("model", CONTENT, ["parent"])
