@@ -20,7 +20,6 @@ KEY = "game, coalition, replicate, property_fingerprint"
 """The columns that identify an evaluation."""
 
 _BUSY_SECONDS = 60
-_LOGS = ("-journal", "-wal", "-shm")
 
 _IDENTITY = """
   game TEXT NOT NULL, coalition TEXT NOT NULL, replicate INTEGER NOT NULL,
@@ -39,9 +38,9 @@ CREATE TABLE failures (
 
 _ADVICE = {
     sqlite3.SQLITE_NOTADB: "It is not a ledger. Nothing was changed: move it away, together with "
-    "its -journal or -wal file, or put back a copy of them, and run the same command again",
+    "its -journal file, or put back a copy of them, and run the same command again",
     sqlite3.SQLITE_CORRUPT: "It is damaged. Nothing was deleted: put back a copy, or move it away, "
-    "together with its -journal or -wal file, to evaluate anew, and run the same command again",
+    "together with its -journal file, to evaluate anew, and run the same command again",
     sqlite3.SQLITE_BUSY: f"Another process held it for {_BUSY_SECONDS} s. Nothing recorded is "
     "lost: run the same command again when that process is done",
 }
@@ -84,8 +83,8 @@ def make_ledger(path: Path, description: Path, game: str, content: Mapping[str, 
     path.parent.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(path.parent / ".ledger.lock"):
         describe_game(description, game, content)
-        _refuse_remains(path)
         if not path.exists():
+            _refuse_remains(path)
             _create(path, game)
 
 
@@ -106,15 +105,15 @@ def _create(path: Path, game: str) -> None:
 
 
 def _refuse_remains(path: Path) -> None:
-    """Raise LedgerError if a ledger is gone, but not the log of what was written to it last.
+    """Raise LedgerError if a ledger left behind the log of what was written to it last.
 
     SQLite would take that for the log of the next ledger in its place.
     """
-    left = [log for end in _LOGS if (log := path.with_name(f"{path.name}{end}")).exists()]
-    if left and not path.exists():
+    log = path.with_name(f"{path.name}-journal")
+    if log.exists():
         raise LedgerError(
-            f"{path} was moved away, and {', '.join(log.name for log in left)} was not; move that "
-            "to it, or away as well, and run the same command again"
+            f"{path} was moved away, and {log.name} was not; move that to it, or away as well, and "
+            "run the same command again"
         )
 
 
@@ -128,51 +127,21 @@ def connect(path: Path) -> sqlite3.Connection:
     """
     if not path.is_file():
         raise LedgerError(f"{path}: there is no such ledger; evaluate coalitions first")
-    access = _access(path)
+    writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
     with explained(path):
         connection = sqlite3.connect(
-            f"{path.resolve().as_uri()}?{access}",
+            f"{path.resolve().as_uri()}?mode={'rw' if writable else 'ro'}",  # never made here
             uri=True,
             timeout=_BUSY_SECONDS,
             isolation_level=None,
         )
         try:
             connection.execute("PRAGMA synchronous = EXTRA")
-            if access == "mode=rw":
-                _without_shared_memory(connection)
             _refuse_other_tables(connection, path)
         except BaseException:
             connection.close()
             raise
     return connection
-
-
-def _access(path: Path) -> str:
-    """Return how SQLite is to open a ledger, which it must not create."""
-    if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
-        return "mode=rw"
-    # where it may not leave files beside a ledger of an older release, the log of what was written
-    # last can only be read if it is there, and without one SQLite must be told that nobody writes
-    log = path.with_name(f"{path.name}-wal")
-    return "mode=ro&immutable=1" if _in_shared_memory(path) and not log.exists() else "mode=ro"
-
-
-def _in_shared_memory(path: Path) -> bool:
-    """Return whether a ledger is as older releases left it, for processes of one machine alone.
-
-    Source: "The SQLite database file format", sqlite.org, section 1.3.3.
-    """
-    with path.open("rb") as file:
-        return file.read(20)[18:] == b"\2\2"
-
-
-def _without_shared_memory(connection: sqlite3.Connection) -> None:
-    """Let the processes of all machines that see a ledger write to it, if nobody has it open."""
-    if connection.execute("PRAGMA journal_mode").fetchall() == [("wal",)]:
-        connection.execute("PRAGMA busy_timeout = 0")
-        with suppress(sqlite3.OperationalError):
-            connection.execute("PRAGMA journal_mode = DELETE")
-        connection.execute(f"PRAGMA busy_timeout = {1000 * _BUSY_SECONDS}")
 
 
 @contextmanager
