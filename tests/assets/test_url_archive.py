@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from crediting.assets import ByHand, UrlArchive
+from crediting.assets import ByHand, UrlArchive, url_archive
 from crediting.assets.digests import files_below
 from crediting.assets.messages import NotFetchedError
 from crediting.errors import DataError
@@ -190,6 +190,23 @@ def test_an_interruption_leaves_nothing_that_looks_complete(site, tmp_path, make
     assert moved == ["LICENCE"]
     with pytest.raises(NotFetchedError):
         data.find()
+
+
+def test_two_processes_may_fetch_at_once(site, tmp_path, make_tar, monkeypatch):
+    content = make_tar(FILES)
+    data = asset(site.put("data.tgz", content), content, tmp_path / "data")
+    unpack, other = url_archive.unpack, []
+
+    def unpack_after_the_other(*arguments):
+        unpack(*arguments)
+        if not other:
+            other.append(True)
+            data.fetch()
+
+    monkeypatch.setattr(url_archive, "unpack", unpack_after_the_other)
+    assert data.fetch() == tmp_path / "data"
+    assert len(site.asked) == 2
+    assert [path.name for path in sorted((tmp_path / "data").iterdir())] == ["LICENCE", "images"]
 
 
 def test_digests_depend_on_names_and_bytes_but_not_on_the_place(tmp_path):
