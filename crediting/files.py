@@ -7,12 +7,25 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
+from crediting.errors import CreditingError
+
 
 @contextmanager
 def exclusive_lock(path: Path) -> Iterator[None]:
-    """Hold a file's lock, waiting for whoever holds it; it is released when the process dies."""
+    """Hold a file's lock, waiting for whoever holds it; it is released when the process dies.
+
+    Raises:
+        CreditingError: the file system knows no locks, as some that clusters share.
+    """
     with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX)
+        except OSError as error:
+            raise CreditingError(
+                f"{path}: its file system cannot lock files ({error.strerror}), without which two "
+                "processes might write one result; choose a folder on another one with "
+                "paths.outputs=<folder>, or have it mounted with locks (for Lustre: -o flock)"
+            ) from error
         try:
             yield
         finally:

@@ -47,7 +47,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "errors": (),
     "interfaces": (),
     "progress": (),
-    "files": (),
+    "files": ("errors",),
     "game": ("errors",),
     **dict.fromkeys(GAME_ROW, ("game", "errors")),
     "ledger": ("errors", "files", "game", "interfaces"),
@@ -71,7 +71,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "training.trainer": ("errors", "halving", "randomness", "training"),
     "training.stacking": ("randomness", "training"),
     "training.footprint": ("training",),
-    "assets": ("errors", "interfaces", "progress"),
+    "assets": ("errors", "files", "interfaces", "progress"),
     **dict.fromkeys(HEAVY_ROW, ("game.contributor", "interfaces", "assets", *TRAINING)),
     "models": ("files", "game.contributor", "interfaces", "assets", *TRAINING),
     **dict.fromkeys(
