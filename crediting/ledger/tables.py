@@ -5,11 +5,11 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from crediting.errors import LedgerError
+from crediting.errors import CreditingError, LedgerError
 from crediting.files import atomic_write_text, exclusive_lock, replace_durably, temporary_beside
 from crediting.ledger.fingerprint import as_plain
 
@@ -36,7 +36,13 @@ CREATE TABLE failures (
   id INTEGER PRIMARY KEY AUTOINCREMENT, {_IDENTITY}, traceback TEXT NOT NULL, {_PROVENANCE});
 """
 
-_ADVICE = {
+_OF_THE_DISK = {
+    sqlite3.SQLITE_FULL: "free some space",
+    sqlite3.SQLITE_IOERR: "free some space, or mend the disk",
+    sqlite3.SQLITE_READONLY: "make it and its folder writable",
+    sqlite3.SQLITE_CANTOPEN: "make it and its folder writable",
+}
+_OF_THE_FILE = {
     sqlite3.SQLITE_NOTADB: "It is not a ledger. Nothing was changed: move it away, together with "
     "its -journal file, or put back a copy of them, and run the same command again",
     sqlite3.SQLITE_CORRUPT: "It is damaged. Nothing was deleted: put back a copy, or move it away, "
@@ -92,13 +98,13 @@ def _create(path: Path, game: str) -> None:
     """Make an empty ledger beside its place and move it there: it never lacks its tables."""
     temporary = temporary_beside(path)
     try:
-        connection = sqlite3.connect(temporary, isolation_level=None)
-        try:
+        with (
+            explained(path),
+            closing(sqlite3.connect(temporary, isolation_level=None)) as connection,
+        ):
             connection.executescript(_TABLES)
             connection.execute("INSERT INTO meta VALUES (?, ?)", (LEDGER_VERSION, game))
             connection.execute(f"PRAGMA user_version = {secrets.randbits(31)}")
-        finally:
-            connection.close()
         replace_durably(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
@@ -146,14 +152,24 @@ def connect(path: Path) -> sqlite3.Connection:
 
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn the errors of SQLite that the user can mend into a LedgerError about the file."""
+    """Turn the errors of SQLite that the user can mend into one about the file.
+
+    Raises:
+        LedgerError: the file cannot be used,
+        CreditingError: or the disk that it lies on cannot, which says nothing of what it holds.
+    """
     try:
         yield
     except sqlite3.DatabaseError as error:
-        primary_code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if primary_code not in _ADVICE:
-            raise
-        raise LedgerError(f"{path}: {error}. {_ADVICE[primary_code]}") from error
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary one
+        if code in _OF_THE_FILE:
+            raise LedgerError(f"{path}: {error}. {_OF_THE_FILE[code]}") from error
+        if code in _OF_THE_DISK:
+            raise CreditingError(
+                f"{path}: {error}; {_OF_THE_DISK[code]}. Nothing recorded so far is lost: run the "
+                "same command again afterwards."
+            ) from error
+        raise
 
 
 def describe_game(path: Path, game: str, content: Mapping[str, Any]) -> None:
@@ -185,7 +201,7 @@ def other_game(path: Path, found: object, expected: str) -> LedgerError:
 def _refuse_other_tables(connection: sqlite3.Connection, path: Path) -> None:
     tables = connection.execute("SELECT name FROM sqlite_master WHERE name = 'meta'").fetchall()
     if not tables:
-        raise LedgerError(f"{path}: it has no table 'meta'. {_ADVICE[sqlite3.SQLITE_NOTADB]}")
+        raise LedgerError(f"{path}: it has no table 'meta'. {_OF_THE_FILE[sqlite3.SQLITE_NOTADB]}")
     versions = connection.execute("SELECT schema_version FROM meta").fetchall()
     if versions != [(LEDGER_VERSION,)]:
         found = ", ".join(str(version) for (version,) in versions) or "none"

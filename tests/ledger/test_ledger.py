@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from writers_for_tests import GAME, SCORE, count_of, outcome
 
-from crediting.errors import LedgerError
+from crediting.errors import CreditingError, LedgerError
 from crediting.interfaces import Outcome, Task
 from crediting.ledger import Ledger
 
@@ -265,7 +265,7 @@ def test_a_folder_that_may_only_be_read_is_left_as_it_is(tmp_path, monkeypatch, 
     with Ledger.peek(tmp_path, GAME) as seen:
         assert values_of(seen, "a") == [0.1]
         assert sorted(path.name for path in tmp_path.iterdir()) == before
-        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        with pytest.raises(CreditingError, match=r"ledger\.sqlite: .* readonly .* writable"):
             seen.record(outcome("b", 0.2), SCORE)
     writer.close()
 
@@ -342,6 +342,17 @@ def test_a_ledger_that_another_process_holds_says_so(ledger, monkeypatch):
         holder.close()
         waiting.record(outcome("a", 0.1), SCORE)
     assert values_of(ledger, "a") == [0.1]
+
+
+def test_a_full_disk_names_the_ledger_and_loses_nothing(ledger):
+    ledger.record(outcome("a", 0.1), SCORE)
+    ((pages,),) = ledger._query("PRAGMA page_count")
+    ledger._query(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(CreditingError, match=r"ledger\.sqlite: .* disk is full.*free some space"):
+        ledger.record(outcome("1" * 100_000, 0.2), SCORE)
+    ledger.record(outcome("b", 0.3), SCORE)
+    assert values_of(ledger, "a", "b") == [0.1, 0.3]
+    assert count_of(ledger) == 2
 
 
 def test_every_commit_is_flushed(ledger):
