@@ -11,8 +11,9 @@ from multiprocessing.context import BaseContext
 from types import TracebackType
 from typing import TypeVar
 
-from crediting.errors import ConfigError, EvaluationError
+from crediting.errors import EvaluationError
 from crediting.executors.environment import GPU, environment_of_workers
+from crediting.executors.settings import require_count
 from crediting.executors.worker import (
     Answer,
     Raised,
@@ -45,14 +46,9 @@ class Processes:
     """
 
     def __init__(self, workers: int | str, retries: int, per_gpu: int) -> None:
-        if workers != "auto" and not (_is_integer(workers) and int(workers) > 0):
-            raise ConfigError(
-                f"executor.workers must be a positive integer or auto, got {workers!r}"
-            )
-        if not (_is_integer(retries) and retries >= 0):
-            raise ConfigError(f"executor.retries must be 0 or a positive integer, got {retries!r}")
-        if not (_is_integer(per_gpu) and per_gpu > 0):
-            raise ConfigError(f"executor.per_gpu must be a positive integer, got {per_gpu!r}")
+        require_count("workers", workers, 1, or_auto=True)
+        require_count("retries", retries, 0)
+        require_count("per_gpu", per_gpu, 1)
         self.workers = workers
         self.retries = retries
         self.per_gpu = per_gpu
@@ -262,7 +258,3 @@ def _submit_what_fits(
         except BrokenProcessPool:
             return [job]
     return []
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

@@ -17,7 +17,7 @@ from uuid import uuid4
 
 from crediting import errors
 from crediting.errors import CreditingError
-from crediting.executors.worker import Raised
+from crediting.executors.worker import Raised, raise_again
 from crediting.files import atomic_write_text
 from crediting.interfaces import Job, Outcome, Task
 
@@ -57,7 +57,7 @@ class Spool:
         content = {
             "doing": raised.doing,
             "traceback": raised.traceback,
-            "job": str(job),
+            "job": str(job) if job else "",
             "kind": type(mendable).__name__ if mendable else None,
             "message": str(mendable) if mendable else "",
         }
@@ -67,13 +67,9 @@ class Spool:
         """Raise what an evaluator did: its own error if it can be mended, or a RuntimeError."""
         for path in self.folder.glob(f"{_RAISED}/*.json"):
             told = self._read(_RAISED, path.stem)
-            if told["kind"]:
-                kind = getattr(errors, told["kind"], CreditingError)
-                raise kind(told["message"])
-            raise RuntimeError(
-                f"a worker raised while {told['doing']}; the job was {told['job']}\n"
-                f"{told['traceback']}"
-            )
+            kind = told["kind"] and getattr(errors, told["kind"], CreditingError)
+            mendable = kind(told["message"]) if kind else None
+            raise_again(Raised(told["doing"], told["traceback"], mendable), told["job"])
 
     # ------------------------------------------------------------------------------ submissions
 

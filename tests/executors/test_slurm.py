@@ -171,7 +171,7 @@ def test_checkpoints_hold_what_has_no_outcome(tmp_path):
     submission = Submission(b"", evaluators.jobs(3), spool, "token", 1)
     spool.put(evaluators.outcome_of(Task("1", 0, ("score",)), 1.0))
     again = submission.checkpoint().function
-    assert [job[0].coalition for job in again._jobs] == ["0", "2"]
+    assert [job[0].coalition for job in again.jobs] == ["0", "2"]
 
 
 def test_a_stop_that_an_evaluator_takes_for_an_error_is_no_outcome(tmp_path):
