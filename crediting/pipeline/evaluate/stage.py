@@ -9,8 +9,7 @@ from crediting.game.coalition import CoalitionMatrix, coalition_keys
 from crediting.interfaces import Evaluator, Task
 from crediting.ledger import Failure, Ledger
 from crediting.pipeline.address import GameSpec
-from crediting.pipeline.evaluate.diffusion_game import images_path
-from crediting.pipeline.evaluate.game_factory import GameFactory
+from crediting.pipeline.evaluate.diffusion_game import GameFactory, images_path
 from crediting.pipeline.evaluate.schedule import Schedule
 from crediting.pipeline.evaluate.stopping import until_sure
 from crediting.pipeline.evaluate.tuning import job_size, tuned
