@@ -8,7 +8,6 @@ from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wai
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import ExitStack, suppress
 from multiprocessing.context import BaseContext
-from types import TracebackType
 from typing import TypeVar
 
 from crediting.errors import EvaluationError
@@ -178,33 +177,24 @@ class _Crew:
             for number in range(self._size):
                 if self._devices:  # inherited, so it holds before anything imports torch
                     os.environ[GPU] = self._devices[number % len(self._devices)]
-                self._submitted(report_for_duty)
+                self.submit(report_for_duty)
 
     def __enter__(self) -> "_Crew":
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self.stop()
         self._pool.shutdown(cancel_futures=True)
         self.stop()
         self._worker_end.close()
 
-    def submit(self, job: Job) -> "Future[Answer]":
-        """Queue a job.
+    def submit(self, work: Callable[..., _T], *arguments: Job) -> "Future[_T]":
+        """Queue work; a pool that breaks at this very moment fails in its pipes first.
 
         Raises:
             BrokenProcessPool: a worker died meanwhile.
         """
-        return self._submitted(evaluate, job)
-
-    def _submitted(self, work: Callable[..., _T], *arguments: Job) -> "Future[_T]":
-        """Queue work; a pool that breaks at this very moment fails in its pipes first."""
         try:
             return self._pool.submit(work, *arguments)
         except (OSError, EOFError) as error:
@@ -254,7 +244,7 @@ def _submit_what_fits(
     while queue := backlog.next(in_flight.values()):
         job = queue.popleft()
         try:
-            in_flight[crew.submit(job)] = job
+            in_flight[crew.submit(evaluate, job)] = job
         except BrokenProcessPool:
             return [job]
     return []
