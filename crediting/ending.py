@@ -1,5 +1,6 @@
 """How `credit` ends: one message and an exit code, and a traceback for who wants it."""
 
+import errno
 import io
 import os
 import sys
@@ -12,6 +13,9 @@ from crediting.errors import CreditingError
 
 _FULL_ERROR = "HYDRA_FULL_ERROR"
 _NOT_BY_THE_USER = "CREDIT_HYDRA_RAISES"
+
+_NOBODY_READS = (errno.EPIPE, errno.EIO)
+"""Of a pipe whose reader has ended, and of a terminal that was closed on a job left behind."""
 
 
 class JobFailed(Exception):  # noqa: N818  (not an error of its own)
@@ -61,7 +65,7 @@ def never_mind_the_reader() -> None:
 
 
 class _Unheard:
-    """A stream of text that goes on where nobody reads it any more, as behind `| head`."""
+    """A stream of text that goes on where nobody reads it any more: behind `| head`, logged out."""
 
     def __init__(self, stream: io.TextIOWrapper) -> None:
         self._stream = stream
@@ -81,7 +85,9 @@ class _Unheard:
     def _unless_gone(self, do: Callable[..., Any], *arguments: str) -> None:
         try:
             do(*arguments)
-        except BrokenPipeError:
+        except OSError as error:
+            if error.errno not in _NOBODY_READS:
+                raise
             nowhere = os.open(os.devnull, os.O_WRONLY)
             os.dup2(nowhere, self._stream.fileno())
             os.close(nowhere)

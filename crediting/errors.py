@@ -1,7 +1,6 @@
 """Errors that the user can mend; everything else is a bug and keeps its traceback."""
 
 import errno
-import sqlite3
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -78,13 +77,6 @@ def as_user_error(error: BaseException) -> CreditingError | None:
         return CreditingError(
             f"{where}{_STORAGE_ADVICE[error.errno]}. Nothing recorded so far is lost: "
             "run the same command again afterwards."
-        )
-    if isinstance(error, sqlite3.OperationalError) and any(
-        sign in str(error) for sign in ("disk is full", "readonly", "unable to open", "disk I/O")
-    ):
-        return LedgerError(
-            f"the ledger could not be written ({error}); free some space or make the folder "
-            "writable. Nothing recorded so far is lost: run the same command again afterwards."
         )
     if is_out_of_memory(error):
         said = str(error).strip().partition("\n")[0].partition(". ")[0]

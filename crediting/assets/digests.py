@@ -30,11 +30,19 @@ def folder_digest(files: Mapping[str, Path]) -> str:
 def files_below(folder: Path) -> dict[str, Path]:
     """Return the files below a folder by their relative name; links are followed.
 
-    Hidden files and folders are left out: they are the notes of tools such as git, not content.
+    Hidden files and folders are left out: they are the notes of tools such as git, not content. So
+    are links to a folder that they lie in, which would never end.
     """
     found = {}
+    within: dict[Path, frozenset[str]] = {}  # by folder: where those that it lies in really are
     for root, folders, names in os.walk(folder, followlinks=True):
-        folders[:] = [name for name in folders if not name.startswith(".")]
+        above = within.pop(Path(root), frozenset()) | {os.path.realpath(root)}
+        folders[:] = [
+            name
+            for name in folders
+            if not name.startswith(".") and os.path.realpath(Path(root, name)) not in above
+        ]
+        within |= {Path(root, name): above for name in folders}
         for name in names:
             path = Path(root, name)
             if not name.startswith(".") and path.is_file():

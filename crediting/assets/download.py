@@ -1,7 +1,6 @@
 """Downloads that arrive whole and verified, or not at all."""
 
 import hashlib
-import uuid
 from contextlib import suppress
 from http.client import HTTPException
 from pathlib import Path
@@ -9,6 +8,7 @@ from typing import IO
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from crediting.files import temporary_beside
 from crediting.progress import bar
 
 _CHUNK = 1 << 20
@@ -28,7 +28,7 @@ def download(url: str, target: Path, algorithm: str, checksum: str | None) -> No
     Raises:
         DownloadError: it cannot be had, or is not what was published; nothing is left behind.
     """
-    partial = target.with_name(f".{target.name}.{uuid.uuid4().hex}.partial")
+    partial = temporary_beside(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
         with partial.open("xb") as file:

@@ -84,6 +84,8 @@ class UrlArchive:
         """Move what was unpacked into the folder; the member comes last, as a sign of the end."""
         if not is_there(unpacked / self.member):
             raise UnpackError(f"the archive holds no {self.member}")
+        if is_there(self.folder / self.member):  # another process fetched it meanwhile
+            return
         last = PurePosixPath(self.member).parts[0]
         entries = sorted(unpacked.iterdir(), key=lambda entry: (entry.name == last, entry.name))
         for entry in entries:

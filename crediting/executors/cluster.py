@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from crediting.errors import ConfigError, EvaluationError
-from crediting.executors.environment import ONE_THREAD
+from crediting.executors.environment import ONE_THREAD, environment
 
 CLUSTERS = ("slurm", "local", "debug")
 
@@ -122,23 +122,16 @@ class Cluster:
         not inherit it.
         """
         heeding = _heeding_interrupts() if self.name == "local" else nullcontext()
-        before = {name: os.environ.get(name) for name in ONE_THREAD}
         terminal = os.dup(2)
         try:
-            os.environ.update(dict.fromkeys(ONE_THREAD, str(self.threads)))
             if self.name == "local":
                 with (self._logs / "controllers.err").open("ab") as log:
                     os.dup2(log.fileno(), 2)
-            with heeding:
+            with heeding, environment(dict.fromkeys(ONE_THREAD, str(self.threads))):
                 yield
         finally:
             os.dup2(terminal, 2)
             os.close(terminal)
-            for name, value in before.items():
-                if value is None:
-                    os.environ.pop(name, None)
-                else:
-                    os.environ[name] = value
 
 
 @contextmanager

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import threading
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -22,14 +23,34 @@ ONE_THREAD = dict.fromkeys(
 def environment_of_workers() -> Iterator[None]:
     """Let processes started here use one thread each and leave Ctrl-C to the driver.
 
-    Within, `os.environ[GPU]` may be set for each of them: it is put back with the rest.
+    A Ctrl-C meanwhile is heeded in the end: nothing is half started. Within, `os.environ[GPU]` may
+    be set for each process: it is put back with the rest.
     """
-    signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    with _interrupts_later(), environment(ONE_THREAD, GPU):
+        yield
+
+
+@contextmanager
+def _interrupts_later() -> Iterator[None]:
+    """Block Ctrl-C for what is started here, and put it off for this process.
+
+    To block it does not put it off where there are other threads, such as that of a progress bar:
+    one of them takes it, and Python raises it in the main thread all the same.
+    """
+    came: list[int] = []
+    in_charge = threading.current_thread() is threading.main_thread()
+    handler = signal.getsignal(signal.SIGINT)
+    if in_charge:
+        signal.signal(signal.SIGINT, lambda number, frame: came.append(number))
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
-        with environment(ONE_THREAD, GPU):
-            yield
+        yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, signals)  # last: a waiting Ctrl-C raises here
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)  # one that waited comes now
+        if in_charge:
+            signal.signal(signal.SIGINT, handler)
+        if came:
+            signal.raise_signal(signal.SIGINT)
 
 
 @contextmanager

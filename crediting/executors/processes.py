@@ -6,12 +6,13 @@ from collections import Counter, deque
 from collections.abc import Callable, Collection, Generator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import suppress
-from types import TracebackType
+from contextlib import ExitStack, suppress
+from multiprocessing.context import BaseContext
 from typing import TypeVar
 
-from crediting.errors import ConfigError, EvaluationError
-from crediting.executors.environment import GPU, ONE_THREAD, environment_of_workers
+from crediting.errors import EvaluationError
+from crediting.executors.environment import GPU, environment_of_workers
+from crediting.executors.settings import require_count
 from crediting.executors.worker import (
     Answer,
     Raised,
@@ -44,14 +45,9 @@ class Processes:
     """
 
     def __init__(self, workers: int | str, retries: int, per_gpu: int) -> None:
-        if workers != "auto" and not (_is_integer(workers) and int(workers) > 0):
-            raise ConfigError(
-                f"executor.workers must be a positive integer or auto, got {workers!r}"
-            )
-        if not (_is_integer(retries) and retries >= 0):
-            raise ConfigError(f"executor.retries must be 0 or a positive integer, got {retries!r}")
-        if not (_is_integer(per_gpu) and per_gpu > 0):
-            raise ConfigError(f"executor.per_gpu must be a positive integer, got {per_gpu!r}")
+        require_count("workers", workers, 1, or_auto=True)
+        require_count("retries", retries, 0)
+        require_count("per_gpu", per_gpu, 1)
         self.workers = workers
         self.retries = retries
         self.per_gpu = per_gpu
@@ -69,9 +65,13 @@ class Processes:
         """
         size = min(self.width(), len(jobs))
         evaluator = pickle.dumps(make_evaluator)
+        context = starting_context(on_gpus=bool(self._devices))
         backlog = _Backlog(jobs, size, self.retries)
         while backlog:
-            with _Crew(size, evaluator, self._devices) as crew:
+            with ExitStack() as at_the_end:
+                with environment_of_workers():
+                    crew = at_the_end.enter_context(_Crew(context, size, evaluator, self._devices))
+                    crew.start()
                 lost = yield from _work_until_a_worker_dies(crew, backlog)
                 crew_was_ready = crew.was_ready()
                 if lost:
@@ -153,54 +153,48 @@ class _Backlog:
 class _Crew:
     """A pool of workers that exit as soon as the driver stops them or is no more.
 
-    All are started before the first task: a pool still growing while one of its workers dies lists
-    its processes in two threads at once, and its own thread fails.
+    Make and start it in the environment of workers.
     """
 
-    def __init__(self, size: int, make_evaluator: bytes, devices: Sequence[str]) -> None:
-        context = starting_context(on_gpus=bool(devices))
+    def __init__(
+        self, context: BaseContext, size: int, make_evaluator: bytes, devices: Sequence[str]
+    ) -> None:
         self._size = size
         self._devices = devices
         self._control, self._worker_end = context.Pipe()
-        variables = None if devices else os.environ | ONE_THREAD  # as of now, for who is forked
+        variables = None if devices else dict(os.environ)  # as of now, for who is forked
         self._pool = ProcessPoolExecutor(
             size, context, start_worker, (make_evaluator, self._worker_end, variables)
         )
 
+    def start(self) -> None:
+        """Start all workers.
+
+        That is before the first task: a pool still growing while one of its workers dies lists its
+        processes in two threads at once, and its own thread fails.
+        """
+        with suppress(BrokenProcessPool):
+            for number in range(self._size):
+                if self._devices:  # inherited, so it holds before anything imports torch
+                    os.environ[GPU] = self._devices[number % len(self._devices)]
+                self.submit(report_for_duty)
+
     def __enter__(self) -> "_Crew":
-        try:
-            with environment_of_workers(), suppress(BrokenProcessPool):
-                for number in range(self._size):
-                    if self._devices:  # inherited, so it holds before anything imports torch
-                        os.environ[GPU] = self._devices[number % len(self._devices)]
-                    self._submitted(report_for_duty)
-        except BaseException as error:  # who fails to enter is never asked to exit
-            self.__exit__(type(error), error, None)
-            raise
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             self.stop()
         self._pool.shutdown(cancel_futures=True)
         self.stop()
         self._worker_end.close()
 
-    def submit(self, job: Job) -> "Future[Answer]":
-        """Queue a job.
+    def submit(self, work: Callable[..., _T], *arguments: Job) -> "Future[_T]":
+        """Queue work; a pool that breaks at this very moment fails in its pipes first.
 
         Raises:
             BrokenProcessPool: a worker died meanwhile.
         """
-        return self._submitted(evaluate, job)
-
-    def _submitted(self, work: Callable[..., _T], *arguments: Job) -> "Future[_T]":
-        """Queue work; a pool that breaks at this very moment fails in its pipes first."""
         try:
             return self._pool.submit(work, *arguments)
         except (OSError, EOFError) as error:
@@ -250,11 +244,7 @@ def _submit_what_fits(
     while queue := backlog.next(in_flight.values()):
         job = queue.popleft()
         try:
-            in_flight[crew.submit(job)] = job
+            in_flight[crew.submit(evaluate, job)] = job
         except BrokenProcessPool:
             return [job]
     return []
-
-
-def _is_integer(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)

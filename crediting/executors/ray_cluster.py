@@ -16,6 +16,7 @@ from crediting.executors.ray_connection import (
     resources,
 )
 from crediting.executors.ray_crew import Crew
+from crediting.executors.settings import require, require_count
 from crediting.interfaces import Evaluator, Job, Outcome
 
 _ROUNDING = 1e-6
@@ -43,12 +44,11 @@ class RayCluster:
         gpus_per_worker: float | str,
         retries: int,
     ) -> None:
-        whole = "a positive integer or auto"
-        _require("workers", workers, whole, workers == "auto" or _is_count(workers, 1))
-        _require("cpus_per_worker", cpus_per_worker, "positive", _is_number(cpus_per_worker) > 0)
+        require_count("workers", workers, 1, or_auto=True)
+        require("cpus_per_worker", cpus_per_worker, "positive", _is_number(cpus_per_worker) > 0)
         share = "auto, 0, a share of a GPU such as 0.25, or a whole number"
-        _require("gpus_per_worker", gpus_per_worker, share, _is_share(gpus_per_worker))
-        _require("retries", retries, "0 or a positive integer", _is_count(retries, 0))
+        require("gpus_per_worker", gpus_per_worker, share, _is_share(gpus_per_worker))
+        require_count("retries", retries, 0)
         self.address = address
         self.workers = workers
         self.cpus_per_worker = cpus_per_worker
@@ -175,15 +175,6 @@ class RayCluster:
         threads = dict.fromkeys(ONE_THREAD, str(max(1, int(self.cpus_per_worker))))
         # without a share a worker sees no GPU, also where ray would leave all of them visible
         return threads if self._gpus() else threads | {GPU: ""}
-
-
-def _require(key: str, value: object, expected: str, holds: bool) -> None:
-    if not holds:
-        raise ConfigError(f"executor.{key} must be {expected}, got {value!r}")
-
-
-def _is_count(value: object, least: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and value >= least
 
 
 def _is_number(value: object) -> float:

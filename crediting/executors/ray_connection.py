@@ -69,7 +69,8 @@ def own_cluster(cpus: int, gpus: int) -> Iterator[Any]:
                 "executor.address: this process belongs to a Ray cluster already, so none can be "
                 "started; choose executor.address=auto"
             )
-        folder = tempfile.mkdtemp(prefix="crediting-ray-", dir=_short_folder())
+        short = "/tmp" if Path("/tmp").is_dir() else None  # sockets may have some 100 characters
+        folder = tempfile.mkdtemp(prefix="crediting-ray-", dir=short)
         try:
             ray.init(
                 address="local",
@@ -128,8 +129,3 @@ def _join(ray: Any, address: str) -> None:
 def _end(ray: Any, folder: str) -> None:
     ray.shutdown()
     shutil.rmtree(folder, ignore_errors=True)
-
-
-def _short_folder() -> str | None:
-    """Return a folder for sockets, whose paths may not be longer than some hundred characters."""
-    return "/tmp" if Path("/tmp").is_dir() else None

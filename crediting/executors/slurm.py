@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from crediting.errors import ConfigError, EvaluationError
+from crediting.errors import EvaluationError
 from crediting.executors.cluster import CLUSTERS, Cluster
+from crediting.executors.settings import require, require_count
 from crediting.executors.slurm_job import Submission
 from crediting.executors.spool import Spool, claimed, name_of
 from crediting.executors.worker import given_up
@@ -61,17 +62,13 @@ class Slurm:
         retries: int,
         poll_seconds: float,
     ) -> None:
-        if cluster not in CLUSTERS:
-            raise ConfigError(
-                f"executor.cluster must be one of {', '.join(CLUSTERS)}, got {cluster!r}"
-            )
-        _check("workers", workers, 1)
-        _check("timeout_min", timeout_min, 1)
-        _check("retries", retries, 0)
-        if jobs_per_submission != "auto":
-            _check("jobs_per_submission", jobs_per_submission, 1, " or auto")
-        if not (isinstance(poll_seconds, int | float) and poll_seconds > 0):
-            raise ConfigError(f"executor.poll_seconds must be positive, got {poll_seconds!r}")
+        require("cluster", cluster, f"one of {', '.join(CLUSTERS)}", cluster in CLUSTERS)
+        require_count("workers", workers, 1)
+        require_count("timeout_min", timeout_min, 1)
+        require_count("retries", retries, 0)
+        require_count("jobs_per_submission", jobs_per_submission, 1, or_auto=True)
+        lasts = isinstance(poll_seconds, int | float) and poll_seconds > 0
+        require("poll_seconds", poll_seconds, "positive", lasts)
         self.cluster = cluster
         self.folder = folder
         self.workers = workers
@@ -291,10 +288,3 @@ class _Driver:
             f"executor.timeout_min. The log of the last job is {flight.job.paths.stderr}"
         )
         return given_up(task, message)
-
-
-def _check(key: str, value: object, least: int, otherwise: str = "") -> None:
-    if not (isinstance(value, int) and not isinstance(value, bool) and value >= least):
-        raise ConfigError(
-            f"executor.{key} must be an integer of at least {least}{otherwise}, got {value!r}"
-        )

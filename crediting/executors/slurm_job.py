@@ -5,6 +5,7 @@ import pickle
 import sys
 import traceback
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from crediting.errors import DeviceLostError, as_user_error
@@ -14,6 +15,7 @@ from crediting.executors.worker import Raised
 from crediting.interfaces import Evaluator, Job
 
 
+@dataclass(eq=False)
 class Submission:
     """Evaluates jobs in order, with one evaluator, writing each outcome into the spool at once.
 
@@ -23,36 +25,29 @@ class Submission:
     submitit hides all from processes of this machine), and may fail.
     """
 
-    def __init__(
-        self,
-        make_evaluator: bytes,
-        jobs: Sequence[Job],
-        spool: Spool,
-        token: str,
-        threads: int,
-        gpu: str | None = None,
-    ) -> None:
-        self._make_evaluator = make_evaluator
-        self._jobs = tuple(jobs)
-        self._spool = spool
-        self._token = token
-        self._threads = threads
-        self._gpu = gpu
+    make_evaluator: bytes
+    jobs: Sequence[Job]
+    spool: Spool
+    token: str
+    threads: int
+    gpu: str | None = None
+
+    def __post_init__(self) -> None:
         self._told_to_stop = False
         self._driver = os.getpid()  # with cluster=debug it is evaluated there
 
     def __call__(self) -> None:
         """Evaluate what has no outcome yet; an error is written into the spool, not raised."""
-        threads = os.environ.get("SLURM_CPUS_PER_TASK", str(self._threads))
+        threads = os.environ.get("SLURM_CPUS_PER_TASK", str(self.threads))
         os.environ.update(dict.fromkeys(ONE_THREAD, threads))
-        if self._gpu is not None:
-            os.environ[GPU] = self._gpu
+        if self.gpu is not None:
+            os.environ[GPU] = self.gpu
         evaluator = self._built()
         if evaluator is None:
             return
-        self._spool.note_ready(self._token)
-        for job in self._jobs:
-            left = tuple(task for task in job if not self._spool.has(task))
+        self.spool.note_ready(self.token)
+        for job in self.jobs:
+            left = tuple(task for task in job if not self.spool.has(task))
             if left and not self._evaluated(evaluator, left):
                 return
 
@@ -61,17 +56,12 @@ class Submission:
         from submitit.helpers import DelayedSubmission
 
         self._told_to_stop = True
-        left = [job for job in self._jobs if not all(map(self._spool.has, job))]
-        return DelayedSubmission(
-            Submission(
-                *(self._make_evaluator, left, self._spool, self._token),
-                *(self._threads, self._gpu),
-            )
-        )
+        left = [job for job in self.jobs if not all(map(self.spool.has, job))]
+        return DelayedSubmission(replace(self, jobs=left))
 
     def _built(self) -> Evaluator | None:
         try:
-            made: Evaluator = pickle.loads(self._make_evaluator)()
+            made: Evaluator = pickle.loads(self.make_evaluator)()
         except (Exception, SystemExit) as error:
             self._tell("building the evaluator", error, ())
             return None
@@ -90,11 +80,11 @@ class Submission:
         if self._told_to_stop:  # its failures may be the stop, which it took for an error
             return False
         for outcome in outcomes:
-            self._spool.put(outcome)
+            self.spool.put(outcome)
         return True
 
     def _tell(self, doing: str, error: BaseException, job: Job) -> None:
         if self._told_to_stop:
             raise error
         text = "".join(traceback.format_exception(error))
-        self._spool.put_raised(Raised(doing, text, as_user_error(error)), job)
+        self.spool.put_raised(Raised(doing, text, as_user_error(error)), job)

@@ -17,7 +17,8 @@ from uuid import uuid4
 
 from crediting import errors
 from crediting.errors import CreditingError
-from crediting.executors.worker import Raised
+from crediting.executors.worker import Raised, raise_again
+from crediting.files import atomic_write_text
 from crediting.interfaces import Job, Outcome, Task
 
 _LOCK = ".lock"
@@ -56,7 +57,7 @@ class Spool:
         content = {
             "doing": raised.doing,
             "traceback": raised.traceback,
-            "job": str(job),
+            "job": str(job) if job else "",
             "kind": type(mendable).__name__ if mendable else None,
             "message": str(mendable) if mendable else "",
         }
@@ -66,13 +67,9 @@ class Spool:
         """Raise what an evaluator did: its own error if it can be mended, or a RuntimeError."""
         for path in self.folder.glob(f"{_RAISED}/*.json"):
             told = self._read(_RAISED, path.stem)
-            if told["kind"]:
-                kind = getattr(errors, told["kind"], CreditingError)
-                raise kind(told["message"])
-            raise RuntimeError(
-                f"a worker raised while {told['doing']}; the job was {told['job']}\n"
-                f"{told['traceback']}"
-            )
+            kind = told["kind"] and getattr(errors, told["kind"], CreditingError)
+            mendable = kind(told["message"]) if kind else None
+            raise_again(Raised(told["doing"], told["traceback"], mendable), told["job"])
 
     # ------------------------------------------------------------------------------ submissions
 
@@ -131,12 +128,7 @@ class Spool:
     def _write(self, kind: str, name: str, content: Mapping[str, Any]) -> None:
         path = self._path(kind, name)
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{name}.{uuid4().hex}")
-        try:
-            temporary.write_text(json.dumps(content))
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
+        atomic_write_text(path, json.dumps(content))
 
 
 def name_of(task: Task) -> str:

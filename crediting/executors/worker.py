@@ -9,7 +9,7 @@ from contextlib import suppress
 from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from threading import Thread
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 from crediting.errors import CreditingError, DeviceLostError, as_user_error
 from crediting.interfaces import Evaluator, Job, Outcome, Task
@@ -91,18 +91,23 @@ def answer(evaluator: Evaluator | Raised, job: Job) -> Sequence[Outcome] | Raise
 
 
 def outcomes(returned: Sequence[Outcome] | Raised, job: Job) -> Sequence[Outcome]:
-    """Return, in the driver, what a worker made of a job.
+    """Return, in the driver, what a worker made of a job; raises as `raise_again`."""
+    if isinstance(returned, Raised):
+        raise_again(returned, str(job) if job else "")
+    return returned
+
+
+def raise_again(raised: Raised, job: str) -> NoReturn:
+    """Raise, in the driver, what a worker did, with the job at hand, if any.
 
     Raises:
         CreditingError: as raised in the worker.
         RuntimeError: the evaluator raised anything else; holds the traceback of the worker.
     """
-    if not isinstance(returned, Raised):
-        return returned
-    if returned.mendable is not None:
-        raise returned.mendable
+    if raised.mendable is not None:
+        raise raised.mendable
     of_a_job = f"; the job was {job}" if job else ""
-    raise RuntimeError(f"a worker raised while {returned.doing}{of_a_job}\n{returned.traceback}")
+    raise RuntimeError(f"a worker raised while {raised.doing}{of_a_job}\n{raised.traceback}")
 
 
 def given_up(task: Task, message: str) -> Outcome:

@@ -2,13 +2,7 @@
 
 from crediting.ledger.fingerprint import SCHEMA_VERSION, canonical_json, fingerprint, short
 from crediting.ledger.ledger import Ledger
-from crediting.ledger.store import (
-    Production,
-    Store,
-    atomic_write_bytes,
-    atomic_write_text,
-    versions,
-)
+from crediting.ledger.store import Production, Store, versions
 from crediting.ledger.tables import Disagreement, Failure
 
 __all__ = [
@@ -18,8 +12,6 @@ __all__ = [
     "Ledger",
     "Production",
     "Store",
-    "atomic_write_bytes",
-    "atomic_write_text",
     "canonical_json",
     "fingerprint",
     "short",

@@ -248,9 +248,10 @@ class Ledger:
     def failures(self) -> list[Failure]:
         """Return the latest failure of each key that has no value, oldest first."""
         rows = self._query(
-            f"SELECT {', '.join(Failure._fields)} FROM failures"
-            f" WHERE id IN (SELECT MAX(id) FROM failures WHERE game = ? GROUP BY {KEY})"
-            f" AND ({KEY}) NOT IN (SELECT {KEY} FROM evaluations) ORDER BY id",
+            f"SELECT {', '.join(f'failures.{name}' for name in Failure._fields)} FROM failures"
+            f" LEFT JOIN evaluations USING ({KEY})"
+            f" WHERE failures.id IN (SELECT MAX(id) FROM failures WHERE game = ? GROUP BY {KEY})"
+            " AND evaluations.value IS NULL ORDER BY failures.id",
             self.game,
         )
         return [Failure(*row) for row in rows]

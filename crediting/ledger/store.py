@@ -1,6 +1,5 @@
 """The store of artifacts on disk: one folder per fingerprint, complete or as good as absent."""
 
-import fcntl
 import hashlib
 import json
 import os
@@ -13,9 +12,9 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from crediting.errors import ArtifactError
+from crediting.files import atomic_write_text, exclusive_lock
 from crediting.ledger.fingerprint import SCHEMA_VERSION, as_plain, short
 
 _MANIFEST = "complete.json"
@@ -134,50 +133,6 @@ class Production:
                 shutil.rmtree(path, ignore_errors=True)
             else:
                 path.unlink(missing_ok=True)
-
-
-@contextmanager
-def exclusive_lock(path: Path) -> Iterator[None]:
-    """Hold a file's lock, waiting for whoever holds it; it is released when the process dies."""
-    with path.open("ab") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        try:
-            yield
-        finally:
-            fcntl.flock(file, fcntl.LOCK_UN)  # closing would not do if a child inherited the file
-
-
-def atomic_write_text(path: Path, text: str) -> None:
-    """Write UTF-8 text so that a reader, or a crash, sees the old file or the new one whole."""
-    atomic_write_bytes(path, text.encode())
-
-
-def atomic_write_bytes(path: Path, data: bytes) -> None:
-    """Write bytes so that a reader, or a crash, sees the old file or the new one whole."""
-    temporary = temporary_beside(path)
-    try:
-        with temporary.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        replace_durably(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def temporary_beside(path: Path) -> Path:
-    """Return an unused path in the same folder, marked as work in progress."""
-    return path.with_name(f".{path.name}.partial-{uuid4().hex}")
-
-
-def replace_durably(source: Path, target: Path) -> None:
-    """Move a file onto another of the same folder, and make the move survive a power cut."""
-    source.replace(target)
-    folder = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
 
 
 @cache

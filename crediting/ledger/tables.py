@@ -5,18 +5,13 @@ import os
 import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from crediting.errors import LedgerError
+from crediting.errors import CreditingError, LedgerError
+from crediting.files import atomic_write_text, exclusive_lock, replace_durably, temporary_beside
 from crediting.ledger.fingerprint import as_plain
-from crediting.ledger.store import (
-    atomic_write_text,
-    exclusive_lock,
-    replace_durably,
-    temporary_beside,
-)
 
 LEDGER_VERSION = 1
 """Version of the tables. Raise it when they change; older ledgers are then refused, not altered."""
@@ -25,7 +20,6 @@ KEY = "game, coalition, replicate, property_fingerprint"
 """The columns that identify an evaluation."""
 
 _BUSY_SECONDS = 60
-_LOGS = ("-journal", "-wal", "-shm")
 
 _IDENTITY = """
   game TEXT NOT NULL, coalition TEXT NOT NULL, replicate INTEGER NOT NULL,
@@ -42,11 +36,17 @@ CREATE TABLE failures (
   id INTEGER PRIMARY KEY AUTOINCREMENT, {_IDENTITY}, traceback TEXT NOT NULL, {_PROVENANCE});
 """
 
-_ADVICE = {
+_OF_THE_DISK = {
+    sqlite3.SQLITE_FULL: "free some space",
+    sqlite3.SQLITE_IOERR: "free some space, or mend the disk",
+    sqlite3.SQLITE_READONLY: "make it and its folder writable",
+    sqlite3.SQLITE_CANTOPEN: "make it and its folder writable",
+}
+_OF_THE_FILE = {
     sqlite3.SQLITE_NOTADB: "It is not a ledger. Nothing was changed: move it away, together with "
-    "its -journal or -wal file, or put back a copy of them, and run the same command again",
+    "its -journal file, or put back a copy of them, and run the same command again",
     sqlite3.SQLITE_CORRUPT: "It is damaged. Nothing was deleted: put back a copy, or move it away, "
-    "together with its -journal or -wal file, to evaluate anew, and run the same command again",
+    "together with its -journal file, to evaluate anew, and run the same command again",
     sqlite3.SQLITE_BUSY: f"Another process held it for {_BUSY_SECONDS} s. Nothing recorded is "
     "lost: run the same command again when that process is done",
 }
@@ -89,8 +89,8 @@ def make_ledger(path: Path, description: Path, game: str, content: Mapping[str, 
     path.parent.mkdir(parents=True, exist_ok=True)
     with exclusive_lock(path.parent / ".ledger.lock"):
         describe_game(description, game, content)
-        _refuse_remains(path)
         if not path.exists():
+            _refuse_remains(path)
             _create(path, game)
 
 
@@ -98,28 +98,28 @@ def _create(path: Path, game: str) -> None:
     """Make an empty ledger beside its place and move it there: it never lacks its tables."""
     temporary = temporary_beside(path)
     try:
-        connection = sqlite3.connect(temporary, isolation_level=None)
-        try:
+        with (
+            explained(path),
+            closing(sqlite3.connect(temporary, isolation_level=None)) as connection,
+        ):
             connection.executescript(_TABLES)
             connection.execute("INSERT INTO meta VALUES (?, ?)", (LEDGER_VERSION, game))
             connection.execute(f"PRAGMA user_version = {secrets.randbits(31)}")
-        finally:
-            connection.close()
         replace_durably(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
 
 
 def _refuse_remains(path: Path) -> None:
-    """Raise LedgerError if a ledger is gone, but not the log of what was written to it last.
+    """Raise LedgerError if a ledger left behind the log of what was written to it last.
 
     SQLite would take that for the log of the next ledger in its place.
     """
-    left = [log for end in _LOGS if (log := path.with_name(f"{path.name}{end}")).exists()]
-    if left and not path.exists():
+    log = path.with_name(f"{path.name}-journal")
+    if log.exists():
         raise LedgerError(
-            f"{path} was moved away, and {', '.join(log.name for log in left)} was not; move that "
-            "to it, or away as well, and run the same command again"
+            f"{path} was moved away, and {log.name} was not; move that to it, or away as well, and "
+            "run the same command again"
         )
 
 
@@ -133,18 +133,16 @@ def connect(path: Path) -> sqlite3.Connection:
     """
     if not path.is_file():
         raise LedgerError(f"{path}: there is no such ledger; evaluate coalitions first")
-    access = _access(path)
+    writable = os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
     with explained(path):
         connection = sqlite3.connect(
-            f"{path.resolve().as_uri()}?{access}",
+            f"{path.resolve().as_uri()}?mode={'rw' if writable else 'ro'}",  # never made here
             uri=True,
             timeout=_BUSY_SECONDS,
             isolation_level=None,
         )
         try:
             connection.execute("PRAGMA synchronous = EXTRA")
-            if access == "mode=rw":
-                _without_shared_memory(connection)
             _refuse_other_tables(connection, path)
         except BaseException:
             connection.close()
@@ -152,44 +150,26 @@ def connect(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _access(path: Path) -> str:
-    """Return how SQLite is to open a ledger, which it must not create."""
-    if os.access(path, os.W_OK) and os.access(path.parent, os.W_OK):
-        return "mode=rw"
-    # where it may not leave files beside a ledger of an older release, the log of what was written
-    # last can only be read if it is there, and without one SQLite must be told that nobody writes
-    log = path.with_name(f"{path.name}-wal")
-    return "mode=ro&immutable=1" if _in_shared_memory(path) and not log.exists() else "mode=ro"
-
-
-def _in_shared_memory(path: Path) -> bool:
-    """Return whether a ledger is as older releases left it, for processes of one machine alone.
-
-    Source: "The SQLite database file format", sqlite.org, section 1.3.3.
-    """
-    with path.open("rb") as file:
-        return file.read(20)[18:] == b"\2\2"
-
-
-def _without_shared_memory(connection: sqlite3.Connection) -> None:
-    """Let the processes of all machines that see a ledger write to it, if nobody has it open."""
-    if connection.execute("PRAGMA journal_mode").fetchall() == [("wal",)]:
-        connection.execute("PRAGMA busy_timeout = 0")
-        with suppress(sqlite3.OperationalError):
-            connection.execute("PRAGMA journal_mode = DELETE")
-        connection.execute(f"PRAGMA busy_timeout = {1000 * _BUSY_SECONDS}")
-
-
 @contextmanager
 def explained(path: Path) -> Iterator[None]:
-    """Turn the errors of SQLite that the user can mend into a LedgerError about the file."""
+    """Turn the errors of SQLite that the user can mend into one about the file.
+
+    Raises:
+        LedgerError: the file cannot be used,
+        CreditingError: or the disk that it lies on cannot, which says nothing of what it holds.
+    """
     try:
         yield
     except sqlite3.DatabaseError as error:
-        primary_code = getattr(error, "sqlite_errorcode", 0) & 0xFF
-        if primary_code not in _ADVICE:
-            raise
-        raise LedgerError(f"{path}: {error}. {_ADVICE[primary_code]}") from error
+        code = getattr(error, "sqlite_errorcode", 0) & 0xFF  # the primary one
+        if code in _OF_THE_FILE:
+            raise LedgerError(f"{path}: {error}. {_OF_THE_FILE[code]}") from error
+        if code in _OF_THE_DISK:
+            raise CreditingError(
+                f"{path}: {error}; {_OF_THE_DISK[code]}. Nothing recorded so far is lost: run the "
+                "same command again afterwards."
+            ) from error
+        raise
 
 
 def describe_game(path: Path, game: str, content: Mapping[str, Any]) -> None:
@@ -221,7 +201,7 @@ def other_game(path: Path, found: object, expected: str) -> LedgerError:
 def _refuse_other_tables(connection: sqlite3.Connection, path: Path) -> None:
     tables = connection.execute("SELECT name FROM sqlite_master WHERE name = 'meta'").fetchall()
     if not tables:
-        raise LedgerError(f"{path}: it has no table 'meta'. {_ADVICE[sqlite3.SQLITE_NOTADB]}")
+        raise LedgerError(f"{path}: it has no table 'meta'. {_OF_THE_FILE[sqlite3.SQLITE_NOTADB]}")
     versions = connection.execute("SELECT schema_version FROM meta").fetchall()
     if versions != [(LEDGER_VERSION,)]:
         found = ", ".join(str(version) for (version,) in versions) or "none"

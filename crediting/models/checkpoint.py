@@ -2,8 +2,6 @@
 
 import inspect
 import json
-import os
-import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,6 +13,7 @@ from safetensors.torch import load_file, save
 from torch import nn
 
 from crediting.errors import ArtifactError
+from crediting.files import atomic_write_bytes, atomic_write_text
 
 ARCHITECTURE = "architecture.json"
 _ADVICE = "Delete the folder {folder} and run the same command again."
@@ -55,7 +54,8 @@ def load_denoiser(folder: Path, name: str = "denoiser") -> nn.Module:
 def save_weights(path: Path, weights: Mapping[str, torch.Tensor]) -> None:
     """Write a state dict as safetensors, at once or not at all."""
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    _replace(path, save(tensors))
+    # bytes, not safetensors' own writer: a full disk then is an OSError that says so
+    atomic_write_bytes(path, save(tensors))
 
 
 def load_weights(path: Path) -> dict[str, torch.Tensor]:
@@ -77,7 +77,7 @@ def load_weights(path: Path) -> dict[str, torch.Tensor]:
 
 def save_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write settings as JSON, at once or not at all."""
-    _replace(path, (json.dumps(content, indent=1) + "\n").encode())
+    atomic_write_text(path, json.dumps(content, indent=1) + "\n")
 
 
 def load_json(path: Path) -> Any:
@@ -195,16 +195,3 @@ def _check_shapes(path: Path, denoiser: nn.Module, weights: Mapping[str, torch.T
             f"{len(wrong)} of its tensors do not fit {ARCHITECTURE} beside it; the first is "
             f"{name}: expected shape {expected.get(name)}, found {found.get(name)}",
         )
-
-
-def _replace(path: Path, content: bytes) -> None:
-    # Plain bytes, not safetensors' own writer: a full disk then is an OSError that says so.
-    temporary = path.with_name(f".{path.name}.partial-{uuid.uuid4().hex}")
-    try:
-        with temporary.open("wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())  # a ledger may soon say that it is there
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

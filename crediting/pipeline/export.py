@@ -4,9 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.errors import DataError, LedgerError
+from crediting.files import atomic_write_text
 from crediting.game.coalition import CoalitionMatrix, coalition_from_key, is_proper
 from crediting.game.recorded import REPLICATE
-from crediting.ledger import Ledger, atomic_write_text
+from crediting.ledger import Ledger
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.estimate.stage import read_replicates
 from crediting.pipeline.study import Study

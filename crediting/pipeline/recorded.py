@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from crediting.errors import ConfigError, DataError, did_you_mean
+from crediting.files import atomic_write_text
 from crediting.game.axioms import declared_players
 from crediting.game.coalition import all_coalitions
 from crediting.game.contributor import name_problem
@@ -18,7 +19,7 @@ from crediting.game.enumeration import shapley_values
 from crediting.game.game import Sample, play
 from crediting.game.recorded import RecordedGame, read_recorded
 from crediting.interfaces import Design, Estimator
-from crediting.ledger import atomic_write_text, versions
+from crediting.ledger import versions
 from crediting.pipeline.estimate.against_exact import Comparison
 from crediting.pipeline.estimate.finding import Finding, credits_of, estimates_shapley_values
 from crediting.pipeline.estimate.pairing import RECORDED, advise, check_pairing, drawn, kind_of

@@ -24,6 +24,7 @@ GAME_ROW = ("design", "estimators", "interactions", "partitions", "agreement")
 TRAINING = ("errors", "halving", "lora", "randomness", "training")
 FOUNDATIONS = (
     "errors",
+    "files",
     "interfaces",
     "game",
     "ledger",
@@ -46,11 +47,12 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "errors": (),
     "interfaces": (),
     "progress": (),
+    "files": ("errors",),
     "game": ("errors",),
     **dict.fromkeys(GAME_ROW, ("game", "errors")),
-    "ledger": ("errors", "game", "interfaces"),
+    "ledger": ("errors", "files", "game", "interfaces"),
     "multiprocess": (),
-    "executors": ("errors", "interfaces", "multiprocess"),
+    "executors": ("errors", "files", "interfaces", "multiprocess"),
     "reporting": ("game", "progress"),
     "randomness": (),
     "lora": ("errors", "randomness"),
@@ -69,8 +71,9 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "training.trainer": ("errors", "halving", "randomness", "training"),
     "training.stacking": ("randomness", "training"),
     "training.footprint": ("training",),
-    "assets": ("errors", "interfaces", "progress"),
+    "assets": ("errors", "files", "interfaces", "progress"),
     **dict.fromkeys(HEAVY_ROW, ("game.contributor", "interfaces", "assets", *TRAINING)),
+    "models": ("files", "game.contributor", "interfaces", "assets", *TRAINING),
     **dict.fromkeys(
         ("baselines", "datasets", "generation"),
         ("game.contributor", "interfaces", "assets", "progress", *TRAINING),

@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from crediting.assets import ByHand, UrlArchive
+from crediting.assets import ByHand, UrlArchive, url_archive
+from crediting.assets.digests import files_below
 from crediting.assets.messages import NotFetchedError
 from crediting.errors import DataError
 
@@ -191,6 +192,23 @@ def test_an_interruption_leaves_nothing_that_looks_complete(site, tmp_path, make
         data.find()
 
 
+def test_two_processes_may_fetch_at_once(site, tmp_path, make_tar, monkeypatch):
+    content = make_tar(FILES)
+    data = asset(site.put("data.tgz", content), content, tmp_path / "data")
+    unpack, other = url_archive.unpack, []
+
+    def unpack_after_the_other(*arguments):
+        unpack(*arguments)
+        if not other:
+            other.append(True)
+            data.fetch()
+
+    monkeypatch.setattr(url_archive, "unpack", unpack_after_the_other)
+    assert data.fetch() == tmp_path / "data"
+    assert len(site.asked) == 2
+    assert [path.name for path in sorted((tmp_path / "data").iterdir())] == ["LICENCE", "images"]
+
+
 def test_digests_depend_on_names_and_bytes_but_not_on_the_place(tmp_path):
     def digest(folder, member="images"):
         digests = {
@@ -215,6 +233,33 @@ def test_digests_depend_on_names_and_bytes_but_not_on_the_place(tmp_path):
     (second / "images" / "a").rename(second / "images" / "c")
     assert digest(second) != original
     assert digest(first, "images/a") == hashlib.sha256(b"1").hexdigest()
+
+
+@pytest.fixture
+def two_folders(tmp_path):
+    """Return two folders with an image each, in one that `by_hand` finds."""
+    made = [tmp_path / "train" / name for name in "ab"]
+    for folder in made:
+        folder.mkdir(parents=True)
+        (folder / "1.png").write_bytes(folder.name.encode())
+    return made
+
+
+def test_links_back_up_are_not_followed_for_ever(tmp_path, two_folders):
+    plain = by_hand(tmp_path).digest()
+    for folder in two_folders:
+        (folder / "up").symlink_to("..")
+    assert by_hand(tmp_path).digest() == plain
+
+
+def test_links_across_are_followed_once(tmp_path, two_folders):
+    for folder, other in zip(two_folders, reversed(two_folders), strict=True):
+        for number in range(3):
+            (folder / f"across-{number}").symlink_to(other)
+    assert set(files_below(tmp_path / "train")) == {
+        *("a/1.png", "b/1.png"),
+        *(f"{name}/across-{number}/1.png" for name in "ab" for number in range(3)),
+    }
 
 
 def test_what_is_got_by_hand_says_what_to_do(tmp_path):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import pty
 import re
 import subprocess
 import sys
@@ -198,4 +199,32 @@ def test_who_stops_reading_ends_nothing(tmp_path):
     command = f"{sys.executable} -c '{code.replace(chr(39), chr(34))}' | head -n 1"
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("0\n", "")
+    assert (tmp_path / "done").exists()
+
+
+def test_a_terminal_that_was_closed_ends_nothing(tmp_path):
+    """As after `credit & disown` and logging out."""
+    code = (
+        "import signal, sys; signal.signal(signal.SIGHUP, signal.SIG_IGN)\n"
+        "from crediting import ending; ending.never_mind_the_reader()\n"
+        "from crediting.progress import bar, say\n"
+        "print('begins', flush=True); sys.stdin.readline()\n"
+        "with bar('evaluate', 2) as progress: progress.update()\n"
+        "say('said')\n"
+        "for line in range(20000): print(line)\n"
+        f"open({str(tmp_path / 'done')!r}, 'w').close()"
+    )
+    ours, theirs = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdin=subprocess.PIPE,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    assert os.read(ours, 6) == b"begins"
+    os.close(ours)
+    process.communicate(b"go on\n", timeout=30)
+    assert process.returncode == 0
     assert (tmp_path / "done").exists()

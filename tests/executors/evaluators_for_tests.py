@@ -3,6 +3,7 @@
 import os
 import signal
 import sys
+import threading
 import time
 from functools import partial
 from pathlib import Path
@@ -160,7 +161,10 @@ def _raise_import_error() -> None:
 if __name__ == "__main__":
     # a shell has its background jobs ignore interrupts, and so have all that they start
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    # as that of a progress bar, it takes signals that the main thread blocks
+    threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
     try:
+        print("begins", flush=True)
         for outcome in Processes(2, 0, 1).run(partial(Sleeps, Path(sys.argv[1])), jobs(8)):
             print(outcome.task.coalition, flush=True)
     except KeyboardInterrupt:

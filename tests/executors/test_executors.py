@@ -286,7 +286,7 @@ def test_what_others_finished_is_told_before_what_one_raised():
     job, other = (Task("1", 0, ("p",)),), (Task("2", 0, ("p",)),)
 
     class Crew:
-        def submit(self, job_at_hand):
+        def submit(self, work, job_at_hand):
             future = Future()
             raised = Raised("evaluating", "boom", None)
             future.set_result(Answer(raised if job_at_hand == job else ["good"], 0))

@@ -43,7 +43,7 @@ def started_by(pid: int) -> list[int]:
 
 @contextmanager
 def driver(folder: Path):
-    """Run a driver in a session of its own, whose two workers are asleep in a task."""
+    """Run a driver of two workers in a session of its own; it says when it begins."""
     process = subprocess.Popen(
         [sys.executable, evaluators.__file__, str(folder)],
         env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
@@ -53,7 +53,8 @@ def driver(folder: Path):
         text=True,
     )
     try:
-        yield process, busy_workers(folder)
+        assert process.stdout.readline() == "begins\n"
+        yield process
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -63,14 +64,16 @@ def driver(folder: Path):
 @pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="reads /proc")
 class TestADriverWithBusyWorkers:
     def test_killed_leaves_no_process(self, tmp_path):
-        with driver(tmp_path) as (process, workers):
+        with driver(tmp_path) as process:
+            workers = busy_workers(tmp_path)
             helpers = started_by(process.pid)
             assert set(workers) <= set(helpers)
             os.kill(process.pid, signal.SIGKILL)
             assert wait_until(lambda: not any(map(is_alive, helpers)), 5)
 
     def test_interrupted_exits_promptly_and_quietly(self, tmp_path):
-        with driver(tmp_path) as (process, workers):
+        with driver(tmp_path) as process:
+            workers = busy_workers(tmp_path)
             helpers = started_by(process.pid)
             started = time.monotonic()
             os.killpg(process.pid, signal.SIGINT)
@@ -80,6 +83,18 @@ class TestADriverWithBusyWorkers:
             assert stdout.split() == ["0", "interrupted"]
             assert stderr == ""
             assert wait_until(lambda: not any(map(is_alive, [*workers, *helpers])), 5)
+
+    @pytest.mark.parametrize("seconds", [0.02, 0.05, 0.1, 0.2, 0.4])
+    def test_interrupted_while_workers_start_it_is_as_quiet(self, tmp_path, seconds):
+        with driver(tmp_path) as process:
+            time.sleep(seconds)
+            helpers = started_by(process.pid)
+            os.killpg(process.pid, signal.SIGINT)
+            stdout, stderr = process.communicate(timeout=20)
+            assert process.returncode == 0
+            assert stdout.split()[-1] == "interrupted"
+            assert stderr == ""
+            assert wait_until(lambda: not any(map(is_alive, helpers)), 5)
 
 
 def test_closing_the_outcomes_stops_the_workers_at_once(tmp_path):

@@ -171,7 +171,7 @@ def test_checkpoints_hold_what_has_no_outcome(tmp_path):
     submission = Submission(b"", evaluators.jobs(3), spool, "token", 1)
     spool.put(evaluators.outcome_of(Task("1", 0, ("score",)), 1.0))
     again = submission.checkpoint().function
-    assert [job[0].coalition for job in again._jobs] == ["0", "2"]
+    assert [job[0].coalition for job in again.jobs] == ["0", "2"]
 
 
 def test_a_stop_that_an_evaluator_takes_for_an_error_is_no_outcome(tmp_path):
@@ -259,6 +259,20 @@ def test_an_outcome_comes_back_as_it_was(tmp_path):
     assert spool.outcome(task) == outcome
     others = [Task("0110", 0, task.properties), Task("0110", 1, ("fid",)), Task("1", 1, ("fid",))]
     assert not any(map(spool.has, others))
+
+
+def test_what_the_disk_has_not_got_is_not_there(tmp_path, monkeypatch):
+    """After a power cut a file of no content would end every driver that follows."""
+    spool = Spool(tmp_path)
+
+    def full_disk(*_: object) -> None:
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(os, "fsync", full_disk)
+    with pytest.raises(OSError, match="No space"):
+        spool.note_submission("token", "1_0", [Task("0110", 0, ("fid",))])
+    assert list(spool.submissions()) == []
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
 
 
 # ------------------------------------------------------------------------------ stopping, errors

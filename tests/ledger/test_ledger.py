@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from writers_for_tests import GAME, SCORE, count_of, outcome
 
-from crediting.errors import LedgerError
+from crediting.errors import CreditingError, LedgerError
 from crediting.interfaces import Outcome, Task
 from crediting.ledger import Ledger
 
@@ -219,6 +219,24 @@ def test_of_a_hundred_thousand_rows_none_is_lost(ledger):
     assert np.isnan(values[-1, 0])
 
 
+def test_failures_are_looked_up_not_compared_with_every_value(ledger):
+    many, some = 20_000, 1_000
+    ledger._connection.execute("BEGIN")
+    ledger._connection.executemany(
+        "INSERT INTO evaluations VALUES (?, ?, 0, 'score', ?, 0.5, 0, 1.0, 'cpu', '{}', 'now')",
+        ((GAME, f"c{n}", SCORE["score"]) for n in range(many)),
+    )
+    ledger._connection.executemany(
+        "INSERT INTO failures VALUES (?, ?, ?, 0, 'score', ?, 'slip', 0, 1.0, 'cpu', '{}', 'now')",
+        ((n, GAME, f"c{many - some // 2 + n}", SCORE["score"]) for n in range(some)),
+    )
+    ledger._connection.execute("COMMIT")
+    ledger._connection.set_progress_handler(lambda: True, some * 1_000)  # steps, then it is ended
+    assert [failure.coalition for failure in ledger.failures()] == [
+        f"c{many + n}" for n in range(some // 2)
+    ]
+
+
 # ------------------------------------------------------------------------------ opening
 
 
@@ -247,7 +265,7 @@ def test_a_folder_that_may_only_be_read_is_left_as_it_is(tmp_path, monkeypatch, 
     with Ledger.peek(tmp_path, GAME) as seen:
         assert values_of(seen, "a") == [0.1]
         assert sorted(path.name for path in tmp_path.iterdir()) == before
-        with pytest.raises(sqlite3.OperationalError, match="readonly"):
+        with pytest.raises(CreditingError, match=r"ledger\.sqlite: .* readonly .* writable"):
             seen.record(outcome("b", 0.2), SCORE)
     writer.close()
 
@@ -326,47 +344,30 @@ def test_a_ledger_that_another_process_holds_says_so(ledger, monkeypatch):
     assert values_of(ledger, "a") == [0.1]
 
 
+def test_a_full_disk_names_the_ledger_and_loses_nothing(ledger):
+    ledger.record(outcome("a", 0.1), SCORE)
+    ((pages,),) = ledger._query("PRAGMA page_count")
+    ledger._query(f"PRAGMA max_page_count = {pages}")
+    with pytest.raises(CreditingError, match=r"ledger\.sqlite: .* disk is full.*free some space"):
+        ledger.record(outcome("1" * 100_000, 0.2), SCORE)
+    ledger.record(outcome("b", 0.3), SCORE)
+    assert values_of(ledger, "a", "b") == [0.1, 0.3]
+    assert count_of(ledger) == 2
+
+
 def test_every_commit_is_flushed(ledger):
     """What `record` returned from survives a power cut only with both of these."""
     assert ledger._query("PRAGMA journal_mode") == [("delete",)]
     assert ledger._query("PRAGMA synchronous") == [(3,)]
 
 
-def in_shared_memory(folder):
-    """Make a ledger as older releases did."""
-    Ledger.open(folder, GAME, {}).close()
-    old = sqlite3.connect(folder / "ledger.sqlite")
-    assert old.execute("PRAGMA journal_mode = WAL").fetchall() == [("wal",)]
-    old.close()
-
-
-def test_a_ledger_of_an_older_release_is_written_to_from_all_machines(tmp_path):
-    """Its log in shared memory was for the processes of one machine alone."""
-    in_shared_memory(tmp_path)
-    reader = sqlite3.connect(tmp_path / "ledger.sqlite")
-    reader.execute("BEGIN").connection.execute("SELECT * FROM evaluations").fetchall()
-    with Ledger.open(tmp_path, GAME, {}) as ledger:  # somebody reads: as it was
-        ledger.record(outcome("a", 0.1), SCORE)
-        assert ledger._query("PRAGMA journal_mode") == [("wal",)]
-    reader.close()
-    with Ledger.open(tmp_path, GAME, {}) as ledger:
-        ledger.record(outcome("b", 0.2), SCORE)
-        assert ledger._query("PRAGMA journal_mode") == [("delete",)]
-        assert values_of(ledger, "a", "b") == [0.1, 0.2]
-    assert sorted(path.name for path in tmp_path.iterdir() if path.name[0] != ".") == [
-        "game.json",
-        "ledger.sqlite",
-    ]
-
-
-@pytest.mark.parametrize("end", ["-wal", "-journal"])
-def test_a_ledger_moved_away_without_its_log_is_not_raised_from_the_dead(tmp_path, end):
+def test_a_ledger_moved_away_without_its_log_is_not_raised_from_the_dead(tmp_path):
     with Ledger.open(tmp_path, GAME, {}) as ledger:
         ledger.record(outcome("a", 0.1), SCORE)
     (tmp_path / "ledger.sqlite").rename(tmp_path / "away")
-    log = tmp_path / f"ledger.sqlite{end}"
+    log = tmp_path / "ledger.sqlite-journal"
     log.write_bytes(b"what was written last")
-    with pytest.raises(LedgerError, match=rf"was moved away, and ledger\.sqlite{end} was not"):
+    with pytest.raises(LedgerError, match=r"was moved away, and ledger\.sqlite-journal was not"):
         Ledger.open(tmp_path, GAME, {})
     log.unlink()
     with Ledger.open(tmp_path, GAME, {}) as fresh:

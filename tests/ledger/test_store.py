@@ -1,3 +1,5 @@
+import errno
+import fcntl
 import json
 import os
 import signal
@@ -10,8 +12,9 @@ from pathlib import Path
 import pytest
 import writers_for_tests as writers
 
-from crediting.errors import ArtifactError
-from crediting.ledger import Store, atomic_write_bytes, atomic_write_text, fingerprint
+from crediting.errors import ArtifactError, CreditingError
+from crediting.files import atomic_write_bytes, atomic_write_text
+from crediting.ledger import Store, fingerprint
 
 CONTENT = {"width": 64}
 ADDRESS = fingerprint("model", CONTENT, ["parent"])
@@ -145,6 +148,18 @@ def test_a_complete_artifact_can_be_used_from_a_folder_without_write_permission(
     monkeypatch.setattr("crediting.ledger.store.exclusive_lock", None)
     with store.producing("model", ADDRESS, CONTENT) as production:
         assert production.already_complete
+
+
+def test_a_file_system_without_locks_is_told(store, monkeypatch):
+    def unknown(*_: object) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")  # of Lustre without -o flock
+
+    monkeypatch.setattr(fcntl, "flock", unknown)
+    with (
+        pytest.raises(CreditingError, match=r"model-.*cannot lock files .*paths\.outputs"),
+        store.producing("model", ADDRESS, CONTENT),
+    ):
+        pass
 
 
 def test_a_second_process_waits_and_finds_the_artifact(tmp_path):

@@ -8,7 +8,7 @@ from miniature_study import make_study, read_ledgers
 
 from crediting.ledger import Ledger
 from crediting.pipeline import stages
-from crediting.pipeline.evaluate.game_factory import GameFactory
+from crediting.pipeline.evaluate.diffusion_game import GameFactory
 
 ON_A_CLUSTER = (
     *("executor=slurm", "executor.cluster=local", "executor.workers=1"),

@@ -7,8 +7,7 @@ from functools import cached_property
 from crediting.game.coalition import CoalitionMatrix
 from crediting.ledger import fingerprint
 from crediting.pipeline.address import Addressed, GameSpec
-from crediting.pipeline.evaluate.diffusion_game import DiffusionGame, Drawn
-from crediting.pipeline.evaluate.game_factory import GameFactory
+from crediting.pipeline.evaluate.diffusion_game import DiffusionGame, Drawn, GameFactory
 from crediting.pipeline.evaluate.stage import evaluate_coalitions
 from crediting.pipeline.study import Study
 

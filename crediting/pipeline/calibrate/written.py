@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from crediting.ledger import atomic_write_text
+from crediting.files import atomic_write_text
 from crediting.pipeline.calibrate import charts
 from crediting.pipeline.calibrate.found import Found
 from crediting.pipeline.calibrate.remarks import proposal_text, reading_notes

@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.errors import ConfigError
+from crediting.files import atomic_write_text
 from crediting.game.coalition import CoalitionMatrix, coalition_key
 from crediting.interfaces import Baseline
-from crediting.ledger import atomic_write_text, fingerprint
+from crediting.ledger import fingerprint
 from crediting.pipeline.address import Addressed, identified
 from crediting.pipeline.artifact import completed, produce_once
 from crediting.pipeline.compare.costs import costs_of

@@ -5,7 +5,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from crediting.ledger import atomic_write_text
+from crediting.files import atomic_write_text
 from crediting.pipeline.compare import charts, tables
 from crediting.pipeline.compare.agreements import Agreement, agreements, paces, remember
 from crediting.pipeline.compare.contest import Contest

@@ -4,6 +4,7 @@ import hashlib
 import time
 import traceback
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
@@ -15,6 +16,7 @@ from torch import nn
 from crediting.errors import ArtifactError, ConfigError, DeviceLostError
 from crediting.game.coalition import coalition_from_key
 from crediting.interfaces import Job, Outcome, Task
+from crediting.ledger import Ledger, fingerprint, short
 from crediting.models.checkpoint import load_weights, save_weights
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.artifact import completed
@@ -171,6 +173,31 @@ class DiffusionGame:
 
     def _generation_seed(self, replicate: int) -> int:
         return derive_seed("generation", self.study.seed, replicate)
+
+
+@dataclass(frozen=True)
+class GameFactory:
+    """Makes the evaluator of a game of a study; an `interfaces.EvaluatorFactory`."""
+
+    study: Study
+    spec: GameSpec
+
+    @property
+    def identity(self) -> str:
+        """What outcomes depend on besides their tasks: the game, and how properties measure.
+
+        And the ledger that they are for: who deletes it means to evaluate anew.
+        """
+        measured = fingerprint("measured", self.study.property_fingerprints)
+        address = self.spec.address
+        ledger = Ledger.peek(self.study.stored_in(address), address.fingerprint)
+        assert ledger is not None  # it is made before anything is evaluated
+        with ledger:
+            return f"game-{short(address.fingerprint)}-{short(measured)}-{ledger.birth:08x}"
+
+    def __call__(self) -> DiffusionGame:
+        """Return the evaluator."""
+        return DiffusionGame(self.study, self.spec)
 
 
 def images_path(study: Study, spec: GameSpec, coalition: str, replicate: int) -> Path:

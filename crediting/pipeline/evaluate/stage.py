@@ -9,8 +9,7 @@ from crediting.game.coalition import CoalitionMatrix, coalition_keys
 from crediting.interfaces import Evaluator, Task
 from crediting.ledger import Failure, Ledger
 from crediting.pipeline.address import GameSpec
-from crediting.pipeline.evaluate.diffusion_game import images_path
-from crediting.pipeline.evaluate.game_factory import GameFactory
+from crediting.pipeline.evaluate.diffusion_game import GameFactory, images_path
 from crediting.pipeline.evaluate.schedule import Schedule
 from crediting.pipeline.evaluate.stopping import until_sure
 from crediting.pipeline.evaluate.tuning import job_size, tuned
@@ -97,7 +96,8 @@ def _evaluate_tasks(
     if not tasks:
         return
     release_memory()
-    schedule = _scheduled(study, spec, ledger, tasks)
+    kept = [images_path(study, spec, task.coalition, task.replicate).exists() for task in tasks]
+    schedule = Schedule(tasks, study.partition.sizes, kept, ledger.durations())
     executor, stack = tuned(study, spec)
     jobs = schedule.jobs(job_size(len(tasks), executor.width(), stack))
     left = partial(schedule.seconds_left, executor.width())
@@ -111,12 +111,6 @@ def _evaluate_tasks(
             progress.update()
     if not gpus(study.runtime):  # on a GPU those who evaluate say it: nobody else can know
         say_peak("evaluate")
-
-
-def _scheduled(study: Study, spec: GameSpec, ledger: Ledger, tasks: list[Task]) -> Schedule:
-    """Return how to go about tasks, from what the same game took so far."""
-    kept = [images_path(study, spec, task.coalition, task.replicate).exists() for task in tasks]
-    return Schedule(tasks, study.partition.sizes, kept, ledger.durations())
 
 
 def _report_disagreements(ledger: Ledger) -> None:

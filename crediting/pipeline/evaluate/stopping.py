@@ -38,10 +38,15 @@ def schedule(n_players: int, least: int, most: int) -> list[int]:
 
     `least` is what the estimator needs. The looks for another `most` are the same but for the last.
     """
-    looks = [_even(max(least, FIRST_LOOK * n_players))]
-    while looks[-1] < most:
-        looks.append(_even(GROWTH * looks[-1]))
-    return [*looks[:-1], most]
+    return [*_growing(max(least, FIRST_LOOK * n_players), most), most]
+
+
+def _growing(first: float, end: int) -> list[int]:
+    """Return even numbers from the first on, each by GROWTH larger, below the end."""
+    numbers = [_even(first)]
+    while numbers[-1] < end:
+        numbers.append(_even(GROWTH * numbers[-1]))
+    return numbers[:-1]
 
 
 def _even(number: float) -> int:
@@ -111,10 +116,8 @@ class Rules:
         looks = schedule(n_players, least, most)
         if self.hours is None:
             return looks
-        early = [_even(max(least, n_players))]  # hours may be over long before anybody is sure
-        while early[-1] < looks[0]:
-            early.append(_even(GROWTH * early[-1]))
-        return [*early[:-1], *looks]
+        # hours may be over long before anybody is sure
+        return [*_growing(max(least, n_players), looks[0]), *looks]
 
     def unsure(self, rule: str, look: Look) -> list[str]:
         """Return the properties of which the estimator is not as sure as a rule asks."""

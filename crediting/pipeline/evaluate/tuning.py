@@ -10,10 +10,9 @@ import torch
 
 from crediting.errors import is_out_of_memory
 from crediting.executors import Processes
+from crediting.files import atomic_write_text
 from crediting.interfaces import Executor
-from crediting.ledger import fingerprint
-from crediting.ledger.fingerprint import short
-from crediting.ledger.store import atomic_write_text, versions
+from crediting.ledger import fingerprint, short, versions
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.evaluate.step_rates import in_processes, steps_per_second
 from crediting.pipeline.machine import gpus, open_machine, release_memory

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from crediting.errors import ArtifactError, ConfigError
+from crediting.files import atomic_write_text
 from crediting.game.attribution import Attribution
 from crediting.game.coalition import Coalition, coalition_key, grand_coalition
-from crediting.ledger import Ledger, atomic_write_text, short, versions
+from crediting.ledger import Ledger, short, versions
 from crediting.pipeline.estimate.finding import Finding
 from crediting.pipeline.evaluate.diffusion_game import DiffusionGame, images_path, read_images
 from crediting.pipeline.report.outlook import outlook

@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from crediting.errors import ConfigError, LedgerError, did_you_mean
+from crediting.files import atomic_write_text
 from crediting.game import axioms
 from crediting.interactions.pairwise import interactions
-from crediting.ledger import atomic_write_text
 from crediting.pipeline.estimate.finding import Finding
 from crediting.progress import say
 from crediting.reporting.figures import credit_chart

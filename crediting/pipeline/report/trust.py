@@ -10,8 +10,9 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from crediting.agreement import Fidelity, verdict
+from crediting.files import atomic_write_text
 from crediting.finetuning import Retrain
-from crediting.ledger import Ledger, atomic_write_text
+from crediting.ledger import Ledger
 from crediting.pipeline.study import Study
 
 
