@@ -191,6 +191,30 @@ def test_shares_that_leave_the_same_contributors_are_drawn_at_one_place(compared
     }
 
 
+def test_names_of_what_stands_beside_methods_are_free_for_methods(make, tmp_path, monkeypatch):
+    """Scores called random are not chance, and a method called retraining judges nothing."""
+    drawn = {}
+
+    def keep(path, title, x_label, y_label, series):
+        drawn[path.name] = {one.label: list(one.x) for one in series}
+
+    monkeypatch.setattr(charts, "curve_chart", keep)
+    path = scores_file(tmp_path, make()[0].partition.names)
+    study, variants, _ = make(
+        *(f"+compare.scores.random={path}", "compare.removals=[random]", "property=[fid]"),
+        "+method.retraining.finetuning.recipe.steps=1",
+    )
+    compare(study, variants)
+    assert drawn["counterfactual_fid.png"] == {
+        "random, top removed": [25.0],
+        "random, bottom removed": [50.0],
+        "random": [25.0, 50.0],
+    }
+    contest = Contest.assemble(study, variants)
+    told = [(one.name, one.coalitions) for one in paces(contest)]
+    assert told == [("retraining", 0), ("own", 60), ("retraining", 60)]
+
+
 def test_where_lower_is_better_those_who_lower_it_are_on_top(compared):
     contest, everybody = compared()
     found, _ = counterfactuals(contest, everybody, "fid")
@@ -502,6 +526,28 @@ def test_published_numbers_stand_beside_ours_where_these_are_the_same_quantity(c
     assert "Placed by hours." in (page / "budget_fid.md").read_text()
     assert "Placed by hours." not in (page / "budget_inception_score.md").read_text()
     assert "published pearson" not in table(contest, "agreement_inception_score")[0]
+
+
+def test_only_steps_are_otherwise_where_published_numbers_of_steps_stand(compared, monkeypatch):
+    """A method of another learning rate is neither what was published nor on that curve."""
+    drawn = {}
+
+    def keep(path, title, x_label, y_label, series):
+        drawn[path.name] = {one.label: list(one.x) for one in series}
+
+    monkeypatch.setattr(charts, "curve_chart", keep)
+    words = ("+method.faster.finetuning.recipe.learning_rate=0.5", "compare.steps=[1,4]")
+    contest, _ = compared(*words, "property=[fid]", published=PUBLISHED)
+    ways = {name: contest.steps_as_own(name) for name in contest.distinct_games}
+    assert ways == {"own": 2, "faster": None, "steps_1": 1, "steps_4": 4}
+    (published,) = {
+        row["published pearson"]
+        for row in table(contest, "agreement_fid")
+        if row["method"] == "faster"
+    }
+    paces = {row["method"]: row["published"] for row in table(contest, "runtime")}
+    assert (published, paces["faster"]) == ("", "")
+    assert drawn["steps_fid.png"] == {"utilities, as own": [1, 2, 4]}
 
 
 def test_a_method_is_judged_after_as_many_coalitions_as_were_published(compared):

@@ -111,13 +111,14 @@ def _by_proxies(
 def paces(contest: Contest) -> Iterator[Pace]:
     """Yield what a coalition costs by retraining and by every method that has been evaluated."""
     games = contest.reached()
-    for key, study in {"retraining": contest.truth, **contest.distinct_games}.items():
+    ways = [(key, study, games.get(key)) for key, study in contest.distinct_games.items()]
+    for key, study, asked in [("retraining", contest.truth, None), *ways]:
         ledger = Ledger.peek(study.stored_in(study.game.address), study.game.address.fingerprint)
         if ledger is not None:
             with ledger:
                 seconds = ledger.mean_seconds()
             if seconds is not None:
-                asked = games.get(key)  # retraining and other steps draw none
+                # retraining and other steps draw no coalitions
                 drawn, hours = (len(asked.sample), hours_spent(asked, None)) if asked else (0, 0.0)
                 yield Pace(key, seconds, drawn, hours)
 

@@ -9,9 +9,9 @@ from numpy.typing import NDArray
 
 from crediting.agreement import Change, spearman
 from crediting.pipeline.compare.agreements import Agreement
-from crediting.pipeline.compare.contest import OWN, Contest
+from crediting.pipeline.compare.contest import OWN, Contest, but_for_steps
 from crediting.pipeline.compare.contestants import estimated
-from crediting.pipeline.compare.counterfactuals import Counterfactual, RandomChange
+from crediting.pipeline.compare.counterfactuals import REMOVED, Counterfactual, RandomChange
 from crediting.pipeline.compare.judged import BudgetPoint, Judged, credits_of, parts_of
 from crediting.pipeline.compare.published import (
     published_budget,
@@ -107,15 +107,14 @@ def changes(
     Keeping the top 60 % is removing the bottom 40 %; of ten contributors, 95 % and 90 % are alike.
     """
     curves: dict[str, list[tuple[float, Change]]] = {}
-    for who, which, left, change in [
-        *((one.name, one.which, one.left, one.change) for one in found),
-        *((RANDOM, one.which, one.left, one.change) for one in random),
-    ]:
-        if change is not None:
-            end = "top" if which == "removed" else "bottom"
-            removed = 1 - left / len(contest.own.partition)
-            label = RANDOM if who == RANDOM else f"{who}, {end} removed"
-            curves.setdefault(label, []).append((100 * removed, change))
+    everything: list[Counterfactual | RandomChange] = [*found, *random]
+    for one in everything:
+        if one.change is not None:
+            label = RANDOM
+            if isinstance(one, Counterfactual):
+                label = f"{one.name}, {'top' if one.which == REMOVED else 'bottom'} removed"
+            removed = 1 - one.left / len(contest.own.partition)
+            curves.setdefault(label, []).append((100 * removed, one.change))
     series = []
     for label, points in curves.items():
         ordered = sorted(dict(points).items())  # chance is the same from either end
@@ -159,8 +158,8 @@ def steps(
     kinds: dict[str, list[Agreement]] = {}
     for one in found:
         if one.alpha == contest.main_alpha and one.steps is not None:
-            game = contest.distinct_games[one.name].game
-            kinds.setdefault(f"{game.start.fingerprint}{type(game.finetuning)}", []).append(one)
+            kind = but_for_steps(contest.distinct_games[one.name].game)
+            kinds.setdefault(kind, []).append(one)
     credits = credits_of(contest, judged) if contest.reference != OWN else {}
     series = []
     for members in kinds.values():

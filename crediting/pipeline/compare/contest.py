@@ -12,6 +12,8 @@ from crediting.design import FixedSize
 from crediting.errors import ConfigError
 from crediting.finetuning import Retrain
 from crediting.game.coalition import CoalitionMatrix, grand_coalition
+from crediting.ledger import canonical_json
+from crediting.pipeline.address import GameSpec
 from crediting.pipeline.estimate.finding import estimates_shapley_values
 from crediting.pipeline.evaluate.stopping import stopped
 from crediting.pipeline.study import Study, has_budget
@@ -94,12 +96,11 @@ class Contest:
 
     def steps_as_own(self, name: str) -> int | None:
         """Return the steps of a method that is the study's own fine-tuning but for them."""
-        own, study = self.own.game, self.distinct_games.get(name)
-        if study is None or study.game.start.fingerprint != own.start.fingerprint:
+        study = self.distinct_games.get(name)
+        if study is None or but_for_steps(study.game) != but_for_steps(self.own.game):
             return None
-        alike = type(study.game.finetuning) is type(own.finetuning)
         recipe = study.game.finetuning.recipe
-        return recipe.steps if alike and recipe else None
+        return recipe.steps if recipe else None
 
     @property
     def reference(self) -> str:
@@ -147,6 +148,13 @@ class Contest:
     def full(self) -> CoalitionMatrix:
         """Return the grand coalition alone, (1, n)."""
         return np.array([grand_coalition(len(self.own.partition))])
+
+
+def but_for_steps(spec: GameSpec) -> str:
+    """Return what obtains the models of a game, whatever its number of steps, as canonical text."""
+    finetuning = spec.address.content["finetuning"]
+    recipe = {**(finetuning.get("recipe") or {}), "steps": None}
+    return canonical_json([spec.start.fingerprint, {**finetuning, "recipe": recipe}])
 
 
 def _variant(name: str, config: Mapping[str, Any], parts: Mapping[str, Any]) -> Study:
