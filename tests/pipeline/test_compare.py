@@ -15,6 +15,7 @@ from toy_executor import ToyExecutor
 
 from crediting import config
 from crediting.errors import ConfigError, DataError
+from crediting.estimators.uncertainty import unknown
 from crediting.game.coalition import coalition_key
 from crediting.ledger import Ledger
 from crediting.pipeline.compare import charts
@@ -627,6 +628,34 @@ def test_somebody_elses_scores_are_judged_like_all_others(make, tmp_path):
     assert "They were told." not in (folder / "lds_inception_score.md").read_text()
 
 
+def test_scores_for_one_property_are_not_waited_for_by_others(make, tmp_path):
+    path = scores_file(tmp_path, make()[0].partition.names)
+    study, variants, _ = make(f"+compare.scores.theirs={path}", "compare.removals=[own,theirs]")
+    compare(study, variants)
+    assert still_lacking(Contest.assemble(study, variants)) == []
+    folder = study.folder / "compare"
+    said = "theirs gives no credits: there are no scores for this property"
+    assert said in (folder / "lds_inception_score.md").read_text().replace("\\", "")
+    assert said not in (folder / "lds_fid.md").read_text().replace("\\", "")
+
+
+def test_credits_of_somebody_elses_estimator_that_are_no_numbers_are_told(make):
+    class Mute:
+        name, designs = "mute", ("paired_uniform",)
+
+        def minimum_coalitions(self, n_players):
+            return 1
+
+        def __call__(self, sample):
+            return unknown(np.full(sample.n_players, np.nan), sample, "mute")
+
+    study, variants, _ = make()
+    with pytest.raises(
+        ConfigError, match=r"^estimator=mute: expected 8 credits, of which 8 are NaN"
+    ):
+        compare(replace(study, estimator=Mute()), variants)
+
+
 @pytest.mark.parametrize(
     ("names", "column", "said"),
     [
@@ -704,7 +733,11 @@ def test_scores_of_a_spreadsheet_are_read_and_what_is_not_finite_is_refused(make
 def test_scores_that_are_no_numbers_or_not_there_are_refused(make, tmp_path):
     study, _, _ = make()
     path = scores_file(tmp_path, study.partition.names, values=["much"] * N)
-    for where, said in ((path, "expected a number"), (tmp_path / "none.csv", "cannot be read")):
+    (no_table := tmp_path / "no_table.csv").write_text('contributor,fid\n"' + 200_000 * "x")
+    for where, said in (
+        *((path, "expected a number"), (tmp_path / "none.csv", "cannot be read")),
+        (no_table, "cannot be read .field larger"),
+    ):
         study, variants, _ = make(f"+compare.scores.theirs={where}")
         with pytest.raises(DataError, match=said):
             compare(study, variants)
@@ -737,6 +770,16 @@ def test_scores_that_are_no_numbers_or_not_there_are_refused(make, tmp_path):
 def test_what_cannot_be_compared_is_refused_by_key(make, words, said):
     with pytest.raises(ConfigError, match=said):
         make(*words)
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_method_that_the_model_is_not_made_for_is_refused_before_anything_is_evaluated(make, dry):
+    study, variants, executor = make("method=[lora_shapley]", f"dry_run={dry}")
+    with pytest.raises(
+        ConfigError, match=r"method\.lora_shapley: finetuning\.targets: .*attention"
+    ):
+        compare(study, variants)
+    assert executor.evaluated == []
 
 
 def test_a_size_below_one_contributor_is_refused(make):
@@ -791,6 +834,17 @@ def test_scores_and_utilities_of_a_proxy_are_of_the_same_features(compared, monk
     contest, _ = compared("baseline=[mixture_proxy]")
     assert read_proxy(contest.own, "mixture_proxy", agreement_coalitions(contest)) is not None
     assert len(extracted) == 2  # of training and of generated images
+
+
+def test_utilities_of_a_proxy_need_no_model_of_when_it_was_scored(make):
+    words = ("baseline=[mixture_proxy]", "property=[fid]", "compare.trainings=1")
+    study, variants, _ = make(*words, "compare.agreement=3")
+    compare(study, variants)
+    shutil.rmtree(study.stored_in(study.dense.start))  # forgotten, as one may
+    study, variants, _ = make(*words, "compare.agreement=4")
+    compare(study, variants)
+    tests = agreement_coalitions(Contest.assemble(study, variants))
+    assert read_proxy(study, "mixture_proxy", tests) is not None
 
 
 def test_baselines_are_computed_once_and_their_hours_are_told(compared, monkeypatch):

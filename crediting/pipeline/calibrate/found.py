@@ -19,8 +19,8 @@ class Found:
     tried: Sequence[Tried]
     repeat: Judgements
     costs: Costs
-    credits: Mapping[str, Attribution]
-    """Of the study's own setting on these coalitions, by property."""
+    credits: Mapping[str, Attribution | None]
+    """Of the study's own setting on these coalitions, by property; None if too few are left."""
     components: Mapping[str, VarianceComponents]
 
     @property

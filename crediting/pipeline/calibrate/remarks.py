@@ -13,7 +13,7 @@ REPEAT = "unchanged, second replicate"
 
 def setting_notes(found: Found, name: str) -> Iterator[str]:
     """Yield how far the table of a property can be trusted."""
-    credits = found.credits.get(name)
+    credits = found.credits[name]
     if credits is None:
         yield "The credits of the study's own setting cannot be estimated: coalitions failed."
         return

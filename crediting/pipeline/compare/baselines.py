@@ -67,6 +67,7 @@ def evaluate_proxies(study: Study, material: StudyMaterial, coalitions: Coalitio
     missing = [name for name in proxies if read_proxy(study, name, coalitions) is None]
     if not missing or not len(coalitions):
         return
+    prune_for(study, study.dense)
     for name in missing:
 
         def produce(folder: Path, name: str = name) -> dict[str, Any]:

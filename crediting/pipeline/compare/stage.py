@@ -3,13 +3,14 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from crediting.errors import ConfigError
 from crediting.pipeline.compare.baselines import (
     check_baselines,
     evaluate_proxies,
     lacks_of_baselines,
     score_baselines,
 )
-from crediting.pipeline.compare.contest import Contest
+from crediting.pipeline.compare.contest import OWN, Contest
 from crediting.pipeline.compare.contestants import contestants
 from crediting.pipeline.compare.counterfactuals import (
     lacks_of_counterfactuals,
@@ -32,7 +33,7 @@ from crediting.pipeline.evaluate.stage import evaluate
 from crediting.pipeline.extract.stage import extract
 from crediting.pipeline.prune import prune
 from crediting.pipeline.study import Study
-from crediting.pipeline.train import train
+from crediting.pipeline.train import check_what_follows, train
 from crediting.progress import say
 
 Variants = Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]
@@ -52,6 +53,8 @@ def compare(study: Study, variants: Variants) -> None:
     check_baselines(study)
     contest = Contest.assemble(study, variants)
     everybody = contestants(contest)  # files of scores are refused before anything is evaluated
+    if study.config["dry_run"] or contest.settings["evaluate"]:
+        _check_models(contest)
     if study.config["dry_run"]:
         print(missing_text(still_lacking(contest)))
         return
@@ -95,6 +98,22 @@ def _models(contest: Contest) -> Iterator[Lack]:
         }
         if missing:
             yield Lack(what, len(missing), None, "to be made first")
+
+
+def _check_models(contest: Contest) -> None:
+    """Refuse now what fine-tuning would refuse after those before it were evaluated."""
+    new = {
+        name: study
+        for name, study in contest.distinct_games.items()
+        if not study.stored_in(study.game.address).exists()
+    }
+    if new:
+        denoiser = contest.own.model.untrained(0)
+    for name, study in new.items():
+        try:
+            check_what_follows(study, denoiser)
+        except ConfigError as error:
+            raise ConfigError(str(error) if name == OWN else f"method.{name}: {error}") from error
 
 
 def _evaluate(contest: Contest) -> None:
