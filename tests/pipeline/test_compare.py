@@ -19,6 +19,7 @@ from crediting.estimators.uncertainty import unknown
 from crediting.game.coalition import coalition_key
 from crediting.ledger import Ledger
 from crediting.pipeline.compare import charts
+from crediting.pipeline.compare import contest as contest_module
 from crediting.pipeline.compare import stage as compare_stage
 from crediting.pipeline.compare.agreements import agreements, paces
 from crediting.pipeline.compare.baselines import address_of, read_proxy
@@ -690,6 +691,22 @@ def test_a_study_that_was_stopped_is_compared_as_far_as_it_went(compared):
     curves = over_budget(contest, judge(contest, everybody, "fid"), "fid")
     assert [point.coalitions for point in curves["own"]][-1] == len(own.sample)
     assert all(point.error is not None for point in curves["own"])
+
+
+def test_rules_are_asked_once_of_every_method_where_they_ended(make, monkeypatch):
+    asked = []
+    original = contest_module.stopped
+    monkeypatch.setattr(
+        contest_module, "stopped", lambda study: asked.append(study) or original(study)
+    )
+    words = ("method=[retrain_shapley]", "stop.ci_width=0.5", "compare.keep=[]", "property=[fid]")
+    study, variants, _ = make(*words, "compare.trainings=1", noise=1.0)
+    compare(study, variants)
+    assert len(asked) == 2
+    contest = Contest.assemble(study, variants)
+    assert len(contest.reached()[OWN].sample) < 60  # not what was known before evaluating
+    rows = {row["method"]: row["coalitions"] for row in table(contest, "runtime")}
+    assert rows["own"] == str(len(contest.reached()[OWN].sample))
 
 
 def test_replicates_count_in_what_credits_take_altogether(compared):

@@ -76,12 +76,14 @@ class Contest:
     def reached(self) -> dict[str, Study]:
         """Return the same with the budgets at which their rules ended evaluating.
 
-        Where that is not known yet, it is all that they might be evaluated at.
+        Where that is not known yet, it is all that they might be evaluated at. As asking rules may
+        take as long as estimating, they are asked once: not before methods are evaluated.
         """
-        return {
-            name: stopped(study) if study.can_shrink else study
-            for name, study in self.games.items()
-        }
+        return self._reached
+
+    @cached_property
+    def _reached(self) -> dict[str, Study]:
+        return {name: stopped(study) for name, study in self.games.items()}
 
     @property
     def distinct_games(self) -> dict[str, Study]:

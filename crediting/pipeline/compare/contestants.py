@@ -59,7 +59,7 @@ def contestants(contest: Contest) -> list[Contestant]:
     Raises:
         DataError: a file of scores cannot be read, or does not name the contributors.
     """
-    return [*_methods(contest), *_baselines(contest.own), *_files(contest.own)]
+    return [*_methods(contest), *_baselines(contest.own), *from_files(contest.own)]
 
 
 def estimated(study: Study, name: str) -> Attribution | None:
@@ -135,11 +135,14 @@ def _baselines(study: Study) -> Iterator[Contestant]:
         yield _scored(study, name, "baseline", scores, hours)
 
 
-def _files(study: Study) -> Iterator[Contestant]:
+def from_files(study: Study) -> list[Contestant]:
+    """Return those of whom a file of scores tells; what is raised, as `contestants`."""
+    found = []
     for name, node in study.config["compare"]["scores"].items():
         path = Path(node if isinstance(node, str) else node["file"])
         scores = _read_file(name, path, study.partition.names, list(study.properties))
-        yield _scored(study, name, "scores", scores, None)
+        found.append(_scored(study, name, "scores", scores, None))
+    return found
 
 
 def _scored(

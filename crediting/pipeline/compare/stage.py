@@ -11,7 +11,7 @@ from crediting.pipeline.compare.baselines import (
     score_baselines,
 )
 from crediting.pipeline.compare.contest import OWN, Contest
-from crediting.pipeline.compare.contestants import contestants
+from crediting.pipeline.compare.contestants import contestants, from_files
 from crediting.pipeline.compare.counterfactuals import (
     lacks_of_counterfactuals,
     needs_of_counterfactuals,
@@ -51,8 +51,8 @@ def compare(study: Study, variants: Variants) -> None:
         EvaluationError: coalitions failed, and allow_missing is off.
     """
     check_baselines(study)
+    from_files(study)  # refused before anything is evaluated, as this is
     contest = Contest.assemble(study, variants)
-    everybody = contestants(contest)  # files of scores are refused before anything is evaluated
     if study.config["dry_run"] or contest.settings["evaluate"]:
         _check_models(contest)
     if study.config["dry_run"]:
@@ -60,8 +60,7 @@ def compare(study: Study, variants: Variants) -> None:
         return
     if contest.settings["evaluate"]:
         _evaluate(contest)
-        everybody = contestants(contest)
-    write_comparison(contest, everybody, still_lacking(contest))
+    write_comparison(contest, contestants(contest), still_lacking(contest))
 
 
 def still_lacking(contest: Contest) -> list[Lack]:
