@@ -66,6 +66,11 @@ class Settings:
     left_out: Sequence[str]
     alter: Alter
 
+    @property
+    def threshold(self) -> float:
+        """The rank correlation that is asked for."""
+        return float(self.own.study.config["calibrate"]["agreement"])
+
     @staticmethod
     def assemble(study: Study, alter: Alter) -> "Settings":
         """Return the settings that the config of a study asks for.

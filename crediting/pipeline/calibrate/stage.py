@@ -6,10 +6,9 @@ from functools import cache
 
 from crediting.errors import EvaluationError
 from crediting.pipeline.calibrate.costs import costs
-from crediting.pipeline.calibrate.found import Found
 from crediting.pipeline.calibrate.image_parts import ImagePart
 from crediting.pipeline.calibrate.judged import Judgements, estimated, judge, judge_repeat
-from crediting.pipeline.calibrate.proposal import Tried, combined_choices
+from crediting.pipeline.calibrate.proposal import Found, Tried, combined_choices
 from crediting.pipeline.calibrate.settings import Alter, Setting, Settings, proper_coalitions
 from crediting.pipeline.calibrate.variance import components, halves
 from crediting.pipeline.calibrate.written import write_calibration
@@ -49,7 +48,7 @@ def found_by(settings: Settings) -> Found:
     for half in halves(own):
         _measure_half(half)
     tried = _priced(settings, [(one, _judged(own, one)) for one in settings.tried])
-    chosen = combined_choices(tried, float(own.study.config["calibrate"]["agreement"]))
+    chosen = combined_choices(tried, settings.threshold)
     if chosen:
         several = settings.setting(chosen)
         judged = [(one.setting, one.judgements) for one in tried]

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from crediting.errors import DataError, LedgerError
 from crediting.game.attribution import Attribution
-from crediting.game.coalition import CoalitionMatrix, coalition_key
+from crediting.game.coalition import CoalitionMatrix, coalition_keys
 from crediting.game.game import EvaluatedSample
 from crediting.pipeline.compare.baselines import Scores, hours_of, read_scores
 from crediting.pipeline.compare.contest import Contest
@@ -90,8 +90,8 @@ def _evaluated(study: Study, name: str) -> EvaluatedSample | None:
 
 def _without(sample: EvaluatedSample, tests: CoalitionMatrix | None) -> EvaluatedSample:
     """Return a sample without the test coalitions."""
-    shared = set() if tests is None else {coalition_key(row) for row in tests}
-    stays = np.array([coalition_key(row) not in shared for row in sample.coalitions], dtype=bool)
+    shared = set() if tests is None else set(coalition_keys(tests))
+    stays = np.array([key not in shared for key in coalition_keys(sample.coalitions)], dtype=bool)
     return replace(
         sample,
         coalitions=sample.coalitions[stays],

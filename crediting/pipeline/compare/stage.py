@@ -88,7 +88,7 @@ def _models(contest: Contest) -> Iterator[Lack]:
     starts = [study.game.start for study in contest.distinct_games.values()]
     for what, addresses in (
         ("the full model", [own.trained]),
-        ("models to fine-tune", [one for one in starts if one.stage != own.trained.stage]),
+        ("models to fine-tune", starts),
     ):
         missing = {
             one.fingerprint

@@ -12,7 +12,6 @@ from crediting.pipeline.compare.contest import Contest
 from crediting.pipeline.compare.contestants import Contestant
 from crediting.pipeline.compare.counterfactuals import (
     Counterfactual,
-    RandomChange,
     counterfactuals,
     judged_by_their_own,
 )
@@ -54,8 +53,9 @@ def write_comparison(
     missing = missing_text(lacks)
     parts = [f"# {escape_markdown(contest.own.name)}: credits against retraining", missing]
     if not contest.retrains:
+        judge_of_all = type(contest.truth.game.finetuning).__name__
         said = (
-            f"Nothing is retrained here: by compare.truth, {what_judges(contest)} stands for the "
+            f"Nothing is retrained here: by compare.truth, {judge_of_all} stands for the "
             "training from scratch of which tables and figures speak."
         )
         parts.append(f"**{said}**")
@@ -79,11 +79,6 @@ def _remove_earlier(folder: Path) -> None:
         ours = path.stem in _OF_ALL or path.stem.partition("_")[0] in _OF_A_PROPERTY
         if ours and path.suffix in _ENDINGS:
             path.unlink()
-
-
-def what_judges(contest: Contest) -> str:
-    """Return the name of the fine-tuning that stands for retraining."""
-    return type(contest.truth.game.finetuning).__name__
 
 
 def missing_text(lacks: Sequence[Lack]) -> str:
@@ -114,7 +109,7 @@ class Found(NamedTuple):
     judged: list[Judged]
     curves: dict[str, list[BudgetPoint]]
     changes: list[Counterfactual]
-    random: list[RandomChange]
+    random: list[Counterfactual]
     agreeing: list[Agreement]
 
 
