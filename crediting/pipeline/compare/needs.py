@@ -78,15 +78,17 @@ def utilities(study: Study, rows: CoalitionMatrix, name: str) -> NDArray[np.floa
         return np.full((len(rows), len(study.replicates)), np.nan)
 
 
-def meet(need: Need) -> None:
-    """Evaluate what a ledger lacks.
+def meet(needs: Iterable[Need]) -> None:
+    """Evaluate what ledgers lack, one need after the other.
 
     Raises:
         EvaluationError: coalitions failed, and allow_missing is off.
     """
-    say(f"compare: {need.purpose}")
-    prune_for(need.study, need.spec)
-    evaluate_coalitions(need.study, need.spec, need.coalitions)
+    for need in needs:
+        if lacks([need]):
+            say(f"compare: {need.purpose}")
+            prune_for(need.study, need.spec)
+            evaluate_coalitions(need.study, need.spec, need.coalitions)
 
 
 def lacks(needs: Iterable[Need]) -> list[Lack]:

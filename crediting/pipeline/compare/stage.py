@@ -19,7 +19,6 @@ from crediting.pipeline.compare.counterfactuals import (
 from crediting.pipeline.compare.material import StudyMaterial
 from crediting.pipeline.compare.needs import (
     Lack,
-    Need,
     agreement_coalitions,
     lacks,
     meet,
@@ -125,11 +124,5 @@ def _evaluate(contest: Contest) -> None:
     material = StudyMaterial(contest.own)  # one for both: features of images take their time
     score_baselines(contest.own, material)
     evaluate_proxies(contest.own, material, agreement_coalitions(contest))
-    _meet_all([*needs_of_truth(contest), *needs_of_agreement(contest)])
-    _meet_all(list(needs_of_counterfactuals(contest, contestants(contest))))
-
-
-def _meet_all(needs: list[Need]) -> None:
-    for need in needs:
-        if lacks([need]):
-            meet(need)
+    meet([*needs_of_truth(contest), *needs_of_agreement(contest)])
+    meet(needs_of_counterfactuals(contest, contestants(contest)))
