@@ -15,7 +15,7 @@ Correlation = Callable[[Utilities, Utilities], float]
 
 def pearson(first: Utilities, second: Utilities) -> float:
     """Return the linear correlation of two vectors (m,), in [-1, 1]."""
-    _check_paired(first, second)
+    check_paired(first, second)
     if len(first) < 2 or np.ptp(first) == 0 or np.ptp(second) == 0:
         return float("nan")
     a, b = first - first.mean(), second - second.mean()
@@ -36,7 +36,7 @@ def spearman(first: Utilities, second: Utilities) -> float:
 
 def mean_absolute_error(first: Utilities, second: Utilities) -> float:
     """Return the mean of |first - second| over vectors (m,), in their unit."""
-    _check_paired(first, second)
+    check_paired(first, second)
     return float(np.abs(first - second).mean())
 
 
@@ -53,7 +53,7 @@ def bootstrap_interval(
     Resamples in which the correlation is undefined are dropped; (NaN, NaN) if all are.
     Source: Efron & Tibshirani, "An Introduction to the Bootstrap", 1993, chapter 13.
     """
-    _check_paired(first, second)
+    check_paired(first, second)
     generator = np.random.default_rng(seed)
     draws = generator.integers(len(first), size=(replicates, len(first)))
     resampled = np.array([correlation(first[rows], second[rows]) for rows in draws])
@@ -64,6 +64,7 @@ def bootstrap_interval(
     return float(low), float(high)
 
 
-def _check_paired(first: Utilities, second: Utilities) -> None:
+def check_paired(first: Utilities, second: Utilities) -> None:
+    """Raise ValueError unless both are vectors of one length."""
     if first.ndim != 1 or first.shape != second.shape:
         raise ValueError(f"expected two vectors of equal length, got {first.shape}, {second.shape}")

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crediting.agreement.correlation import mean_absolute_error, pearson
+from crediting.agreement.correlation import check_paired, mean_absolute_error, pearson
 from crediting.agreement.rank_agreement import rank_agreement
 
 Floats = NDArray[np.float64]
@@ -39,8 +39,7 @@ def fidelity(cheap: Floats, better: Floats, replicates: int, seed: int) -> Fidel
     Raises:
         ValueError: the vectors differ in length.
     """
-    if cheap.ndim != 1 or cheap.shape != better.shape:
-        raise ValueError(f"expected two vectors of equal length, got {cheap.shape}, {better.shape}")
+    check_paired(cheap, better)
     both = ~(np.isnan(cheap) | np.isnan(better))
     cheap, better = cheap[both], better[both]
     ranks = rank_agreement(cheap, better[:, None], replicates, seed)

@@ -16,6 +16,8 @@ Floats = NDArray[np.float64]
 
 MOST_CELLS = 2_000_000
 """Resamples are worked on in batches of at most so many entries."""
+_ROUNDING = 1e-12
+"""Standard errors below it are those of sums in another order."""
 
 
 class RankAgreement(NamedTuple):
@@ -61,7 +63,7 @@ def agreement_gap(
         return float(gaps.mean()), Spread(float("nan"), float("nan"))
     one, two = (resampled_spearman(v, second, replicates, seed) for v in (first, other))
     spread = _spread(gaps, one - two, len(first), share)
-    if spread.std_error == 0 and share < 1 and gaps.any():
+    if spread.std_error < _ROUNDING and share < 1 and gaps.any():
         spread = Spread(float("nan"), float("nan"))  # of two perfect rankings no resample differs
     return float(gaps.mean()), spread
 

@@ -12,7 +12,10 @@ _ROUNDING = 1e-12
 
 
 class Component(NamedTuple):
-    """A part of a variance, 0 where its estimate is negative, and its degrees of freedom."""
+    """A part of a variance, 0 where its estimate is negative, and its degrees of freedom.
+
+    While it is estimated, a mean square and its own.
+    """
 
     variance: float
     degrees: float
@@ -30,11 +33,6 @@ class VarianceComponents(NamedTuple):
         variances = {name: part.variance for name, part in self._asdict().items()}
         total = sum(variances.values())
         return {name: one / total if total else float("nan") for name, one in variances.items()}
-
-
-class _MeanSquare(NamedTuple):
-    value: float
-    degrees: float
 
 
 def variance_components(
@@ -68,11 +66,11 @@ def variance_components(
     """
     coalitions, noise = _two_way(_complete(utilities))
     apart = _within_columns(_complete(first - second))
-    generation = _MeanSquare(apart.value * half / 2, apart.degrees)
+    generation = Component(apart.variance * half / 2, apart.degrees)
     return VarianceComponents(
         _difference(coalitions, noise, utilities.shape[1]),
         _difference(noise, generation, 1),
-        Component(*generation),
+        generation,
     )
 
 
@@ -80,37 +78,37 @@ def _complete(table: Floats) -> Floats:
     return table[~np.isnan(table).any(axis=1)]
 
 
-def _two_way(table: Floats) -> tuple[_MeanSquare, _MeanSquare]:
+def _two_way(table: Floats) -> tuple[Component, Component]:
     """Return the mean squares of rows and of what rows and columns leave, of (m, r)."""
     rows, columns = table.shape
     if rows < 2:
         return _UNKNOWN, _UNKNOWN
     means = table.mean(axis=1)
-    between = _MeanSquare(columns * float(means.var(ddof=1)), rows - 1)
+    between = Component(columns * float(means.var(ddof=1)), rows - 1)
     if columns < 2:
         return between, _UNKNOWN
     left = table - means[:, None] - table.mean(axis=0) + table.mean()
     degrees = (rows - 1) * (columns - 1)
-    return between, _MeanSquare(float((left**2).sum()) / degrees, degrees)
+    return between, Component(float((left**2).sum()) / degrees, degrees)
 
 
-def _within_columns(table: Floats) -> _MeanSquare:
+def _within_columns(table: Floats) -> Component:
     rows, columns = table.shape
     if rows < 2:
         return _UNKNOWN
     degrees = columns * (rows - 1)
-    return _MeanSquare(float(((table - table.mean(axis=0)) ** 2).sum()) / degrees, degrees)
+    return Component(float(((table - table.mean(axis=0)) ** 2).sum()) / degrees, degrees)
 
 
-def _difference(more: _MeanSquare, less: _MeanSquare, times: int) -> Component:
+def _difference(more: Component, less: Component, times: int) -> Component:
     """Return (more - less) / times, or 0 without degrees of freedom if that is negative."""
-    apart = more.value - less.value
+    apart = more.variance - less.variance
     if np.isnan(apart):
-        return Component(float("nan"), float("nan"))
-    if apart <= _ROUNDING * more.value:
+        return _UNKNOWN
+    if apart <= _ROUNDING * more.variance:
         return Component(0.0, float("nan"))
-    unsure = sum(square.value**2 / square.degrees for square in (more, less))
+    unsure = sum(square.variance**2 / square.degrees for square in (more, less))
     return Component(apart / times, apart**2 / unsure)
 
 
-_UNKNOWN = _MeanSquare(float("nan"), float("nan"))
+_UNKNOWN = Component(float("nan"), float("nan"))

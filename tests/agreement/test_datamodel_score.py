@@ -263,6 +263,19 @@ def test_between_two_perfect_rankings_nothing_is_sure():
     assert np.isnan([found.low, found.high, found.probability]).all()
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_nor_is_it_where_sums_are_off_in_the_last_bit(seed):
+    """Perfect correlations come out a bit below 1, by as many bits as the resample pleases."""
+    generator = np.random.default_rng(seed)
+    rows = np.array([row for row in np.ndindex(*[2] * 6) if sum(row) == 3], dtype=bool)
+    rows = generator.permutation(rows)[:19]
+    credits = generator.normal(size=6)
+    utilities = np.repeat(rows @ credits[:, None], 3, axis=1)
+    found = difference(credits, -credits, rows, utilities, 300, seed)
+    assert found.difference == pytest.approx(200)
+    assert np.isnan([found.low, found.high, found.probability]).all()
+
+
 def test_equal_rankings_do_not_differ_and_undefined_ones_cannot():
     same = difference(CREDITS, 2 * CREDITS, COALITIONS, UTILITIES, 50, 0)
     assert same == pytest.approx((0, 0, 0, 0.5))

@@ -2,6 +2,7 @@
 
 import csv
 import math
+from dataclasses import replace
 from itertools import chain
 from types import SimpleNamespace
 
@@ -14,6 +15,7 @@ from toy_executor import ToyExecutor
 from crediting import config
 from crediting.agreement import Component, VarianceComponents
 from crediting.errors import ConfigError
+from crediting.estimators.uncertainty import unknown
 from crediting.game.coalition import coalition_from_key, coalition_key
 from crediting.interfaces import Outcome
 from crediting.pipeline.calibrate import stage as calibrate_stage
@@ -232,6 +234,20 @@ def test_another_sampler_keeps_the_settings_of_the_study(make):
         assert type(together) is type(typed.generation)
 
 
+def test_what_cannot_be_sampled_is_left_out_before_anything_is_evaluated(make, capsys):
+    """Of 1000 timesteps of a linear schedule, DPM-Solver++ cannot take 50 different ones."""
+    words = ("generation=ddim", "generation.steps=60", "calibrate.sampler_steps=[20,50]")
+    none = ("calibrate.finetuning_steps=[]", "calibrate.generation_steps=[]", "calibrate.images=[]")
+    study, alter, executor = make(*words, *none)
+    calibrate(study, alter)
+    assert list(read_settings(study))[1:] == ["generation=dpm_solver generation.steps=20"]
+    said = "Not tried: generation=dpm_solver generation.steps=50, as generation.steps: 50 steps do"
+    assert said in capsys.readouterr().out
+    tried = Settings.assemble(study, alter).tried
+    games = {one.study.game.address.fingerprint for one in tried}
+    assert {game for game, *_ in executor.evaluated} - games == {study.game.address.fingerprint}
+
+
 def test_what_is_not_less_is_left_out_and_shares_are_counted(make):
     study, _, _ = make(
         "calibrate.finetuning_steps=[8,0.25,2,9]",
@@ -277,6 +293,23 @@ def test_what_cannot_be_calibrated_is_refused_by_key(make, words, said):
 
     with pytest.raises(ConfigError, match=said):
         assemble()
+
+
+def test_credits_of_somebody_elses_estimator_that_are_no_numbers_are_told(make):
+    class Mute:
+        name, designs = "mute", ("paired_uniform",)
+
+        def minimum_coalitions(self, n_players):
+            return 1
+
+        def __call__(self, sample):
+            return unknown(np.full(sample.n_players, np.nan), sample, "mute")
+
+    study, alter, _ = make()
+    with pytest.raises(
+        ConfigError, match=r"^estimator=mute: expected 8 credits, of which 8 are NaN"
+    ):
+        calibrate(replace(study, estimator=Mute()), alter)
 
 
 # ------------------------------------------------------------------------------ nothing twice

@@ -15,9 +15,11 @@ from toy_executor import ToyExecutor
 
 from crediting import config
 from crediting.errors import ConfigError, DataError
+from crediting.estimators.uncertainty import unknown
 from crediting.game.coalition import coalition_key
 from crediting.ledger import Ledger
 from crediting.pipeline.compare import charts
+from crediting.pipeline.compare import contest as contest_module
 from crediting.pipeline.compare import stage as compare_stage
 from crediting.pipeline.compare.agreements import agreements, paces
 from crediting.pipeline.compare.baselines import address_of, read_proxy
@@ -189,6 +191,30 @@ def test_shares_that_leave_the_same_contributors_are_drawn_at_one_place(compared
         "own, bottom removed": [12.5, 50.0],
         "random": [12.5, 25.0, 50.0],
     }
+
+
+def test_names_of_what_stands_beside_methods_are_free_for_methods(make, tmp_path, monkeypatch):
+    """Scores called random are not chance, and a method called retraining judges nothing."""
+    drawn = {}
+
+    def keep(path, title, x_label, y_label, series):
+        drawn[path.name] = {one.label: list(one.x) for one in series}
+
+    monkeypatch.setattr(charts, "curve_chart", keep)
+    path = scores_file(tmp_path, make()[0].partition.names)
+    study, variants, _ = make(
+        *(f"+compare.scores.random={path}", "compare.removals=[random]", "property=[fid]"),
+        "+method.retraining.finetuning.recipe.steps=1",
+    )
+    compare(study, variants)
+    assert drawn["counterfactual_fid.png"] == {
+        "random, top removed": [25.0],
+        "random, bottom removed": [50.0],
+        "random": [25.0, 50.0],
+    }
+    contest = Contest.assemble(study, variants)
+    told = [(one.name, one.coalitions) for one in paces(contest)]
+    assert told == [("retraining", 0), ("own", 60), ("retraining", 60)]
 
 
 def test_where_lower_is_better_those_who_lower_it_are_on_top(compared):
@@ -504,6 +530,28 @@ def test_published_numbers_stand_beside_ours_where_these_are_the_same_quantity(c
     assert "published pearson" not in table(contest, "agreement_inception_score")[0]
 
 
+def test_only_steps_are_otherwise_where_published_numbers_of_steps_stand(compared, monkeypatch):
+    """A method of another learning rate is neither what was published nor on that curve."""
+    drawn = {}
+
+    def keep(path, title, x_label, y_label, series):
+        drawn[path.name] = {one.label: list(one.x) for one in series}
+
+    monkeypatch.setattr(charts, "curve_chart", keep)
+    words = ("+method.faster.finetuning.recipe.learning_rate=0.5", "compare.steps=[1,4]")
+    contest, _ = compared(*words, "property=[fid]", published=PUBLISHED)
+    ways = {name: contest.steps_as_own(name) for name in contest.distinct_games}
+    assert ways == {"own": 2, "faster": None, "steps_1": 1, "steps_4": 4}
+    (published,) = {
+        row["published pearson"]
+        for row in table(contest, "agreement_fid")
+        if row["method"] == "faster"
+    }
+    paces = {row["method"]: row["published"] for row in table(contest, "runtime")}
+    assert (published, paces["faster"]) == ("", "")
+    assert drawn["steps_fid.png"] == {"utilities, as own": [1, 2, 4]}
+
+
 def test_a_method_is_judged_after_as_many_coalitions_as_were_published(compared):
     published = {**PUBLISHED, "seconds": {"own": 600.0, "retraining": 7200.0}}
     contest, _ = compared(published=published)
@@ -581,6 +629,34 @@ def test_somebody_elses_scores_are_judged_like_all_others(make, tmp_path):
     assert "They were told." not in (folder / "lds_inception_score.md").read_text()
 
 
+def test_scores_for_one_property_are_not_waited_for_by_others(make, tmp_path):
+    path = scores_file(tmp_path, make()[0].partition.names)
+    study, variants, _ = make(f"+compare.scores.theirs={path}", "compare.removals=[own,theirs]")
+    compare(study, variants)
+    assert still_lacking(Contest.assemble(study, variants)) == []
+    folder = study.folder / "compare"
+    said = "theirs gives no credits: there are no scores for this property"
+    assert said in (folder / "lds_inception_score.md").read_text().replace("\\", "")
+    assert said not in (folder / "lds_fid.md").read_text().replace("\\", "")
+
+
+def test_credits_of_somebody_elses_estimator_that_are_no_numbers_are_told(make):
+    class Mute:
+        name, designs = "mute", ("paired_uniform",)
+
+        def minimum_coalitions(self, n_players):
+            return 1
+
+        def __call__(self, sample):
+            return unknown(np.full(sample.n_players, np.nan), sample, "mute")
+
+    study, variants, _ = make()
+    with pytest.raises(
+        ConfigError, match=r"^estimator=mute: expected 8 credits, of which 8 are NaN"
+    ):
+        compare(replace(study, estimator=Mute()), variants)
+
+
 @pytest.mark.parametrize(
     ("names", "column", "said"),
     [
@@ -615,6 +691,22 @@ def test_a_study_that_was_stopped_is_compared_as_far_as_it_went(compared):
     curves = over_budget(contest, judge(contest, everybody, "fid"), "fid")
     assert [point.coalitions for point in curves["own"]][-1] == len(own.sample)
     assert all(point.error is not None for point in curves["own"])
+
+
+def test_rules_are_asked_once_of_every_method_where_they_ended(make, monkeypatch):
+    asked = []
+    original = contest_module.stopped
+    monkeypatch.setattr(
+        contest_module, "stopped", lambda study: asked.append(study) or original(study)
+    )
+    words = ("method=[retrain_shapley]", "stop.ci_width=0.5", "compare.keep=[]", "property=[fid]")
+    study, variants, _ = make(*words, "compare.trainings=1", noise=1.0)
+    compare(study, variants)
+    assert len(asked) == 2
+    contest = Contest.assemble(study, variants)
+    assert len(contest.reached()[OWN].sample) < 60  # not what was known before evaluating
+    rows = {row["method"]: row["coalitions"] for row in table(contest, "runtime")}
+    assert rows["own"] == str(len(contest.reached()[OWN].sample))
 
 
 def test_replicates_count_in_what_credits_take_altogether(compared):
@@ -658,7 +750,11 @@ def test_scores_of_a_spreadsheet_are_read_and_what_is_not_finite_is_refused(make
 def test_scores_that_are_no_numbers_or_not_there_are_refused(make, tmp_path):
     study, _, _ = make()
     path = scores_file(tmp_path, study.partition.names, values=["much"] * N)
-    for where, said in ((path, "expected a number"), (tmp_path / "none.csv", "cannot be read")):
+    (no_table := tmp_path / "no_table.csv").write_text('contributor,fid\n"' + 200_000 * "x")
+    for where, said in (
+        *((path, "expected a number"), (tmp_path / "none.csv", "cannot be read")),
+        (no_table, "cannot be read .field larger"),
+    ):
         study, variants, _ = make(f"+compare.scores.theirs={where}")
         with pytest.raises(DataError, match=said):
             compare(study, variants)
@@ -691,6 +787,16 @@ def test_scores_that_are_no_numbers_or_not_there_are_refused(make, tmp_path):
 def test_what_cannot_be_compared_is_refused_by_key(make, words, said):
     with pytest.raises(ConfigError, match=said):
         make(*words)
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_a_method_that_the_model_is_not_made_for_is_refused_before_anything_is_evaluated(make, dry):
+    study, variants, executor = make("method=[lora_shapley]", f"dry_run={dry}")
+    with pytest.raises(
+        ConfigError, match=r"method\.lora_shapley: finetuning\.targets: .*attention"
+    ):
+        compare(study, variants)
+    assert executor.evaluated == []
 
 
 def test_a_size_below_one_contributor_is_refused(make):
@@ -745,6 +851,17 @@ def test_scores_and_utilities_of_a_proxy_are_of_the_same_features(compared, monk
     contest, _ = compared("baseline=[mixture_proxy]")
     assert read_proxy(contest.own, "mixture_proxy", agreement_coalitions(contest)) is not None
     assert len(extracted) == 2  # of training and of generated images
+
+
+def test_utilities_of_a_proxy_need_no_model_of_when_it_was_scored(make):
+    words = ("baseline=[mixture_proxy]", "property=[fid]", "compare.trainings=1")
+    study, variants, _ = make(*words, "compare.agreement=3")
+    compare(study, variants)
+    shutil.rmtree(study.stored_in(study.dense.start))  # forgotten, as one may
+    study, variants, _ = make(*words, "compare.agreement=4")
+    compare(study, variants)
+    tests = agreement_coalitions(Contest.assemble(study, variants))
+    assert read_proxy(study, "mixture_proxy", tests) is not None
 
 
 def test_baselines_are_computed_once_and_their_hours_are_told(compared, monkeypatch):

@@ -11,6 +11,7 @@ from crediting.agreement import bootstrap_interval, mean_absolute_error, spearma
 from crediting.errors import LedgerError
 from crediting.game.attribution import Attribution
 from crediting.pipeline.calibrate.settings import Setting, proper_coalitions
+from crediting.pipeline.estimate.finding import credits_of
 from crediting.pipeline.estimate.stage import read_replicates, read_sample, read_utilities
 from crediting.pipeline.study import Study
 from crediting.randomness import derive_seed
@@ -72,7 +73,7 @@ def judge_repeat(own: Setting) -> Judgements:
     for name in own.study.properties:
         values = read_replicates(own.study, own.study.game, proper_coalitions(own.study), name)
         agreed = _agreement(values[:, 1], values[:, 0], derive_seed("repeat", name))
-        first, second = (_credits(own.study, name, alone) for alone in (0, 1))
+        first, second = (estimated(own.study, name, alone) for alone in (0, 1))
         found[name] = _judged(agreed, first, second)
     return found
 
@@ -81,7 +82,7 @@ def _judge(own: Study, other: Study, name: str) -> Judged:
     rows = proper_coalitions(own)
     cheap, better = (read_utilities(one, one.game, rows, name) for one in (other, own))
     seed = derive_seed("calibrate", other.game.address.fingerprint, name)
-    return _judged(_agreement(cheap, better, seed), _credits(own, name), _credits(other, name))
+    return _judged(_agreement(cheap, better, seed), estimated(own, name), estimated(other, name))
 
 
 def _agreement(cheap: Floats, better: Floats, seed: int) -> Agreement:
@@ -96,10 +97,10 @@ def _agreement(cheap: Floats, better: Floats, seed: int) -> Agreement:
     return Agreement(spearman(cheap, better), low, high, difference)
 
 
-def _credits(study: Study, name: str, alone: int | None = None) -> Attribution | None:
+def estimated(study: Study, name: str, alone: int | None = None) -> Attribution | None:
     """Return the credits by all replicates or one; None where too few coalitions are left."""
     try:
-        return study.estimator(read_sample(study, name, alone))
+        return credits_of(study.estimator, read_sample(study, name, alone))
     except LedgerError:
         if not study.config["allow_missing"]:
             raise

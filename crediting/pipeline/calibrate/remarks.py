@@ -4,7 +4,7 @@ import math
 from collections.abc import Iterator
 
 from crediting.pipeline.calibrate.choices import IMAGES
-from crediting.pipeline.calibrate.found import Found
+from crediting.pipeline.calibrate.proposal import Found
 from crediting.pipeline.calibrate.settings import proper_coalitions
 from crediting.pipeline.calibrate.variance import best_spent
 
@@ -13,7 +13,7 @@ REPEAT = "unchanged, second replicate"
 
 def setting_notes(found: Found, name: str) -> Iterator[str]:
     """Yield how far the table of a property can be trusted."""
-    credits = found.credits.get(name)
+    credits = found.credits[name]
     if credits is None:
         yield "The credits of the study's own setting cannot be estimated: coalitions failed."
         return
@@ -55,7 +55,7 @@ def reading_notes(found: Found) -> Iterator[str]:
     )
     yield (
         "A setting agrees if all credits are inside and the interval of the rank correlation does "
-        f"not go below {found.threshold:g}."
+        f"not go below {found.settings.threshold:g}."
     )
     yield (
         f"{REPEAT}: its second replicate against its first, which is how well luck lets a setting "
@@ -97,7 +97,7 @@ def proposal_text(found: Found) -> str:
         f"{one.of} credits in their intervals"
         for name, one in best.judgements.items()
     )
-    faster = found.costs.own / best.seconds if best.seconds > 0 else math.nan
+    faster = best.times_as_fast(found.costs.own)
     speed = "" if math.isnan(faster) else f", {faster:.1f} times as fast"
     estimated = " by estimate" if best.setting.part and speed else ""
     lines = [f"Proposed{speed}{estimated}:", "", f"    credit ... {best.setting.name}", ""]

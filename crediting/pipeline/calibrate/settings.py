@@ -66,6 +66,11 @@ class Settings:
     left_out: Sequence[str]
     alter: Alter
 
+    @property
+    def threshold(self) -> float:
+        """The rank correlation that is asked for."""
+        return float(self.own.study.config["calibrate"]["agreement"])
+
     @staticmethod
     def assemble(study: Study, alter: Alter) -> "Settings":
         """Return the settings that the config of a study asks for.
@@ -76,8 +81,14 @@ class Settings:
         """
         own = Setting((), _keeping_images(_on_few(study)), None)
         found, left_out = choices(study.config)
-        settings = Settings(own, [], left_out, alter)
-        return replace(settings, tried=[settings.setting([one]) for one in found])
+        settings, tried = Settings(own, [], left_out, alter), []
+        for one in map(settings.setting, ([choice] for choice in found)):
+            try:
+                one.study.generation.check(study.model)
+                tried.append(one)
+            except ConfigError as error:
+                left_out.append(f"Not tried: {one.name}, as {error}.")
+        return replace(settings, tried=tried)
 
     def setting(self, chosen: Sequence[Choice]) -> Setting:
         """Return the setting of choices of different factors.

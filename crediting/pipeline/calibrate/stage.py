@@ -4,19 +4,16 @@ from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 
-from crediting.errors import EvaluationError, LedgerError
-from crediting.game.attribution import Attribution
+from crediting.errors import EvaluationError
 from crediting.pipeline.calibrate.costs import costs
-from crediting.pipeline.calibrate.found import Found
 from crediting.pipeline.calibrate.image_parts import ImagePart
-from crediting.pipeline.calibrate.judged import Judgements, judge, judge_repeat
-from crediting.pipeline.calibrate.proposal import Tried, combined_choices
+from crediting.pipeline.calibrate.judged import Judgements, estimated, judge, judge_repeat
+from crediting.pipeline.calibrate.proposal import Found, Tried, combined_choices
 from crediting.pipeline.calibrate.settings import Alter, Setting, Settings, proper_coalitions
 from crediting.pipeline.calibrate.variance import components, halves
 from crediting.pipeline.calibrate.written import write_calibration
 from crediting.pipeline.dry_run import measure_pace, tell_evaluations
 from crediting.pipeline.encode import encode
-from crediting.pipeline.estimate.stage import read_sample
 from crediting.pipeline.extract.stage import extract
 from crediting.pipeline.prune import prune
 from crediting.pipeline.study import Study
@@ -51,7 +48,7 @@ def found_by(settings: Settings) -> Found:
     for half in halves(own):
         _measure_half(half)
     tried = _priced(settings, [(one, _judged(own, one)) for one in settings.tried])
-    chosen = combined_choices(tried, float(own.study.config["calibrate"]["agreement"]))
+    chosen = combined_choices(tried, settings.threshold)
     if chosen:
         several = settings.setting(chosen)
         judged = [(one.setting, one.judgements) for one in tried]
@@ -61,7 +58,7 @@ def found_by(settings: Settings) -> Found:
         tried,
         judge_repeat(own),
         costs(own, [one.setting for one in tried]),
-        _own_credits(own.study),
+        {name: estimated(own.study, name) for name in own.study.properties},
         {name: components(own, name) for name in own.study.properties},
     )
 
@@ -87,17 +84,6 @@ def _measure_half(half: ImagePart) -> None:
 def _priced(settings: Settings, judged: Sequence[tuple[Setting, Judgements | None]]) -> list[Tried]:
     spent = costs(settings.own, [one for one, _ in judged]).by_setting
     return [Tried(one, spent[one.name], found) for one, found in judged]
-
-
-def _own_credits(study: Study) -> dict[str, Attribution]:
-    found = {}
-    for name in study.properties:
-        try:
-            found[name] = study.estimator(read_sample(study, name))
-        except LedgerError:
-            if not study.config["allow_missing"]:
-                raise
-    return found
 
 
 def _tell(settings: Settings) -> None:

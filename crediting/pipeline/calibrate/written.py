@@ -1,14 +1,21 @@
 """Writing what a calibration found: tables, figures and one page."""
 
+import math
 from pathlib import Path
 
 from crediting.files import atomic_write_text
-from crediting.pipeline.calibrate import charts
-from crediting.pipeline.calibrate.found import Found
-from crediting.pipeline.calibrate.remarks import proposal_text, reading_notes
-from crediting.pipeline.calibrate.tables import settings_grid, variance_grid
+from crediting.pipeline.calibrate.judged import Judged
+from crediting.pipeline.calibrate.proposal import Found, Tried
+from crediting.pipeline.calibrate.remarks import (
+    REPEAT,
+    proposal_text,
+    reading_notes,
+    setting_notes,
+    variance_notes,
+)
+from crediting.reporting.curves import Series, curve_chart
 from crediting.reporting.formats import escape_markdown
-from crediting.reporting.grid import Grid, grid_csv, grid_markdown
+from crediting.reporting.grid import Cell, Column, Estimate, Grid, grid_csv, grid_markdown
 from crediting.reporting.grid_terminal import print_grid
 from crediting.reporting.page import image_markdown
 
@@ -27,7 +34,7 @@ def write_calibration(found: Found) -> None:
         parts.append(_table(settings_grid(found, name), folder, f"settings_{name}"))
         path = folder / f"agreement_{name}.png"
         path.unlink(missing_ok=True)
-        if charts.agreement(found, name, path):
+        if draw_agreement(found, name, path):
             parts.append(image_markdown(f"Agreement against cost for {name}", path.name))
         parts.append(_table(variance_grid(found, name), folder, f"variance_{name}"))
     notes = list(reading_notes(found))
@@ -44,3 +51,104 @@ def _table(grid: Grid, folder: Path, stem: str) -> str:
     atomic_write_text(folder / f"{stem}.md", markdown)
     atomic_write_text(folder / f"{stem}.csv", grid_csv(grid))
     return markdown
+
+
+def settings_grid(found: Found, name: str) -> Grid:
+    """Return how every setting agrees with the study's own for a property, and what it costs."""
+    unit = found.settings.own.study.properties[name].unit
+    columns = [
+        Column("setting", ""),
+        Column("agrees", ""),
+        Column("seconds", "s"),
+        Column("times as fast", ""),
+        Column("Spearman", ""),
+        Column("mean absolute difference", unit),
+        Column("credits inside", ""),
+        Column("farthest credit", "half widths"),
+    ]
+    rows: list[list[Cell]] = [
+        [REPEAT, "", found.costs.own, 1.0, *_cells(found.repeat.get(name))],
+    ]
+    for one in found.tried:
+        judged = one.judgements[name] if one.judgements else None
+        agrees = judged is not None and judged.agrees(found.settings.threshold)
+        verdict = "failed" if judged is None else "yes" if agrees else "no"
+        faster = one.times_as_fast(found.costs.own)
+        rows.append([one.setting.name, verdict, one.seconds, faster, *_cells(judged)])
+    title = f"Cheaper settings for {name}"
+    return Grid(title, columns, rows, list(setting_notes(found, name)))
+
+
+def variance_grid(found: Found, name: str) -> Grid:
+    """Return the components of the variance of a property's utility."""
+    unit = found.settings.own.study.properties[name].unit
+    columns = [
+        Column("component", ""),
+        Column("variance", f"({unit})^2" if unit else ""),
+        Column("share", "%"),
+        Column("degrees of freedom", ""),
+    ]
+    parts = found.components[name]
+    rows: list[list[Cell]] = []
+    for component, share in parts.shares().items():
+        part = getattr(parts, component)
+        rows.append([component, part.variance, 100 * share, part.degrees])
+    return Grid(f"Where {name} varies", columns, rows, list(variance_notes(found, name)))
+
+
+def _cells(judged: Judged | None) -> list[Cell]:
+    if judged is None:
+        return [None] * 4
+    inside = "unknown" if judged.inside is None else f"{judged.inside} of {judged.of}"
+    agreed = judged.agreement
+    correlation = Estimate(agreed.spearman, agreed.low, agreed.high)
+    return [correlation, agreed.difference, inside, judged.farthest]
+
+
+def draw_agreement(found: Found, name: str, path: Path) -> bool:
+    """Draw rank correlations against seconds, a curve for every factor.
+
+    Return whether there was anything to draw.
+    """
+    kinds: dict[str, list[Tried]] = {}
+    for one in found.tried:
+        if one.judgements and not math.isnan(one.seconds):
+            kinds.setdefault(_kind(one), []).append(one)
+    series = [_series(kind, members, name) for kind, members in kinds.items()]
+    if not series:
+        return False
+    again = found.repeat[name].agreement
+    series.append(
+        Series(
+            REPEAT,
+            [found.costs.own],
+            [again.spearman],
+            [again.low],
+            [again.high],
+            published=False,
+        )
+    )
+    title = f"Agreement with the study's own setting for {name}"
+    curve_chart(path, title, "seconds per coalition and replicate", "Spearman", series)
+    return True
+
+
+def _kind(one: Tried) -> str:
+    """Return the factor, or the other sampler, or that several were changed."""
+    if len(one.setting.chosen) > 1:
+        return "several"
+    (choice,) = one.setting.chosen
+    return choice.factor if choice.instead is None else choice.overrides[0]
+
+
+def _series(kind: str, members: list[Tried], name: str) -> Series:
+    ordered = sorted(members, key=lambda one: one.seconds)
+    agreed = [one.judgements[name].agreement for one in ordered if one.judgements]
+    return Series(
+        kind,
+        [one.seconds for one in ordered],
+        [one.spearman for one in agreed],
+        [one.low for one in agreed],
+        [one.high for one in agreed],
+        published=False,
+    )

@@ -7,13 +7,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.agreement import Fidelity, fidelity
-from crediting.errors import LedgerError
 from crediting.game.coalition import CoalitionMatrix, distinct, is_proper
 from crediting.ledger import Ledger
 from crediting.pipeline.compare.baselines import read_proxy
 from crediting.pipeline.compare.contest import Contest
-from crediting.pipeline.compare.needs import agreement_coalitions
-from crediting.pipeline.estimate.stage import read_utilities
+from crediting.pipeline.compare.needs import agreement_coalitions, utilities
 from crediting.pipeline.evaluate.stopping import hours_spent
 from crediting.pipeline.report.trust import remember_fidelity
 from crediting.pipeline.study import Study
@@ -58,8 +56,7 @@ def agreements(contest: Contest, name: str) -> list[Agreement]:
     by_size = _by_size(contest, tests)
     of_tests = {**_by_methods(contest, tests, name), **_by_proxies(contest, tests, name)}
     of_drawn = _by_methods(contest, proper, name)
-    retrained = contest.truth.repeated(1)
-    better, better_drawn = (_utilities(retrained, rows, name) for rows in (tests, proper))
+    better, better_drawn = (_once(contest.truth, rows, name) for rows in (tests, proper))
     found = []
     for key, cheap in of_tests.items():
         for alpha, rows in by_size.items():
@@ -97,7 +94,7 @@ def _by_methods(
 ) -> dict[str, NDArray[np.float64]]:
     """Return the utilities (m,) of coalitions by every method."""
     games = contest.distinct_games.items()
-    return {key: _utilities(study.repeated(1), rows, name) for key, study in games}
+    return {key: _once(study, rows, name) for key, study in games}
 
 
 def _by_proxies(
@@ -111,20 +108,16 @@ def _by_proxies(
 def paces(contest: Contest) -> Iterator[Pace]:
     """Yield what a coalition costs by retraining and by every method that has been evaluated."""
     games = contest.reached()
-    for key, study in {"retraining": contest.truth, **contest.distinct_games}.items():
+    ways = [(key, study, games.get(key)) for key, study in contest.distinct_games.items()]
+    for key, study, asked in [("retraining", contest.truth, None), *ways]:
         ledger = Ledger.peek(study.stored_in(study.game.address), study.game.address.fingerprint)
         if ledger is not None:
             with ledger:
                 seconds = ledger.mean_seconds()
             if seconds is not None:
-                asked = games.get(key)  # retraining and other steps draw none
+                # retraining and other steps draw no coalitions
                 drawn, hours = (len(asked.sample), hours_spent(asked, None)) if asked else (0, 0.0)
                 yield Pace(key, seconds, drawn, hours)
-
-
-def size_of(one: Agreement) -> str:
-    """Return which coalitions were compared, for a table."""
-    return "as drawn" if one.alpha is None else f"{one.alpha:g}"
 
 
 def _steps(contest: Contest, name: str) -> int | None:
@@ -142,8 +135,6 @@ def _by_size(contest: Contest, rows: CoalitionMatrix) -> dict[float, NDArray[np.
     return {alpha: np.flatnonzero(sizes == size) for alpha, size in of.items()}
 
 
-def _utilities(study: Study, rows: CoalitionMatrix, name: str) -> NDArray[np.float64]:
-    try:
-        return read_utilities(study, study.game, rows, name)
-    except LedgerError:
-        return np.full(len(rows), np.nan)
+def _once(study: Study, rows: CoalitionMatrix, name: str) -> NDArray[np.float64]:
+    """Return the utilities (m,) of the first replicate."""
+    return utilities(study.repeated(1), rows, name)[:, 0]

@@ -68,6 +68,7 @@ def evaluate_proxies(study: Study, material: StudyMaterial, coalitions: Coalitio
     missing = [name for name in proxies if read_proxy(study, name, coalitions) is None]
     if not missing or not len(coalitions):
         return
+    prune_for(study, study.dense)
     for name in missing:
 
         def produce(folder: Path, name: str = name) -> dict[str, Any]:
@@ -81,11 +82,7 @@ def evaluate_proxies(study: Study, material: StudyMaterial, coalitions: Coalitio
 
 def read_proxy(study: Study, name: str, coalitions: CoalitionMatrix) -> Scores | None:
     """Return the utilities (m,) of a proxy by property, or None if there are none."""
-    address = _proxy_address(study, name, coalitions)
-    if not study.store.is_complete(address.stage, address.fingerprint):
-        return None
-    stored = json.loads((completed(study, address, "compare") / _UTILITIES).read_text())
-    return {key: np.array(values) for key, values in stored.items()}
+    return _stored(study, _proxy_address(study, name, coalitions), _UTILITIES)
 
 
 def _proxy_address(study: Study, name: str, coalitions: CoalitionMatrix) -> Addressed:
@@ -107,9 +104,13 @@ def lacks_of_baselines(study: Study, coalitions: CoalitionMatrix) -> Iterator[La
 
 def read_scores(study: Study, name: str) -> Scores | None:
     """Return the scores of a baseline, or None if they were not computed yet."""
-    if not _is_there(study, name):
+    return _stored(study, address_of(study, name), _FILE)
+
+
+def _stored(study: Study, address: Addressed, file: str) -> Scores | None:
+    if not study.store.is_complete(address.stage, address.fingerprint):
         return None
-    stored = json.loads((completed(study, address_of(study, name), "compare") / _FILE).read_text())
+    stored = json.loads((completed(study, address, "compare") / file).read_text())
     return {key: np.array(values) for key, values in stored.items()}
 
 

@@ -1,30 +1,31 @@
 """The figures of a comparison; each returns whether there was anything to draw."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 
-from crediting.agreement import Change, spearman
+from crediting.agreement import spearman
 from crediting.pipeline.compare.agreements import Agreement
-from crediting.pipeline.compare.contest import OWN, Contest
+from crediting.pipeline.compare.contest import OWN, Contest, but_for_steps
 from crediting.pipeline.compare.contestants import estimated
-from crediting.pipeline.compare.counterfactuals import Counterfactual, RandomChange
+from crediting.pipeline.compare.counterfactuals import KEPT, RANDOM, REMOVED, Counterfactual
 from crediting.pipeline.compare.judged import BudgetPoint, Judged, credits_of, parts_of
 from crediting.pipeline.compare.published import (
     published_budget,
     published_estimates,
     published_facts,
 )
-from crediting.pipeline.compare.tables import RANDOM
+from crediting.pipeline.compare.tables import estimate
 from crediting.reporting.bars import score_bars
 from crediting.reporting.curves import Series, convergence_chart, curve_chart
 from crediting.reporting.grid import Estimate
 from crediting.reporting.scatter import Panel, scatter_chart
 
 UNKNOWN = Estimate(math.nan, math.nan, math.nan)
+_END = {REMOVED: "top", KEPT: "bottom"}
+"""Who is left out."""
 
 
 def scores(contest: Contest, name: str, judged: Sequence[Judged], path: Path) -> bool:
@@ -35,7 +36,9 @@ def scores(contest: Contest, name: str, judged: Sequence[Judged], path: Path) ->
     if not known:
         return False
     groups = {
-        f"alpha={alpha:g}": {one.contestant.name: _score(one, alpha) for one in known}
+        f"alpha={alpha:g}": {
+            one.contestant.name: estimate(one.scores.get(alpha)) or UNKNOWN for one in known
+        }
         for alpha in sorted(contest.tests)
         if any(alpha in one.scores for one in known)
     }
@@ -49,27 +52,13 @@ def budget(
 ) -> bool:
     """Draw the main score of every method against the hours of work that it took."""
     series = [
-        Series(
-            key,
-            [point.hours for point in points],
-            [point.score.score for point in points],
-            [point.score.low for point in points],
-            [point.score.high for point in points],
-            published=False,
-        )
+        _curve(key, [(point.hours, estimate(point.score)) for point in points])
         for key, points in curves.items()
     ]
-    for key, known in published_budget(contest, name).items():
-        series.append(
-            Series(
-                f"{key}, published",
-                [hours for hours, _ in known],
-                [score.value for _, score in known],
-                [score.low for _, score in known],
-                [score.high for _, score in known],
-                published=True,
-            )
-        )
+    series += [
+        _curve(f"{key}, published", points, published=True)
+        for key, points in published_budget(contest, name).items()
+    ]
     if series:
         title = f"Datamodel score for {name}, alpha={contest.main_alpha:g}"
         curve_chart(path, title, "hours of work", "LDS [%]", series)
@@ -82,11 +71,9 @@ def errors(
     """Draw how far the credits of every method are from the reference's, against hours of work."""
     series = []
     for key, points in curves.items():
-        known = [(point.hours, point.error) for point in points if point.error is not None]
-        unknown = [math.nan] * len(known)
+        known = [(point.hours, _alone(point.error)) for point in points if point.error is not None]
         if len(known) > 1:
-            x, y = ([pair[place] for pair in known] for place in (0, 1))
-            series.append(Series(key, x, y, unknown, unknown, published=False))
+            series.append(_curve(key, known))
     if series:
         title = f"Credits for {name} against those of {contest.reference}"
         unit = contest.own.properties[name].unit
@@ -99,36 +86,21 @@ def changes(
     contest: Contest,
     name: str,
     found: Sequence[Counterfactual],
-    random: Sequence[RandomChange],
+    random: Sequence[Counterfactual],
     path: Path,
 ) -> bool:
     """Draw how the property changes against the share removed: top ones below, bottom ones above.
 
     Keeping the top 60 % is removing the bottom 40 %; of ten contributors, 95 % and 90 % are alike.
     """
-    curves: dict[str, list[tuple[float, Change]]] = {}
-    for who, which, left, change in [
-        *((one.name, one.which, one.left, one.change) for one in found),
-        *((RANDOM, one.which, one.left, one.change) for one in random),
-    ]:
-        if change is not None:
-            end = "top" if which == "removed" else "bottom"
-            removed = 1 - left / len(contest.own.partition)
-            label = RANDOM if who == RANDOM else f"{who}, {end} removed"
-            curves.setdefault(label, []).append((100 * removed, change))
-    series = []
-    for label, points in curves.items():
-        ordered = sorted(dict(points).items())  # chance is the same from either end
-        series.append(
-            Series(
-                label,
-                [share for share, _ in ordered],
-                [change.mean for _, change in ordered],
-                [change.low for _, change in ordered],
-                [change.high for _, change in ordered],
-                published=False,
-            )
-        )
+    labels = [f"{one.name}, {_END[one.which]} removed" for one in found]
+    labels += [RANDOM] * len(random)  # which is the same from either end
+    curves: dict[str, dict[float, Estimate]] = {}
+    for label, one in zip(labels, [*found, *random], strict=True):
+        if (change := estimate(one.change)) is not None:
+            removed = 1 - one.left / len(contest.own.partition)
+            curves.setdefault(label, {})[100 * removed] = change
+    series = [_curve(label, sorted(points.items())) for label, points in curves.items()]
     series += _published_changes(contest, name)
     if series:
         title = f"{name} without the contributors credited most, or least"
@@ -159,46 +131,26 @@ def steps(
     kinds: dict[str, list[Agreement]] = {}
     for one in found:
         if one.alpha == contest.main_alpha and one.steps is not None:
-            game = contest.distinct_games[one.name].game
-            kinds.setdefault(f"{game.start.fingerprint}{type(game.finetuning)}", []).append(one)
-    credits = credits_of(contest, judged) if contest.reference != OWN else {}
+            kind = but_for_steps(contest.distinct_games[one.name].game)
+            kinds.setdefault(kind, []).append(one)
+    credits = credits_of(contest, judged)
+    exact = credits.get(contest.reference) if contest.reference != OWN else None
     series = []
     for members in kinds.values():
-        label, ordered = members[0].name, sorted(members, key=lambda one: one.steps or 0)
-        series += [
-            _utilities_by_steps(label, ordered),
-            _credits_by_steps(label, ordered, credits, contest.reference),
+        ordered = sorted(members, key=lambda one: one.steps or 0)
+        utilities = [(float(one.steps or 0), Estimate(*one.fidelity[:3])) for one in ordered]
+        series.append(_curve(f"utilities, as {members[0].name}", utilities))
+        points = [
+            (float(one.steps or 0), _alone(spearman(credits[one.name], exact)))
+            for one in ordered
+            if exact is not None and one.name in credits
         ]
+        series.append(_curve(f"credits, as {members[0].name}", points))
     series = [one for one in series if len(one.x) > 1]
     if series:
         title = f"Agreement with retraining for {name}, alpha={contest.main_alpha:g}"
         curve_chart(path, title, "steps of fine-tuning", "Spearman", series)
     return bool(series)
-
-
-def _utilities_by_steps(label: str, ordered: Sequence[Agreement]) -> Series:
-    agreed = [one.fidelity for one in ordered]
-    return Series(
-        f"utilities, as {label}",
-        [float(one.steps or 0) for one in ordered],
-        [one.spearman for one in agreed],
-        [one.spearman_low for one in agreed],
-        [one.spearman_high for one in agreed],
-        published=False,
-    )
-
-
-def _credits_by_steps(
-    label: str,
-    ordered: Sequence[Agreement],
-    credits: Mapping[str, NDArray[np.float64]],
-    reference: str,
-) -> Series:
-    known = [one for one in ordered if {one.name, reference} <= credits.keys()]
-    x = [float(one.steps or 0) for one in known]
-    y = [spearman(credits[one.name], credits[reference]) for one in known]
-    unknown = [math.nan] * len(known)
-    return Series(f"credits, as {label}", x, y, unknown, unknown, published=False)
 
 
 def convergence(contest: Contest, name: str, path: Path) -> bool:
@@ -221,22 +173,28 @@ def convergence(contest: Contest, name: str, path: Path) -> bool:
     return True
 
 
-def _score(one: Judged, alpha: float) -> Estimate:
-    found = one.scores.get(alpha)
-    return UNKNOWN if found is None else Estimate(found.score, found.low, found.high)
+def _curve(
+    label: str, points: Iterable[tuple[float, Estimate | None]], published: bool = False
+) -> Series:
+    """Return a curve through estimates, with their intervals."""
+    known = [(x, *found) for x, found in points if found is not None]
+    x, y, low, high = ([point[place] for point in known] for place in range(4))
+    return Series(label, x, y, low, high, published)
+
+
+def _alone(value: float) -> Estimate:
+    return UNKNOWN._replace(value=value)
 
 
 def _published_changes(contest: Contest, name: str) -> list[Series]:
     facts = published_facts(contest, name)
     series = []
-    for which, end in (("removed", "top"), ("kept", "bottom")):
+    for which, end in _END.items():
         for key, by_share in facts.get(which, {}).items():
             removed = {
-                100 * (float(share) if which == "removed" else 1 - float(share)): value
+                100 * (float(share) if which == REMOVED else 1 - float(share)): _alone(value)
                 for share, value in by_share.items()
             }
-            unknown = [math.nan] * len(removed)
-            x, y = sorted(removed), [removed[share] for share in sorted(removed)]
             label = f"{key}, {end} removed, published"
-            series.append(Series(label, x, y, unknown, unknown, published=True))
+            series.append(_curve(label, sorted(removed.items()), published=True))
     return series

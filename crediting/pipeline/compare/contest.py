@@ -12,6 +12,8 @@ from crediting.design import FixedSize
 from crediting.errors import ConfigError
 from crediting.finetuning import Retrain
 from crediting.game.coalition import CoalitionMatrix, grand_coalition
+from crediting.ledger import canonical_json
+from crediting.pipeline.address import GameSpec
 from crediting.pipeline.estimate.finding import estimates_shapley_values
 from crediting.pipeline.evaluate.stopping import stopped
 from crediting.pipeline.study import Study, has_budget
@@ -74,12 +76,14 @@ class Contest:
     def reached(self) -> dict[str, Study]:
         """Return the same with the budgets at which their rules ended evaluating.
 
-        Where that is not known yet, it is all that they might be evaluated at.
+        Where that is not known yet, it is all that they might be evaluated at. As asking rules may
+        take as long as estimating, they are asked once: not before methods are evaluated.
         """
-        return {
-            name: stopped(study) if study.can_shrink else study
-            for name, study in self.games.items()
-        }
+        return self._reached
+
+    @cached_property
+    def _reached(self) -> dict[str, Study]:
+        return {name: stopped(study) for name, study in self.games.items()}
 
     @property
     def distinct_games(self) -> dict[str, Study]:
@@ -94,12 +98,11 @@ class Contest:
 
     def steps_as_own(self, name: str) -> int | None:
         """Return the steps of a method that is the study's own fine-tuning but for them."""
-        own, study = self.own.game, self.distinct_games.get(name)
-        if study is None or study.game.start.fingerprint != own.start.fingerprint:
+        study = self.distinct_games.get(name)
+        if study is None or but_for_steps(study.game) != but_for_steps(self.own.game):
             return None
-        alike = type(study.game.finetuning) is type(own.finetuning)
         recipe = study.game.finetuning.recipe
-        return recipe.steps if alike and recipe else None
+        return recipe.steps if recipe else None
 
     @property
     def reference(self) -> str:
@@ -147,6 +150,13 @@ class Contest:
     def full(self) -> CoalitionMatrix:
         """Return the grand coalition alone, (1, n)."""
         return np.array([grand_coalition(len(self.own.partition))])
+
+
+def but_for_steps(spec: GameSpec) -> str:
+    """Return what obtains the models of a game, whatever its number of steps, as canonical text."""
+    finetuning = spec.address.content["finetuning"]
+    recipe = {**(finetuning.get("recipe") or {}), "steps": None}
+    return canonical_json([spec.start.fingerprint, {**finetuning, "recipe": recipe}])
 
 
 def _variant(name: str, config: Mapping[str, Any], parts: Mapping[str, Any]) -> Study:

@@ -16,10 +16,11 @@ from numpy.typing import NDArray
 
 from crediting.errors import DataError, LedgerError
 from crediting.game.attribution import Attribution
-from crediting.game.coalition import CoalitionMatrix, coalition_key
+from crediting.game.coalition import CoalitionMatrix, coalition_keys
 from crediting.game.game import EvaluatedSample
 from crediting.pipeline.compare.baselines import Scores, hours_of, read_scores
 from crediting.pipeline.compare.contest import Contest
+from crediting.pipeline.estimate.finding import credits_of
 from crediting.pipeline.estimate.stage import read_sample
 from crediting.pipeline.evaluate.stopping import hours_spent
 from crediting.pipeline.study import Study
@@ -42,14 +43,14 @@ class Contestant:
 
     `fit` takes the property and the test coalitions, or None to leave none out; it returns None
     where something is not evaluated yet, or where `refusal`, which takes the property, says why
-    there are no credits though everything is evaluated. `hours` are of work.
+    there are no credits and never will be. `hours` are of work.
     """
 
     name: str
     kind: str
     fit: Callable[[str, CoalitionMatrix | None], Fit | None]
     hours: float | None
-    refusal: Callable[[str], str | None] = lambda _: None
+    refusal: Callable[[str], str | None]
 
 
 def contestants(contest: Contest) -> list[Contestant]:
@@ -58,7 +59,7 @@ def contestants(contest: Contest) -> list[Contestant]:
     Raises:
         DataError: a file of scores cannot be read, or does not name the contributors.
     """
-    return [*_methods(contest), *_baselines(contest.own), *_files(contest.own)]
+    return [*_methods(contest), *_baselines(contest.own), *from_files(contest.own)]
 
 
 def estimated(study: Study, name: str) -> Attribution | None:
@@ -89,8 +90,8 @@ def _evaluated(study: Study, name: str) -> EvaluatedSample | None:
 
 def _without(sample: EvaluatedSample, tests: CoalitionMatrix | None) -> EvaluatedSample:
     """Return a sample without the test coalitions."""
-    shared = set() if tests is None else {coalition_key(row) for row in tests}
-    stays = np.array([coalition_key(row) not in shared for row in sample.coalitions], dtype=bool)
+    shared = set() if tests is None else set(coalition_keys(tests))
+    stays = np.array([key not in shared for key in coalition_keys(sample.coalitions)], dtype=bool)
     return replace(
         sample,
         coalitions=sample.coalitions[stays],
@@ -104,7 +105,7 @@ def _attributed(study: Study, sample: EvaluatedSample) -> Attribution | None:
     if len(sample) < study.estimator.minimum_coalitions(sample.n_players):
         return None
     try:
-        return study.estimator(sample)
+        return credits_of(study.estimator, sample)
     except LedgerError:
         return None
 
@@ -131,24 +132,34 @@ def _baselines(study: Study) -> Iterator[Contestant]:
     for name in study.baselines:
         scores = read_scores(study, name)
         hours = None if scores is None else hours_of(study, name)
-        yield Contestant(name, "baseline", _scored(study, scores), hours)
+        yield _scored(study, name, "baseline", scores, hours)
 
 
-def _files(study: Study) -> Iterator[Contestant]:
+def from_files(study: Study) -> list[Contestant]:
+    """Return those of whom a file of scores tells; what is raised, as `contestants`."""
+    found = []
     for name, node in study.config["compare"]["scores"].items():
         path = Path(node if isinstance(node, str) else node["file"])
         scores = _read_file(name, path, study.partition.names, list(study.properties))
-        yield Contestant(name, "scores", _scored(study, scores), None)
+        found.append(_scored(study, name, "scores", scores, None))
+    return found
 
 
-def _scored(study: Study, scores: Scores | None) -> Callable[..., Fit | None]:
+def _scored(
+    study: Study, key: str, kind: str, scores: Scores | None, hours: float | None
+) -> Contestant:
+    """Return who has scores by property; None where they are not computed yet."""
+
     def fit_of(name: str, tests: CoalitionMatrix | None) -> Fit | None:
         if scores is None or name not in scores:
             return None
         sign = 1 if study.properties[name].higher_is_better else -1
         return Fit(sign * scores[name], 0, leaks=False)
 
-    return fit_of
+    def refusal(name: str) -> str | None:
+        return None if scores is None or name in scores else "there are no scores for this property"
+
+    return Contestant(key, kind, fit_of, hours, refusal)
 
 
 def _read_file(
@@ -159,7 +170,7 @@ def _read_file(
     try:
         with path.open(newline="", encoding="utf-8-sig") as file:  # as spreadsheets write it
             rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError) as error:
+    except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{where} cannot be read ({error}); give the path of a .csv") from error
     columns = [name for name in (rows[0] if rows else {}) if name in properties]
     by_name = {row.get("contributor"): row for row in rows}

@@ -7,22 +7,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.agreement import Change, against_random, kept, relative_change, removed
-from crediting.errors import LedgerError
 from crediting.game.coalition import Coalition, CoalitionMatrix, coalition_key, distinct
 from crediting.pipeline.compare.contest import Contest
 from crediting.pipeline.compare.contestants import Contestant
-from crediting.pipeline.compare.needs import Lack, Need
-from crediting.pipeline.estimate.stage import read_replicates
+from crediting.pipeline.compare.needs import Lack, Need, utilities
 
 REMOVED, KEPT = "removed", "kept"
 _CHOOSE = {REMOVED: removed, KEPT: kept}
+RANDOM = "random"
 
 
 class Counterfactual(NamedTuple):
     """The change of a property when the top share was removed, or kept, by somebody's credits.
 
     None where it was not trained yet. `beyond_random` is the change less that of random coalitions
-    of the same size.
+    of the same size; None for these themselves, which are by nobody's credits but by `RANDOM`.
     """
 
     name: str
@@ -33,20 +32,16 @@ class Counterfactual(NamedTuple):
     beyond_random: Change | None
 
 
-class RandomChange(NamedTuple):
-    """The change of a property when a share was removed, or kept, at random."""
-
-    which: str
-    share: float
-    left: int
-    change: Change | None
-
-
 def needs_of_counterfactuals(contest: Contest, everybody: Sequence[Contestant]) -> Iterator[Need]:
     """Yield the coalitions that top contributors leave, and random ones, training by training."""
     if not contest.settings["removals"] or not _shares(contest):
         return
-    chosen = [row for _, _, row in _chosen_by_all(contest, everybody)]
+    chosen = [
+        row
+        for one in everybody
+        for name in contest.own.properties
+        for _, _, row in _chosen(contest, one, name)
+    ]
     random = [row for _, _, rows in _random(contest) for row in rows]
     coalitions = distinct(np.stack([*contest.full(), *chosen, *random]))
     for times in range(1, contest.trainings + 1):
@@ -70,7 +65,7 @@ def lacks_of_counterfactuals(contest: Contest, everybody: Sequence[Contestant]) 
 
 def counterfactuals(
     contest: Contest, everybody: Sequence[Contestant], name: str
-) -> tuple[list[Counterfactual], list[RandomChange]]:
+) -> tuple[list[Counterfactual], list[Counterfactual]]:
     """Return the changes of a property by everybody's credits, and by chance."""
     full = _utilities(contest, contest.full(), name)[0]
     by_chance, random = {}, []
@@ -78,7 +73,8 @@ def counterfactuals(
         values = by_chance[which, share] = _utilities(contest, rows, name)
         if len(rows):
             change = relative_change(values, full) if _known(values, full) else None
-            random.append(RandomChange(which, share, int(rows[0].sum()), change))
+            left = int(rows[0].sum())
+            random.append(Counterfactual(RANDOM, which, share, left, change, None))
     found = []
     for one in everybody:
         for which, share, row in _chosen(contest, one, name):
@@ -86,16 +82,9 @@ def counterfactuals(
             chance = by_chance[which, share]
             trained = _known(values, full)
             compared = trained and len(chance) > 0 and _known(chance, full)
-            found.append(
-                Counterfactual(
-                    one.name,
-                    which,
-                    share,
-                    int(row.sum()),
-                    relative_change(values, full) if trained else None,
-                    against_random(values, chance, full) if compared else None,
-                )
-            )
+            change = relative_change(values, full) if trained else None
+            beyond = against_random(values, chance, full) if compared else None
+            found.append(Counterfactual(one.name, which, share, int(row.sum()), change, beyond))
     return found, random
 
 
@@ -113,14 +102,6 @@ def judged_by_their_own(
             seen = {coalition_key(row) for row in study.sample.coalitions}
             if any(coalition_key(row) in seen for _, _, row in _chosen(contest, one, name)):
                 yield one.name
-
-
-def _chosen_by_all(
-    contest: Contest, everybody: Sequence[Contestant]
-) -> Iterator[tuple[str, float, Coalition]]:
-    for one in everybody:
-        for name in contest.own.properties:
-            yield from _chosen(contest, one, name)
 
 
 def _chosen(contest: Contest, one: Contestant, name: str) -> Iterator[tuple[str, float, Coalition]]:
@@ -151,11 +132,7 @@ def _random(contest: Contest) -> Iterator[tuple[str, float, CoalitionMatrix]]:
 
 def _utilities(contest: Contest, rows: CoalitionMatrix, name: str) -> NDArray[np.float64]:
     """Return utilities by training seed, (m, r); NaN where not trained yet."""
-    study = contest.truth.repeated(contest.trainings)
-    try:
-        return read_replicates(study, study.game, rows, name)
-    except LedgerError:
-        return np.full((len(rows), contest.trainings), np.nan)
+    return utilities(contest.truth.repeated(contest.trainings), rows, name)
 
 
 def _known(values: NDArray[np.float64], full: NDArray[np.float64]) -> bool:

@@ -15,12 +15,11 @@ from crediting.agreement import (
     mean_absolute_error,
     pearson,
 )
-from crediting.errors import LedgerError
 from crediting.game.coalition import CoalitionMatrix
 from crediting.pipeline.compare.contest import OWN, Contest
 from crediting.pipeline.compare.contestants import Contestant, Fit, fit
+from crediting.pipeline.compare.needs import utilities
 from crediting.pipeline.compare.published import published_coalitions
-from crediting.pipeline.estimate.stage import read_replicates
 from crediting.pipeline.evaluate.stopping import hours_spent
 from crediting.pipeline.study import Study
 from crediting.randomness import derive_seed
@@ -75,10 +74,7 @@ def trained(contest: Contest, name: str) -> dict[float, Trained]:
     study = contest.truth.repeated(contest.trainings)
     found = {}
     for alpha, coalitions in contest.tests.items():
-        try:
-            values = read_replicates(study, study.game, coalitions, name)
-        except LedgerError:
-            continue
+        values = utilities(study, coalitions, name)
         leading = np.cumprod(~np.isnan(values), axis=1).sum(axis=1).astype(int)
         times = common_trainings(leading)
         if times:

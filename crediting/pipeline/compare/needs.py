@@ -4,11 +4,14 @@ from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
-from crediting.game.coalition import CoalitionMatrix, coalition_key, distinct
+from crediting.errors import LedgerError
+from crediting.game.coalition import CoalitionMatrix, coalition_keys, distinct
 from crediting.ledger import Ledger
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.compare.contest import Contest
+from crediting.pipeline.estimate.stage import read_replicates
 from crediting.pipeline.evaluate.stage import evaluate_coalitions
 from crediting.pipeline.prune import prune_for
 from crediting.pipeline.study import Study
@@ -67,15 +70,25 @@ def agreement_coalitions(contest: Contest) -> CoalitionMatrix:
     return distinct(np.concatenate(first))
 
 
-def meet(need: Need) -> None:
-    """Evaluate what a ledger lacks.
+def utilities(study: Study, rows: CoalitionMatrix, name: str) -> NDArray[np.float64]:
+    """Return a property of coalitions (m, n) by replicate, (m, r); NaN where not evaluated yet."""
+    try:
+        return read_replicates(study, study.game, rows, name)
+    except LedgerError:
+        return np.full((len(rows), len(study.replicates)), np.nan)
+
+
+def meet(needs: Iterable[Need]) -> None:
+    """Evaluate what ledgers lack, one need after the other.
 
     Raises:
         EvaluationError: coalitions failed, and allow_missing is off.
     """
-    say(f"compare: {need.purpose}")
-    prune_for(need.study, need.spec)
-    evaluate_coalitions(need.study, need.spec, need.coalitions)
+    for need in needs:
+        if lacks([need]):
+            say(f"compare: {need.purpose}")
+            prune_for(need.study, need.spec)
+            evaluate_coalitions(need.study, need.spec, need.coalitions)
 
 
 def lacks(needs: Iterable[Need]) -> list[Lack]:
@@ -93,7 +106,7 @@ def lacks(needs: Iterable[Need]) -> list[Lack]:
 
 def _missing(need: Need) -> tuple[set[tuple[str, str, int]], float | None]:
     """Return the game, coalition and replicate of what is missing, and mean seconds so far."""
-    keys = [coalition_key(row) for row in need.coalitions]
+    keys = coalition_keys(need.coalitions)
     times = len(need.study.replicates)
     game = need.spec.address.fingerprint
     ledger = Ledger.peek(need.study.stored_in(need.spec.address), game)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,9 @@ def published_seconds(contest: Contest, method: str) -> float | None:
 
 def elsewhere_grid(contest: Contest, everybody: Sequence[Contestant]) -> Grid | None:
     """Return what is published and stands beside no other table, or None if there is nothing."""
-    rows = [*_sizes(contest), *_agreement(contest), *_top(contest, everybody), *_others(contest)]
+    others = contest.settings["published"].get("others", {})
+    rows = [*_sizes(contest), *_agreement(contest), *_top(contest, everybody)]
+    rows += [[what, None, str(value)] for what, value in others.items()]
     if not rows:
         return None
     columns = [Column("what", ""), Column("ours", ""), Column("published", "")]
@@ -120,31 +123,16 @@ def elsewhere_grid(contest: Contest, everybody: Sequence[Contestant]) -> Grid | 
 
 def _sizes(contest: Contest) -> Iterator[list[str | None]]:
     """Yield the parameters of the model that fine-tuning starts from, ours in millions too."""
-    published = contest.settings["published"].get("parameters", {})
-    before, after = _parameters(contest)
-    ours = {
-        "full": _millions(before),
-        "pruned": _millions(after),
-        "removed": None if math.isnan(before) else f"{1 - after / before:.1%}",
-    }
-    said = {"full": "parameters before pruning", "pruned": "after it", "removed": "share removed"}
-    for key, value in published.items():
-        share = f"{value:.0%}" if key == "removed" else f"{value:g} million"
-        yield [said[key], ours[key], share]
-
-
-def _parameters(contest: Contest) -> tuple[float, float]:
-    """Return how many parameters pruning found and left, NaN where nothing was pruned yet."""
-    start = contest.own.game.start
-    try:
+    start, ours = contest.own.game.start, dict[str, str]()
+    with suppress(ArtifactError):  # nothing was pruned yet
         facts = contest.own.store.read(start.stage, start.fingerprint)["facts"]
-    except ArtifactError:
-        return math.nan, math.nan
-    return facts["parameters_before"], facts["parameters_after"]
-
-
-def _millions(count: float) -> str | None:
-    return None if math.isnan(count) else f"{count / 1e6:.3g} million"
+        before, after = facts["parameters_before"], facts["parameters_after"]
+        ours = {"full": f"{before / 1e6:.3g} million", "pruned": f"{after / 1e6:.3g} million"}
+        ours["removed"] = f"{1 - after / before:.1%}"
+    said = {"full": "parameters before pruning", "pruned": "after it", "removed": "share removed"}
+    for key, value in contest.settings["published"].get("parameters", {}).items():
+        share = f"{value:.0%}" if key == "removed" else f"{value:g} million"
+        yield [said[key], ours.get(key), share]
 
 
 def _agreement(contest: Contest) -> Iterator[list[str | None]]:
@@ -180,11 +168,6 @@ def _top(contest: Contest, everybody: Sequence[Contestant]) -> Iterator[list[str
         first = np.argsort(sign * found.credits, kind="stable")[: len(theirs)]
         ours = ", ".join(contest.own.partition.names[i] for i in first)
     yield [f"top contributors for {name}", ours, ", ".join(theirs)]
-
-
-def _others(contest: Contest) -> Iterator[list[str | None]]:
-    for what, value in contest.settings["published"].get("others", {}).items():
-        yield [what, None, str(value)]
 
 
 def _at(known: Mapping[Any, Any], share: float) -> Any:

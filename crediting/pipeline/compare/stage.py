@@ -3,14 +3,15 @@
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from crediting.errors import ConfigError
 from crediting.pipeline.compare.baselines import (
     check_baselines,
     evaluate_proxies,
     lacks_of_baselines,
     score_baselines,
 )
-from crediting.pipeline.compare.contest import Contest
-from crediting.pipeline.compare.contestants import contestants
+from crediting.pipeline.compare.contest import OWN, Contest
+from crediting.pipeline.compare.contestants import contestants, from_files
 from crediting.pipeline.compare.counterfactuals import (
     lacks_of_counterfactuals,
     needs_of_counterfactuals,
@@ -18,7 +19,6 @@ from crediting.pipeline.compare.counterfactuals import (
 from crediting.pipeline.compare.material import StudyMaterial
 from crediting.pipeline.compare.needs import (
     Lack,
-    Need,
     agreement_coalitions,
     lacks,
     meet,
@@ -32,7 +32,7 @@ from crediting.pipeline.evaluate.stage import evaluate
 from crediting.pipeline.extract.stage import extract
 from crediting.pipeline.prune import prune
 from crediting.pipeline.study import Study
-from crediting.pipeline.train import train
+from crediting.pipeline.train import check_what_follows, train
 from crediting.progress import say
 
 Variants = Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]
@@ -50,15 +50,16 @@ def compare(study: Study, variants: Variants) -> None:
         EvaluationError: coalitions failed, and allow_missing is off.
     """
     check_baselines(study)
+    from_files(study)  # refused before anything is evaluated, as this is
     contest = Contest.assemble(study, variants)
-    everybody = contestants(contest)  # files of scores are refused before anything is evaluated
+    if study.config["dry_run"] or contest.settings["evaluate"]:
+        _check_models(contest)
     if study.config["dry_run"]:
         print(missing_text(still_lacking(contest)))
         return
     if contest.settings["evaluate"]:
         _evaluate(contest)
-        everybody = contestants(contest)
-    write_comparison(contest, everybody, still_lacking(contest))
+    write_comparison(contest, contestants(contest), still_lacking(contest))
 
 
 def still_lacking(contest: Contest) -> list[Lack]:
@@ -86,7 +87,7 @@ def _models(contest: Contest) -> Iterator[Lack]:
     starts = [study.game.start for study in contest.distinct_games.values()]
     for what, addresses in (
         ("the full model", [own.trained]),
-        ("models to fine-tune", [one for one in starts if one.stage != own.trained.stage]),
+        ("models to fine-tune", starts),
     ):
         missing = {
             one.fingerprint
@@ -95,6 +96,22 @@ def _models(contest: Contest) -> Iterator[Lack]:
         }
         if missing:
             yield Lack(what, len(missing), None, "to be made first")
+
+
+def _check_models(contest: Contest) -> None:
+    """Refuse now what fine-tuning would refuse after those before it were evaluated."""
+    new = {
+        name: study
+        for name, study in contest.distinct_games.items()
+        if not study.stored_in(study.game.address).exists()
+    }
+    if new:
+        denoiser = contest.own.model.untrained(0)
+    for name, study in new.items():
+        try:
+            check_what_follows(study, denoiser)
+        except ConfigError as error:
+            raise ConfigError(str(error) if name == OWN else f"method.{name}: {error}") from error
 
 
 def _evaluate(contest: Contest) -> None:
@@ -107,11 +124,5 @@ def _evaluate(contest: Contest) -> None:
     material = StudyMaterial(contest.own)  # one for both: features of images take their time
     score_baselines(contest.own, material)
     evaluate_proxies(contest.own, material, agreement_coalitions(contest))
-    _meet_all([*needs_of_truth(contest), *needs_of_agreement(contest)])
-    _meet_all(list(needs_of_counterfactuals(contest, contestants(contest))))
-
-
-def _meet_all(needs: list[Need]) -> None:
-    for need in needs:
-        if lacks([need]):
-            meet(need)
+    meet([*needs_of_truth(contest), *needs_of_agreement(contest)])
+    meet(needs_of_counterfactuals(contest, contestants(contest)))

@@ -7,13 +7,14 @@ from typing import Any
 from crediting.agreement import (
     Change,
     DatamodelScore,
+    ScoreDifference,
     mean_absolute_error,
     pearson,
     spearman,
 )
-from crediting.pipeline.compare.agreements import Agreement, Pace, size_of
+from crediting.pipeline.compare.agreements import Agreement, Pace
 from crediting.pipeline.compare.contest import OWN, Contest
-from crediting.pipeline.compare.counterfactuals import Counterfactual, RandomChange
+from crediting.pipeline.compare.counterfactuals import Counterfactual
 from crediting.pipeline.compare.judged import BudgetPoint, Judged, Trained, credits_of
 from crediting.pipeline.compare.published import (
     published_agreement,
@@ -27,8 +28,6 @@ from crediting.pipeline.compare.published import (
 )
 from crediting.pipeline.compare.remarks import score_notes, warnings
 from crediting.reporting.grid import POINTS, Column, Estimate, Grid
-
-RANDOM = "random"
 
 
 def score_grid(
@@ -46,9 +45,9 @@ def score_grid(
     rows = []
     for one in judged:
         row: list[Any] = [one.contestant.name, one.contestant.kind]
-        row += [_score(one.scores.get(alpha)) for alpha in alphas]
+        row += [estimate(one.scores.get(alpha)) for alpha in alphas]
         row += [one.scores[main].paper_half_width if main in one.scores else None]
-        row += [_lead(one), one.contestant.hours]
+        row += [estimate(one.own_lead), one.contestant.hours]
         row += [published.get(one.contestant.name)] if published else []
         rows.append(row)
     title = f"Linear datamodel score for {name}"
@@ -59,7 +58,7 @@ def counterfactual_grid(
     contest: Contest,
     name: str,
     found: Sequence[Counterfactual],
-    random: Sequence[RandomChange],
+    random: Sequence[Counterfactual],
     judged_by_their_own: Sequence[str],
 ) -> Grid:
     """Return how a property changes as everybody's top contributors are removed or kept."""
@@ -75,15 +74,17 @@ def counterfactual_grid(
     rows: list[list[Any]] = []
     for which, share in dict.fromkeys((one.which, one.share) for one in found):
         label = f"top {100 * share:g} % {which}"
-        for one in found:
+        for one in (*found, *random):
             if (one.which, one.share) == (which, share):
-                cells = [label, one.name, one.left, _change(one.change), _change(one.beyond_random)]
+                cells = [
+                    label,
+                    one.name,
+                    one.left,
+                    estimate(one.change),
+                    estimate(one.beyond_random),
+                ]
                 known = published_change(contest, name, which, one.name, share)
                 rows.append([*cells, *([known] if published else [])])
-        for chance in random:
-            if (chance.which, chance.share) == (which, share):
-                cells = [label, RANDOM, chance.left, _change(chance.change), None]
-                rows.append([*cells, *([None] if published else [])])
     better = "falls" if contest.own.properties[name].higher_is_better else "rises"
     notes = [
         f"Change of {name} against the model trained from scratch on everybody's data, paired by "
@@ -129,7 +130,7 @@ def agreement_grid(contest: Contest, name: str, found: Sequence[Agreement]) -> G
         [
             one.name,
             one.steps,
-            size_of(one),
+            "as drawn" if one.alpha is None else f"{one.alpha:g}",
             one.fidelity.n,
             Estimate(one.fidelity.spearman, one.fidelity.spearman_low, one.fidelity.spearman_high),
             one.fidelity.pearson,
@@ -189,7 +190,7 @@ def budget_grid(contest: Contest, name: str, curves: Mapping[str, Sequence[Budge
     columns += [Column("mean absolute difference", contest.own.properties[name].unit)]
     columns += [Column("Pearson", "")]
     rows: list[list[Any]] = [
-        [key, point.coalitions, point.hours, _score(point.score), point.error, point.correlation]
+        [key, point.coalitions, point.hours, estimate(point.score), point.error, point.correlation]
         for key, points in curves.items()
         for point in points
     ]
@@ -228,14 +229,6 @@ def credits_grid(contest: Contest, name: str, judged: Sequence[Judged]) -> Grid:
     return Grid(f"Credits for {name} against those of {reference}", columns, rows, [])
 
 
-def _score(found: DatamodelScore | None) -> Estimate | None:
-    return None if found is None else Estimate(found.score, found.low, found.high)
-
-
-def _lead(one: Judged) -> Estimate | None:
-    lead = one.own_lead
-    return None if lead is None else Estimate(lead.difference, lead.low, lead.high)
-
-
-def _change(found: Change | None) -> Estimate | None:
-    return None if found is None else Estimate(found.mean, found.low, found.high)
+def estimate(found: DatamodelScore | ScoreDifference | Change | None) -> Estimate | None:
+    """Return the first number of what was found with its interval."""
+    return None if found is None else Estimate(found[0], found.low, found.high)
