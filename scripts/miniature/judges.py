@@ -164,5 +164,5 @@ def write_inception_2015(path: Path) -> None:
     """Write the TorchScript module of the FID, tiny inside."""
     with seeded("inception 2015"), warnings.catch_warnings():
         # the published file is TorchScript, whatever torch thinks of it today
-        warnings.filterwarnings("ignore", message=".*torch.jit.*deprecated")
+        warnings.filterwarnings("ignore", message=".*torch.jit")
         torch.jit.script(_Inception2015().eval()).save(path)
