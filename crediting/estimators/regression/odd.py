@@ -27,6 +27,9 @@ RANK_TOLERANCE = 1e-7
 INTERPOLATED = 1e-6
 """An observation that leaves less than this of itself to others cannot be predicted from them."""
 
+EQUAL_ERRORS = 1e-9
+"""Errors that are no further apart than this share of the least differ by rounding only."""
+
 LARGE_FOLD = 1000
 """Rows beyond which a fold is left out by way of the fewer directions that they span."""
 
@@ -165,11 +168,13 @@ def decompose(data: Observations) -> Ridge:
 def best_penalty(ridge: Ridge, targets: Floats) -> float:
     """Return the member of PENALTIES with the least squared error of observations left out.
 
-    Observations that only they themselves can tell of, however large the penalty, do not count.
+    Observations that only they themselves can tell of, however large the penalty, do not count. Of
+    penalties that do equally well it is the largest: no single contributor tells of another, so
+    where there are hardly any other coalitions, all do.
     """
     errors = np.array([ridge.left_out(penalty, targets) ** 2 for penalty in PENALTIES])
-    errors = np.nan_to_num(errors[:, ~np.isnan(errors[0])], nan=np.inf)
-    return PENALTIES[int(np.argmin(errors.sum(axis=1)))]
+    errors = np.nan_to_num(errors[:, ~np.isnan(errors[0])], nan=np.inf).sum(axis=1)
+    return PENALTIES[int(np.argmax(errors <= (1 + EQUAL_ERRORS) * errors.min()))]
 
 
 def _svd(matrix: Floats) -> tuple[Floats, Floats, Floats]:
