@@ -25,6 +25,8 @@ from crediting.estimators.uncertainty import (
 from crediting.game.attribution import Attribution
 from crediting.game.game import EvaluatedSample
 
+EQUAL_ERRORS = 1e-9
+"""Errors that are no further apart than this share of the least differ by rounding only."""
 ONE_SIZE = (
     "Coalitions of one size tell contributors apart, but not what all of them add: "
     "the credits sum to zero."
@@ -49,7 +51,8 @@ class Penalties(NamedTuple):
 def weigh_penalties(fit: LinearFit, penalties: Sequence[float]) -> Penalties:
     """Return the penalties with how well fits without a unit predict it.
 
-    For normal errors of unknown variance, likelihoods are powers of their mean square.
+    For normal errors of unknown variance, likelihoods are powers of their mean square. Of penalties
+    that do equally well the most credible is the smallest, which changes least.
 
     Raises:
         LedgerError: no unit can be left out.
@@ -64,7 +67,8 @@ def weigh_penalties(fit: LinearFit, penalties: Sequence[float]) -> Penalties:
     least = np.nanmin(errors)
     relative = np.divide(least, errors, out=np.ones_like(errors), where=errors > least)
     credible = relative ** (fit.rows.n_units / 2) * ~np.isnan(errors)
-    return Penalties(settings, credible / credible.sum(), settings[np.nanargmin(errors)])
+    best = settings[errors <= (1 + EQUAL_ERRORS) * least].min()
+    return Penalties(settings, credible / credible.sum(), float(best))
 
 
 def covariance_of_error(fit: LinearFit, penalties: Penalties) -> Floats:
