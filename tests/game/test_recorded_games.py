@@ -2,6 +2,7 @@ import csv
 import math
 import pickle
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -153,6 +154,17 @@ def test_the_order_of_rows_tells_nothing(tmp_path, told):
 def test_a_row_that_is_missing_makes_no_noise_of_what_replicates_add(tmp_path):
     told = from_text(tmp_path, SHIFTED.replace("1,1,103,y\n", ""))
     assert told.noises["fid"] == (pytest.approx(0, abs=1e-12), 2)
+
+
+def test_replicates_that_all_have_other_names_take_no_memory():
+    """Such as the seeds of all rows: none is shared, so they tell no more than none would."""
+    which, values = np.arange(3000).repeat(2), np.random.default_rng(0).normal(size=6000)
+    tracemalloc.start()
+    found = noise_of_means(values, which, np.random.default_rng(1).permutation(6000))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == noise_of_means(values, which, None)
+    assert peak < 5e6  # bytes; a table of coalitions by replicates has 1.4e8
 
 
 # ------------------------------------------------------------------------------ what is missing
