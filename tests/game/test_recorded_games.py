@@ -277,6 +277,13 @@ def test_a_column_without_a_name_is_passed_over_where_properties_are_named(tmp_p
     assert "column 1 has no name" in refusal(tmp_path, ",a,b,fid\n0,0,0,7\n1,1,1,8\n", ["fid"])
 
 
+def test_a_contributor_has_a_name_where_properties_are_named_too(tmp_path):
+    rows = "0,0,0,7,3\n1,1,1,8,4\n"
+    assert "column 2 has no name" in refusal(tmp_path, "a,,c,fid,\n" + rows, ["fid"])
+    both = refusal(tmp_path, "a,,,fid,kid\n" + rows, ["fid"])
+    assert both.count("has no name") == 2
+
+
 def test_what_spreadsheets_leave_behind_is_no_row(tmp_path):
     game = from_text(tmp_path, "a, b , fid\n,,\n0,0,7\n\n1,1,8\n , ,\n")
     assert (game.names, game.properties, game.n_rows) == (("a", "b"), ("fid",), 2)
