@@ -43,8 +43,8 @@ def drawn(design: Design, n_players: int) -> Sample:
             f"{wanted} a log-probability for each of its {len(rows)} coalitions, got shape "
             f"{chances.shape}"
         )
-    if np.isnan(chances).any():
-        raise ConfigError(f"{wanted} log-probabilities, of which some are NaN")
+    if not np.isfinite(chances).all():
+        raise ConfigError(f"{wanted} log-probabilities, of which some are NaN or infinite")
     return Sample(rows.astype(np.bool_), chances.astype(np.float64))
 
 
