@@ -1,6 +1,7 @@
 """The estimator that predicts held-out pairs of complements best."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -91,6 +92,19 @@ class Auto:
     def minimum_coalitions(self, n_players: int) -> int:
         """Return the least that any candidate needs."""
         return min(each.minimum_coalitions(n_players) for each in self.candidates.values())
+
+    def require(self, coalitions: CoalitionMatrix) -> None:
+        """Raise ConfigError if settings of a candidate do not fit the n of coalitions (m, n).
+
+        A candidate that lacks coalitions is out later, for others to be chosen.
+        """
+        with_complements = np.concatenate([coalitions, ~coalitions])
+        for candidate in self.candidates.values():
+            required: Callable[[CoalitionMatrix], None] | None
+            required = getattr(candidate, "require", None)
+            if required:
+                with suppress(LedgerError):
+                    required(with_complements)
 
     def advice(self, coalitions: CoalitionMatrix) -> str | None:
         """Return what the first candidate says of so few coalitions (m, n), if anything."""
