@@ -8,8 +8,7 @@ from crediting.errors import ConfigError
 from crediting.game.coalition import CoalitionMatrix
 from crediting.game.game import Sample
 from crediting.interfaces import Design, Estimator
-from crediting.pipeline.estimate.finding import estimates_shapley_values
-from crediting.pipeline.estimate.sizes import unseen_sizes
+from crediting.pipeline.estimate.finding import estimates_shapley_values, unseen_sizes
 from crediting.progress import say
 
 RECORDED = "recorded"
