@@ -2,28 +2,23 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from crediting.errors import ConfigError, LedgerError
-from crediting.estimators.regression.jackknife import (
-    Floats,
-    LinearFit,
-    Rows,
-    distinct_rows,
-    linear_fit,
-    not_below,
-)
+from crediting.estimators.regression.jackknife import LinearFit, linear_fit
 from crediting.estimators.uncertainty import (
     by_covariance,
     check_confidence,
     noise_errors,
+    not_below,
     without_sampling_error,
 )
 from crediting.game.attribution import Attribution
 from crediting.game.game import EvaluatedSample
+from crediting.game.rows import Floats, Rows, distinct_rows
 
 EQUAL_ERRORS = 1e-9
 """Errors that are no further apart than this share of the least differ by rounding only."""
@@ -152,7 +147,7 @@ class Datamodel:
             LedgerError: the coalitions are too few to choose a penalty.
         """
         n_players = sample.n_players
-        rows = distinct_rows(sample.coalitions, sample.utilities, sample.log_probabilities)
+        rows = distinct_rows(sample)
         fit = linear_fit(rows, rows.coalitions.astype(np.float64), rows.counts)
         penalties = weigh_penalties(fit, self.penalties)
         penalty = penalties.best
@@ -160,8 +155,8 @@ class Datamodel:
         noise = np.full(n_players, np.nan)
         if not math.isnan(sample.noise_variance):
             of_rows = fit.utility_weights(penalty, np.eye(n_players), np.zeros(n_players))
-            distinct = replace(sample, coalitions=rows.coalitions)
-            noise = noise_errors(distinct, of_rows, np.zeros((n_players, 2)))
+            of_ends = np.zeros((n_players, 2))
+            noise = noise_errors(rows.coalitions, of_rows, of_ends, sample.noise_variance)
         one_size = np.ptp(rows.coalitions.sum(axis=1)) == 0
         explanation = ONE_SIZE if one_size else ""
         if is_complete(rows):

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.errors import LedgerError
-from crediting.estimators.regression.jackknife import distinct_rows
-from crediting.game.coalition import is_proper
 from crediting.game.game import EvaluatedSample
+from crediting.game.rows import distinct_rows
 
 Floats = NDArray[np.float64]
 
@@ -62,15 +61,12 @@ def observe(sample: EvaluatedSample, estimator: str) -> Observations:
     Raises:
         LedgerError: there is no proper coalition; the message names the estimator that asked.
     """
-    proper = is_proper(sample.coalitions)
-    if not proper.any():
+    rows = distinct_rows(sample, only_proper=True)
+    if not len(rows.coalitions):
         raise LedgerError(
             f"estimator={estimator} needs coalitions between the empty and the grand one, got none "
             f"among {len(sample)}; evaluate some with design=paired_uniform."
         )
-    rows = distinct_rows(
-        sample.coalitions[proper], sample.utilities[proper], sample.log_probabilities[proper]
-    )
     lone = rows.partners < 0
     middle = (sample.v_empty + sample.v_full) / 2
     observed = np.where(
