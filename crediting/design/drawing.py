@@ -33,11 +33,6 @@ def check_budget(budget: int) -> None:
         )
 
 
-def uniform_size_law(n_players: int) -> Floats:
-    """Return P(s) = 1/(n-1) for the coalition sizes s = 1..n-1, (n - 1,)."""
-    return np.full(n_players - 1, 1 / (n_players - 1))
-
-
 def log_probabilities(coalitions: CoalitionMatrix, law: Floats) -> Floats:
     """Return log P(S) = log P(s) - log C(n, s) of proper coalitions (m, n), (m,).
 

@@ -47,7 +47,7 @@ class PairedUniform:
 
     def sample(self, n_players: int) -> Sample:
         """Return coalitions (min(budget, 2^n - 2), n) with their log-probabilities."""
-        law = drawing.uniform_size_law(n_players)
+        law = np.full(n_players - 1, 1 / (n_players - 1))
         return _distinct_pairs(law, self.budget, self.seed, self.ends)
 
 

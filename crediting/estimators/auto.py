@@ -1,6 +1,7 @@
 """The estimator that predicts held-out pairs of complements best."""
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import ClassVar, NamedTuple, Protocol
 
@@ -8,13 +9,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.errors import ConfigError, LedgerError
-from crediting.estimators.regression.jackknife import distinct_rows
 from crediting.game.attribution import Attribution
 from crediting.game.coalition import CoalitionMatrix
 from crediting.game.game import EvaluatedSample
-
-Floats = NDArray[np.float64]
-Rows = NDArray[np.bool_]
+from crediting.game.rows import Floats, distinct_rows
 
 FEWEST_PAIRS_PER_FOLD = 2
 """With fewer to be held out, which candidate does best is a matter of luck."""
@@ -72,11 +70,7 @@ class Auto:
 
     name: ClassVar[str] = "auto"
     designs: ClassVar[tuple[str, ...]] = (
-        "paired_uniform",
-        "paired_kernel",
-        "stratified",
-        "exhaustive",
-        "recorded",
+        *("paired_uniform", "paired_kernel", "stratified", "exhaustive", "recorded"),
     )
 
     def __post_init__(self) -> None:
@@ -92,6 +86,19 @@ class Auto:
         """Return the least that any candidate needs."""
         return min(each.minimum_coalitions(n_players) for each in self.candidates.values())
 
+    def require(self, coalitions: CoalitionMatrix) -> None:
+        """Raise ConfigError if settings of a candidate do not fit the n of coalitions (m, n).
+
+        A candidate that lacks coalitions is out later, for others to be chosen.
+        """
+        with_complements = np.concatenate([coalitions, ~coalitions])
+        for candidate in self.candidates.values():
+            required: Callable[[CoalitionMatrix], None] | None
+            required = getattr(candidate, "require", None)
+            if required:
+                with suppress(LedgerError):
+                    required(with_complements)
+
     def advice(self, coalitions: CoalitionMatrix) -> str | None:
         """Return what the first candidate says of so few coalitions (m, n), if anything."""
         first = next(iter(self.candidates.values()))
@@ -105,26 +112,23 @@ class Auto:
             LedgerError: no candidate can use the sample.
         """
         folds = list(self._split(sample))
-        if folds:
-            errors, reasons = self._judge(folds)
-            if errors:
-                chosen = min(errors, key=lambda name: errors[name])
-                found = self.candidates[chosen](sample)
-            else:
-                chosen, found = self._first(sample)
-            why = _told(chosen, errors, reasons)
+        errors, reasons = self._judge(folds) if folds else ({}, {})
+        if errors:
+            chosen = min(errors, key=lambda name: errors[name])
+            found = self.candidates[chosen](sample)
         else:
             chosen, found = self._first(sample)
-            least = FEWEST_PAIRS_PER_FOLD * self.folds
-            first = "the first candidate"
-            if chosen != next(iter(self.candidates)):
-                first += " that can use these coalitions"
-            why = (
-                f"Chose {chosen}, {first}: fewer than {least} pairs of complements could be held "
-                "out to compare them."
-            )
+        why = _told(chosen, errors, reasons) if folds else self._told_of_few(chosen)
         return replace(
             found, estimator=f"auto: {chosen}", explanation=f"{why} {found.explanation}".strip()
+        )
+
+    def _told_of_few(self, chosen: str) -> str:
+        able = "" if chosen == next(iter(self.candidates)) else " that can use these coalitions"
+        return (
+            f"Chose {chosen}, the first candidate{able}: fewer than "
+            f"{FEWEST_PAIRS_PER_FOLD * self.folds} pairs of complements could be held out to "
+            "compare them."
         )
 
     def _first(self, sample: EvaluatedSample) -> tuple[str, Attribution]:
@@ -151,7 +155,7 @@ class Auto:
 
     def _split(self, sample: EvaluatedSample) -> Iterator[Fold]:
         """Yield the folds, none if there are too few pairs that can be held out."""
-        rows = distinct_rows(sample.coalitions, sample.utilities, sample.log_probabilities)
+        rows = distinct_rows(sample)
         sizes = rows.coalitions.sum(axis=1)
         inner = (sizes > 1) & (sizes < sample.n_players - 1) & (rows.partners >= 0)
         halves = np.flatnonzero(inner & rows.coalitions[:, 0])
@@ -165,7 +169,7 @@ class Auto:
         order = np.random.default_rng(self.seed).permutation(len(halves)) % self.folds
         pair_of = np.full(len(sizes), -1)
         pair_of[halves] = pair_of[rows.partners[halves]] = np.arange(len(halves))
-        pairs = pair_of[_rows_of(sample, rows.coalitions)]
+        pairs = pair_of[rows.which]
         for number in range(self.folds):
             out = order == number
             yield Fold(
@@ -175,13 +179,9 @@ class Auto:
             )
 
 
-def _rows_of(sample: EvaluatedSample, distinct: Rows) -> NDArray[np.int64]:
-    """Return where among distinct coalitions each row of a sample is, (m,)."""
-    places = {row.tobytes(): place for place, row in enumerate(distinct)}
-    return np.array([places[row.tobytes()] for row in sample.coalitions])
-
-
-def _without(sample: EvaluatedSample, pairs: NDArray[np.int64], out: Rows) -> EvaluatedSample:
+def _without(
+    sample: EvaluatedSample, pairs: NDArray[np.int64], out: NDArray[np.bool_]
+) -> EvaluatedSample:
     """Return a sample without some pairs.
 
     Args:

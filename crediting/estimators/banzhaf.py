@@ -1,14 +1,13 @@
 """Banzhaf values as differences of means, every coalition telling of every contributor."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
 from crediting.errors import LedgerError
-from crediting.estimators.regression.jackknife import Floats, Rows, not_below
 from crediting.estimators.regression.semivalues import (
     Semivalue,
     Weighted,
@@ -19,10 +18,12 @@ from crediting.estimators.uncertainty import (
     by_covariance,
     check_confidence,
     noise_errors,
+    not_below,
     without_sampling_error,
 )
 from crediting.game.attribution import Attribution
 from crediting.game.game import EvaluatedSample
+from crediting.game.rows import Floats, Rows
 
 SMALLEST_REMAINDER = 1e-9
 """Of the weight of a mean without one of its rows: below it there is hardly anything but that."""
@@ -121,7 +122,7 @@ class Banzhaf:
         noise = np.full(n_players, np.nan)
         if not math.isnan(sample.noise_variance):
             of_rows = (1 - of_end) * (inside.shares - outside.shares).T
-            noise = noise_errors(replace(sample, coalitions=rows.coalitions), of_rows, of_ends)
+            noise = noise_errors(rows.coalitions, of_rows, of_ends, sample.noise_variance)
         if complete:
             return without_sampling_error(credits, sample, self.name, self.confidence, noise)
         moved = (1 - of_end) * (inside.moved - outside.moved)

@@ -84,11 +84,7 @@ class Bayesian:
 
     name: ClassVar[str] = "bayesian"
     designs: ClassVar[tuple[str, ...]] = (
-        "paired_uniform",
-        "paired_kernel",
-        "stratified",
-        "exhaustive",
-        "recorded",
+        *("paired_uniform", "paired_kernel", "stratified", "exhaustive", "recorded"),
     )
 
     def __post_init__(self) -> None:

@@ -1,76 +1,82 @@
 """Credits from nobody, or everybody, and the n coalitions that differ by one contributor."""
 
 import math
+from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from crediting.errors import LedgerError
-from crediting.estimators.uncertainty import by_covariance, unknown
+from crediting.estimators.uncertainty import by_covariance, check_confidence, unknown
 from crediting.game.attribution import Attribution
-from crediting.game.coalition import Coalition, CoalitionMatrix
+from crediting.game.coalition import CoalitionMatrix, ends
 from crediting.game.game import EvaluatedSample
-
-Floats = NDArray[np.float64]
 
 MOST_SPELT_OUT = 3
 
 
-def require_beside(end: Coalition, coalitions: CoalitionMatrix, name: str) -> None:
-    """Check that coalitions (m, n) hold all n that differ from an end by one contributor.
+@dataclass(frozen=True)
+class BesideAnEnd:
+    """Credits that are each a difference of two utilities, one of which, that of an end, all share.
 
-    Args:
-        end: the empty or the grand coalition.
-        coalitions: in any order, with any others.
-        name: of the estimator and of the design that has just these coalitions.
+    Their only error is the noise of training and generating. Standard errors and interval are NaN,
+    unknown, unless replicates have measured it.
 
     Raises:
-        LedgerError: one of these coalitions is missing.
+        ConfigError: the confidence is not between 0 and 1.
     """
-    n_players = len(end)
-    missing = np.flatnonzero(_counts(end, coalitions) == 0)
-    if len(missing):
-        which = "everybody but" if end.all() else "only"
-        numbers = ", ".join(str(player + 1) for player in missing[:MOST_SPELT_OUT])
-        raise LedgerError(
-            f"estimator={name} needs the {n_players} coalitions of design={name}, {len(missing)} "
-            f"of them are missing, for instance {which} contributor number {numbers}; evaluate "
-            "them with that design, or have them and others with design=paired_uniform "
-            "design.ends=true and a "
-            f"design.budget of at least {2 * n_players}."
+
+    confidence: float
+
+    name: ClassVar[str]
+    """Of the estimator, and of the design that has just these n coalitions."""
+    at_everybody: ClassVar[bool]
+    """Whether the end is the grand coalition; else it is the empty one."""
+
+    def __post_init__(self) -> None:
+        check_confidence(self.confidence)
+
+    def minimum_coalitions(self, n_players: int) -> int:
+        """Return n: one for every contributor."""
+        return n_players
+
+    def require(self, coalitions: CoalitionMatrix) -> None:
+        """Check that coalitions (m, n) hold those n, in any order, with any others.
+
+        Raises:
+            LedgerError: one of them is missing.
+        """
+        n_players = coalitions.shape[1]
+        differs = coalitions != ends(n_players)[int(self.at_everybody)]
+        missing = np.flatnonzero(~differs[differs.sum(axis=1) == 1].any(axis=0))
+        if len(missing):
+            which = "everybody but" if self.at_everybody else "only"
+            numbers = ", ".join(str(player + 1) for player in missing[:MOST_SPELT_OUT])
+            raise LedgerError(
+                f"estimator={self.name} needs the {n_players} coalitions of design={self.name}, "
+                f"{len(missing)} of them are missing, for instance {which} contributor number "
+                f"{numbers}; evaluate them with that design, or have them and others with "
+                "design=paired_uniform design.ends=true and a "
+                f"design.budget of at least {2 * n_players}."
+            )
+
+    def __call__(self, sample: EvaluatedSample) -> Attribution:
+        """Return the credits; a coalition that occurs more than once counts with its mean utility.
+
+        Raises:
+            LedgerError: a coalition that differs from the end by one contributor is missing.
+        """
+        self.require(sample.coalitions)
+        differs = sample.coalitions != ends(sample.n_players)[int(self.at_everybody)]
+        rows = np.flatnonzero(differs.sum(axis=1) == 1)
+        players = np.argmax(differs[rows], axis=1)
+        beside = np.bincount(players, weights=sample.utilities[rows]) / np.bincount(players)
+        credits = sample.v_full - beside if self.at_everybody else beside - sample.v_empty
+        variance, degrees = sample.noise_variance, sample.noise_degrees
+        if math.isnan(variance):
+            return unknown(credits, sample, self.name)
+        covariance = variance * (1 + np.eye(len(credits)))
+        noise = np.sqrt(np.diag(covariance))
+        return by_covariance(
+            credits, covariance, degrees, sample, self.name, self.confidence, noise
         )
-
-
-def utilities_beside(end: Coalition, sample: EvaluatedSample, name: str) -> Floats:
-    """Return the utility of the coalition that differs from an end by each contributor, (n,).
-
-    A coalition that occurs more than once gets its mean utility. Arguments and errors are those of
-    `require_beside`; other coalitions of the sample are not used.
-    """
-    require_beside(end, sample.coalitions, name)
-    differs = sample.coalitions != end
-    rows = np.flatnonzero(differs.sum(axis=1) == 1)
-    players = np.argmax(differs[rows], axis=1)
-    sums = np.bincount(players, weights=sample.utilities[rows], minlength=len(end))
-    return sums / _counts(end, sample.coalitions)
-
-
-def by_differences(
-    credits: Floats, sample: EvaluatedSample, name: str, confidence: float
-) -> Attribution:
-    """Return credits (n,) that are each a difference of two utilities, one of which they share.
-
-    All coalitions in question were evaluated: their only error is the noise of both utilities.
-    """
-    variance = sample.noise_variance
-    if math.isnan(variance):
-        return unknown(credits, sample, name)
-    covariance = variance * (1 + np.eye(len(credits)))
-    noise = np.sqrt(np.diag(covariance))
-    return by_covariance(credits, covariance, sample.noise_degrees, sample, name, confidence, noise)
-
-
-def _counts(end: Coalition, coalitions: CoalitionMatrix) -> NDArray[np.int64]:
-    """Return how often the coalition that differs from an end by each contributor occurs, (n,)."""
-    differs = coalitions != end
-    return differs[differs.sum(axis=1) == 1].sum(axis=0)

@@ -2,29 +2,26 @@
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar, NamedTuple
 
 import numpy as np
 
 from crediting.errors import ConfigError, LedgerError
-from crediting.estimators.regression.jackknife import (
-    Floats,
-    LinearFit,
-    Rows,
-    distinct_rows,
-    linear_fit,
-    not_below,
-)
+from crediting.estimators.regression.jackknife import LinearFit, linear_fit
 from crediting.estimators.uncertainty import (
     by_covariance,
     check_confidence,
     noise_errors,
+    not_below,
     without_sampling_error,
 )
 from crediting.game.attribution import Attribution
 from crediting.game.game import EvaluatedSample
+from crediting.game.rows import Floats, Rows, distinct_rows
 
+EQUAL_ERRORS = 1e-9
+"""Errors that are no further apart than this share of the least differ by rounding only."""
 ONE_SIZE = (
     "Coalitions of one size tell contributors apart, but not what all of them add: "
     "the credits sum to zero."
@@ -49,7 +46,8 @@ class Penalties(NamedTuple):
 def weigh_penalties(fit: LinearFit, penalties: Sequence[float]) -> Penalties:
     """Return the penalties with how well fits without a unit predict it.
 
-    For normal errors of unknown variance, likelihoods are powers of their mean square.
+    For normal errors of unknown variance, likelihoods are powers of their mean square. Of penalties
+    that do equally well the most credible is the smallest, which changes least.
 
     Raises:
         LedgerError: no unit can be left out.
@@ -64,7 +62,8 @@ def weigh_penalties(fit: LinearFit, penalties: Sequence[float]) -> Penalties:
     least = np.nanmin(errors)
     relative = np.divide(least, errors, out=np.ones_like(errors), where=errors > least)
     credible = relative ** (fit.rows.n_units / 2) * ~np.isnan(errors)
-    return Penalties(settings, credible / credible.sum(), settings[np.nanargmin(errors)])
+    best = settings[errors <= (1 + EQUAL_ERRORS) * least].min()
+    return Penalties(settings, credible / credible.sum(), float(best))
 
 
 def covariance_of_error(fit: LinearFit, penalties: Penalties) -> Floats:
@@ -148,7 +147,7 @@ class Datamodel:
             LedgerError: the coalitions are too few to choose a penalty.
         """
         n_players = sample.n_players
-        rows = distinct_rows(sample.coalitions, sample.utilities, sample.log_probabilities)
+        rows = distinct_rows(sample)
         fit = linear_fit(rows, rows.coalitions.astype(np.float64), rows.counts)
         penalties = weigh_penalties(fit, self.penalties)
         penalty = penalties.best
@@ -156,8 +155,8 @@ class Datamodel:
         noise = np.full(n_players, np.nan)
         if not math.isnan(sample.noise_variance):
             of_rows = fit.utility_weights(penalty, np.eye(n_players), np.zeros(n_players))
-            distinct = replace(sample, coalitions=rows.coalitions)
-            noise = noise_errors(distinct, of_rows, np.zeros((n_players, 2)))
+            of_ends = np.zeros((n_players, 2))
+            noise = noise_errors(rows.coalitions, of_rows, of_ends, sample.noise_variance)
         one_size = np.ptp(rows.coalitions.sum(axis=1)) == 0
         explanation = ONE_SIZE if one_size else ""
         if is_complete(rows):

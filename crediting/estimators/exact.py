@@ -25,19 +25,14 @@ def shapley_noise_covariance(sample: EvaluatedSample) -> NDArray[np.float64]:
     return sample.noise_variance * (shared + (own - shared) * np.eye(n_players))
 
 
-def shapley_noise(sample: EvaluatedSample) -> NDArray[np.float64]:
-    """Return the standard errors (n,) of exact Shapley values from the noise of utilities alone."""
-    return np.sqrt(np.diag(shapley_noise_covariance(sample)))
-
-
 def exactly(
     credits: NDArray[np.float64], sample: EvaluatedSample, name: str, confidence: float
 ) -> Attribution:
     """Return Shapley values (n,) from all coalitions, whose errors are noise where it is known."""
-    noise = shapley_noise(sample)
+    covariance = shapley_noise_covariance(sample)
+    noise = np.sqrt(np.diag(covariance))
     if np.isnan(noise).any():
         return without_sampling_error(credits, sample, name, confidence, noise)
-    covariance = shapley_noise_covariance(sample)
     return by_covariance(credits, covariance, sample.noise_degrees, sample, name, confidence, noise)
 
 

@@ -18,7 +18,8 @@ from crediting.estimators.uncertainty import (
     unknown,
 )
 from crediting.game.attribution import Attribution
-from crediting.game.coalition import CoalitionMatrix, distinct, is_proper
+from crediting.game.coalition import CoalitionMatrix, is_proper
+from crediting.game.enumeration import is_complete
 from crediting.game.game import EvaluatedSample
 
 Floats = NDArray[np.float64]
@@ -179,18 +180,14 @@ def noise_of_credits(data: Regression, fit: Fit, sample: EvaluatedSample) -> Flo
     weights = np.zeros((len(fit.credits), len(sample)))
     weights[:, data.rows] = fit.by_gain.T
     ends = np.column_stack([-weights.sum(axis=1) - fit.by_total, fit.by_total])
-    return noise_errors(sample, weights, ends)
+    return noise_errors(sample.coalitions, weights, ends, sample.noise_variance)
 
 
 def is_enumeration(sample: EvaluatedSample) -> bool:
     """Whether a sample has every proper coalition once with equal probability."""
     proper = is_proper(sample.coalitions)
-    coalitions = sample.coalitions[proper]
-    return (
-        len(coalitions) == 2**sample.n_players - 2
-        and bool(np.ptp(sample.log_probabilities[proper]) < EQUAL_LOG_WEIGHTS)
-        and len(distinct(coalitions)) == len(coalitions)
-    )
+    once = proper.sum() == 2**sample.n_players - 2 and is_complete(sample)
+    return once and bool(np.ptp(sample.log_probabilities[proper]) < EQUAL_LOG_WEIGHTS)
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from crediting.errors import LedgerError
 from crediting.estimators.exact import shapley_noise_covariance
-from crediting.estimators.regression.jackknife import not_below
 from crediting.estimators.regression.units import Orders, complete_orders
 from crediting.estimators.uncertainty import (
     by_covariance,
     check_confidence,
     noise_errors,
+    not_below,
     unknown,
 )
 from crediting.game.attribution import Attribution
@@ -60,7 +60,8 @@ def noise_of_mean(sample: EvaluatedSample, orders: Orders) -> Floats:
     np.put_along_axis(weights, before + 1, 1 / n_orders, axis=2)
     of_rows = np.zeros((n_players, len(sample)))
     of_rows[:, orders.rows] = weights[:, :, 1:-1]
-    return noise_errors(sample, of_rows, weights[:, :, [0, -1]].sum(axis=1))
+    of_ends = weights[:, :, [0, -1]].sum(axis=1)
+    return noise_errors(sample.coalitions, of_rows, of_ends, sample.noise_variance)
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,6 @@ from numpy.typing import NDArray
 from crediting.errors import ConfigError
 from crediting.estimators.exact import exactly
 from crediting.estimators.pairs.differences import Pairs, shapley_weights, weighted_covariance
-from crediting.estimators.regression.jackknife import not_below
 from crediting.estimators.regression.odd import (
     Observations,
     Ridge,
@@ -30,6 +29,7 @@ from crediting.estimators.uncertainty import (
     by_covariance,
     check_confidence,
     degrees_with_noise,
+    not_below,
     unknown,
 )
 from crediting.game.attribution import Attribution
@@ -103,13 +103,8 @@ class RegressionAdjusted:
 
     name: ClassVar[str] = "regression_adjusted"
     designs: ClassVar[tuple[str, ...]] = (
-        "paired_uniform",
-        "paired_kernel",
-        "stratified",
-        "shapley_kernel",
-        "bernoulli",
-        "exhaustive",
-        "recorded",
+        *("paired_uniform", "paired_kernel", "stratified", "shapley_kernel"),
+        *("bernoulli", "exhaustive", "recorded"),
     )
 
     def __post_init__(self) -> None:

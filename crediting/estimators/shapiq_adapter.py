@@ -2,19 +2,19 @@
 
 import importlib
 import warnings
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
 
 from crediting.errors import ConfigError, LedgerError
 from crediting.estimators.uncertainty import unknown
 from crediting.game.attribution import Attribution
 from crediting.game.coalition import CoalitionMatrix, empty_coalition, grand_coalition
 from crediting.game.game import EvaluatedSample, Game
-
-Floats = NDArray[np.float64]
+from crediting.game.rows import Floats, distinct_rows
 
 
 class Approximator(NamedTuple):
@@ -142,40 +142,37 @@ class Shapiq:
             ConfigError: the approximator is not installed.
             LedgerError: it asks for a coalition that was not evaluated.
         """
-        game = _Evaluated.of(sample, self.name)
-        budget = len(game.utilities) if self.budget is None else self.budget
+        utilities = _evaluated(sample)
+        game = partial(_look_up, utilities, self.name)
+        budget = len(utilities) if self.budget is None else self.budget
         credits = approximate(self.approximator, game, sample.n_players, budget, self.seed)
         explanation = (
             f"{APPROXIMATORS[self.approximator].class_name} of shapiq chose up to {budget} of the "
-            f"{len(game.utilities)} coalitions by itself."
+            f"{len(utilities)} coalitions by itself."
         )
         return unknown(credits, sample, self.name, explanation)
 
 
-@dataclass(frozen=True)
-class _Evaluated:
-    """The game that looks utilities up, by the bytes of a coalition."""
+def _evaluated(sample: EvaluatedSample) -> dict[bytes, float]:
+    """Return utilities by the bytes of a coalition, those of the ends among them."""
+    rows, n_players = distinct_rows(sample), sample.n_players
+    utilities = {
+        row.tobytes(): float(utility)
+        for row, utility in zip(rows.coalitions, rows.utilities, strict=True)
+    }
+    ends = empty_coalition(n_players).tobytes(), grand_coalition(n_players).tobytes()
+    return utilities | dict(zip(ends, (sample.v_empty, sample.v_full), strict=True))
 
-    utilities: dict[bytes, float]
-    asked_by: str
 
-    @classmethod
-    def of(cls, sample: EvaluatedSample, asked_by: str) -> "_Evaluated":
-        sums: dict[bytes, list[float]] = {}
-        for row, utility in zip(sample.coalitions, sample.utilities, strict=True):
-            sums.setdefault(row.tobytes(), []).append(float(utility))
-        utilities = {key: float(np.mean(values)) for key, values in sums.items()}
-        utilities[empty_coalition(sample.n_players).tobytes()] = sample.v_empty
-        utilities[grand_coalition(sample.n_players).tobytes()] = sample.v_full
-        return cls(utilities, asked_by)
-
-    def __call__(self, coalitions: CoalitionMatrix) -> Floats:
-        keys = [row.tobytes() for row in coalitions]
-        missing = sum(key not in self.utilities for key in keys)
-        if missing:
-            raise LedgerError(
-                f"estimator={self.asked_by} chooses coalitions by itself, and {missing} of those "
-                f"it asked for are not among the {len(self.utilities)} evaluated ones; it needs "
-                "design=exhaustive or a recorded table that is complete."
-            )
-        return np.array([self.utilities[key] for key in keys])
+def _look_up(
+    utilities: Mapping[bytes, float], asked_by: str, coalitions: CoalitionMatrix
+) -> Floats:
+    keys = [row.tobytes() for row in coalitions]
+    missing = sum(key not in utilities for key in keys)
+    if missing:
+        raise LedgerError(
+            f"estimator={asked_by} chooses coalitions by itself, and {missing} of those "
+            f"it asked for are not among the {len(utilities)} evaluated ones; it needs "
+            "design=exhaustive or a recorded table that is complete."
+        )
+    return np.array([utilities[key] for key in keys])

@@ -1,12 +1,14 @@
 """From credits and what is known of their errors to an attribution; every estimator ends here."""
 
+import math
+
 import numpy as np
 from numpy.typing import NDArray
 from scipy.special import stdtrit
 
 from crediting.errors import ConfigError
 from crediting.game.attribution import Attribution
-from crediting.game.coalition import empty_coalition, grand_coalition
+from crediting.game.coalition import CoalitionMatrix, ends
 from crediting.game.game import EvaluatedSample
 
 Floats = NDArray[np.float64]
@@ -50,35 +52,10 @@ def by_covariance(
     """
     errors = np.sqrt(np.clip(np.diag(covariance), 0, None))
     reach = stdtrit(degrees, (1 + confidence) / 2) * errors
-    return Attribution(
-        credits=credits,
-        std_errors=errors,
-        ci_low=credits - reach,
-        ci_high=credits + reach,
-        noise_errors=noise,
-        draws=credits + _student_draws(covariance, degrees),
-        confidence=confidence,
-        explanation=explanation,
-        v_empty=sample.v_empty,
-        v_full=sample.v_full,
-        estimator=name,
-        n_coalitions=len(sample),
-    )
-
-
-def by_errors(
-    credits: Floats,
-    std_errors: Floats,
-    degrees: float,
-    sample: EvaluatedSample,
-    name: str,
-    confidence: float,
-    noise: Floats,
-    explanation: str = "",
-) -> Attribution:
-    """Return credits (n,) with independent standard errors (n,); see `by_covariance`."""
-    return by_covariance(
-        credits, np.diag(std_errors**2), degrees, sample, name, confidence, noise, explanation
+    draws = credits + _student_draws(covariance, degrees)
+    bounds = credits - reach, credits + reach
+    return _attribution(
+        credits, errors, bounds, noise, draws, confidence, explanation, sample, name
     )
 
 
@@ -89,7 +66,6 @@ def by_resampling(
     name: str,
     confidence: float,
     noise: Floats,
-    explanation: str = "",
 ) -> Attribution:
     """Return credits (n,) with percentile intervals of a bootstrap, credits (r, n).
 
@@ -104,22 +80,10 @@ def by_resampling(
         errors = np.where(still, noise, errors)
     with np.errstate(divide="ignore", invalid="ignore"):
         stretch = np.where(errors > 0, np.fmax(noise / errors, 1.0), 1.0)
-    resampled = credits + stretch * (resampled - credits)
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    low, high = np.quantile(resampled, tails, axis=0)
-    return Attribution(
-        credits=credits,
-        std_errors=stretch * errors,
-        ci_low=low,
-        ci_high=high,
-        noise_errors=noise,
-        draws=resampled,
-        confidence=confidence,
-        explanation=explanation,
-        v_empty=sample.v_empty,
-        v_full=sample.v_full,
-        estimator=name,
-        n_coalitions=len(sample),
+    draws = credits + stretch * (resampled - credits)
+    low, high = np.quantile(draws, [(1 - confidence) / 2, (1 + confidence) / 2], axis=0)
+    return _attribution(
+        credits, stretch * errors, (low, high), noise, draws, confidence, "", sample, name
     )
 
 
@@ -135,10 +99,9 @@ def without_sampling_error(
 
     What remains is the noise of their utilities: where it was measured it is the standard error.
     """
-    known = not np.isnan(noise).any()
-    errors = noise if known else np.zeros_like(credits)
-    degrees = sample.noise_degrees
-    return by_errors(credits, errors, degrees, sample, name, confidence, noise, explanation)
+    errors = np.zeros_like(credits) if np.isnan(noise).any() else noise
+    covariance, degrees = np.diag(errors**2), sample.noise_degrees
+    return by_covariance(credits, covariance, degrees, sample, name, confidence, noise, explanation)
 
 
 def unknown(
@@ -150,15 +113,32 @@ def unknown(
 ) -> Attribution:
     """Return credits (n,) of whose errors nothing can be told, but for noise where it is given."""
     credits = np.asarray(credits, dtype=np.float64)  # own estimators may hand on integers
-    nothing = np.full_like(credits, np.nan)
+    nothing, none = np.full_like(credits, np.nan), np.empty((0, len(credits)))
+    noise = nothing if noise is None else noise
+    return _attribution(
+        credits, nothing, (nothing, nothing), noise, none, math.nan, explanation, sample, name
+    )
+
+
+def _attribution(
+    credits: Floats,
+    errors: Floats,
+    bounds: tuple[Floats, Floats],
+    noise: Floats,
+    draws: Floats,
+    confidence: float,
+    explanation: str,
+    sample: EvaluatedSample,
+    name: str,
+) -> Attribution:
     return Attribution(
         credits=credits,
-        std_errors=nothing,
-        ci_low=nothing,
-        ci_high=nothing,
-        noise_errors=nothing if noise is None else noise,
-        draws=np.empty((0, len(credits))),
-        confidence=float("nan"),
+        std_errors=errors,
+        ci_low=bounds[0],
+        ci_high=bounds[1],
+        noise_errors=noise,
+        draws=draws,
+        confidence=confidence,
         explanation=explanation,
         v_empty=sample.v_empty,
         v_full=sample.v_full,
@@ -167,24 +147,34 @@ def unknown(
     )
 
 
-def noise_errors(sample: EvaluatedSample, weights: Floats, ends: Floats) -> Floats:
+def noise_errors(
+    coalitions: CoalitionMatrix, weights: Floats, ends_weights: Floats, noise_variance: float
+) -> Floats:
     """Return the standard errors (n,) that noise alone gives credits linear in the utilities.
 
-    credits = weights @ utilities + ends @ (v_empty, v_full). A coalition that occurs more than
-    once, or is an end, is one evaluation with one error.
+    credits = weights @ utilities + ends_weights @ (v_empty, v_full). A coalition that occurs more
+    than once, or is an end, is one evaluation with one error.
 
     Args:
-        sample: with the variance of that noise.
+        coalitions: that the utilities are of, (m, n).
         weights: (n, m).
-        ends: (n, 2).
+        ends_weights: (n, 2).
+        noise_variance: of a utility.
     """
-    both = np.stack([empty_coalition(sample.n_players), grand_coalition(sample.n_players)])
-    evaluated = np.concatenate([sample.coalitions, both])
-    rows = np.packbits(evaluated, axis=1)
+    rows = np.packbits(np.concatenate([coalitions, ends(coalitions.shape[1])]), axis=1)
     _, which = np.unique(rows, axis=0, return_inverse=True)
     total = np.zeros((which.max() + 1, len(weights)))
-    np.add.at(total, which.ravel(), np.concatenate([weights, ends], axis=1).T)
-    return np.sqrt(sample.noise_variance * (total**2).sum(axis=0))
+    np.add.at(total, which.ravel(), np.concatenate([weights, ends_weights], axis=1).T)
+    return np.sqrt(noise_variance * (total**2).sum(axis=0))
+
+
+def not_below(covariance: Floats, errors: Floats) -> Floats:
+    """Return a covariance (n, n) whose standard errors are at least these (n,), NaN for unknown.
+
+    Where a credit hangs on a single utility, so does its error from leaving out units, and may be
+    small by chance; the noise of that utility, if measured, is not.
+    """
+    return covariance + np.diag(np.fmax(errors**2 - np.diag(covariance), 0))
 
 
 def degrees_with_noise(

@@ -5,7 +5,7 @@ recorded in a table are read by `crediting.game.recorded` (Parquet files by pyar
 """
 
 from crediting.game.attribution import Attribution
-from crediting.game.axioms import efficiency_gap, null_player_gap, symmetry_gap
+from crediting.game.axioms import null_player_gap, symmetry_gap
 from crediting.game.coalition import (
     Coalition,
     CoalitionMatrix,
@@ -34,7 +34,6 @@ __all__ = [
     "coalition_key",
     "coalition_keys",
     "distinct",
-    "efficiency_gap",
     "empty_coalition",
     "grand_coalition",
     "group_examples",

@@ -29,11 +29,6 @@ _MOST_SPELT_OUT = 3
 # ------------------------------------------------------------------------------ gaps
 
 
-def efficiency_gap(credits: NDArray[np.float64], v_empty: float, v_full: float) -> float:
-    """Return |(v(N) - v(empty)) - sum of credits|: what credits (n,) fail to hand out."""
-    return float(abs(v_full - v_empty - credits.sum()))
-
-
 def symmetry_gap(
     credits: NDArray[np.float64], utilities: NDArray[np.float64], tolerance: float
 ) -> float:

@@ -38,8 +38,7 @@ def all_coalitions(n_players: int) -> CoalitionMatrix:
 
 def coalition_key(coalition: Coalition) -> str:
     """Return the canonical text of a coalition: its size over n and its bits in hexadecimal."""
-    bits = np.packbits(coalition, bitorder="little").tobytes().hex()
-    return f"{int(coalition.sum())}of{len(coalition)}-{bits}"
+    return coalition_keys(coalition[None])[0]
 
 
 def coalition_keys(coalitions: CoalitionMatrix) -> list[str]:

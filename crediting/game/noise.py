@@ -59,6 +59,7 @@ def noise_of_means(
 
 def _crossed(coalitions: NDArray[np.int64], replicates: NDArray[np.int64]) -> NDArray[np.bool_]:
     """Return which coalitions have every replicate, once, (m,)."""
-    cells = np.zeros((coalitions.max() + 1, replicates.max() + 1), dtype=np.int64)
-    np.add.at(cells, (coalitions, replicates), 1)
-    return (cells == 1).all(axis=1)
+    n_replicates = replicates.max() + 1
+    different = np.unique(coalitions * n_replicates + replicates) // n_replicates
+    all_different = np.bincount(different) == n_replicates
+    return all_different & (np.bincount(coalitions) == n_replicates)

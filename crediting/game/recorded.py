@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.errors import DataError
-from crediting.game.coalition import CoalitionMatrix, coalition_from_key, coalition_key
+from crediting.game.coalition import CoalitionMatrix, coalition_from_key, coalition_keys
 from crediting.game.game import Game
 from crediting.game.noise import Noise, noise_of_means
 from crediting.game.table_problems import (
@@ -94,13 +94,14 @@ class RecordedGame:
 
     def _look_up(self, name: str, coalitions: CoalitionMatrix) -> NDArray[np.float64]:
         recorded = self.utilities[name]
-        keys = [coalition_key(row) for row in coalitions]
-        missing = [row for row, key in zip(coalitions, keys, strict=True) if key not in recorded]
+        keys = coalition_keys(coalitions)
+        missing = [key for key in keys if key not in recorded]
         if missing:
-            members = [self.names[player] for player in np.flatnonzero(missing[0])]
+            first = coalition_from_key(missing[0])
+            members = [self.names[player] for player in np.flatnonzero(first)]
             raise DataError(
                 f"{self.source}: {len(missing)} of {len(keys)} coalitions that were asked for are "
-                f"not recorded, the first is {coalition_key(missing[0])} of {listed(members)}; "
+                f"not recorded, the first is {missing[0]} of {listed(members)}; "
                 "add them to the table, or ask for recorded ones only"
             )
         return np.array([recorded[key] for key in keys], dtype=np.float64)
@@ -141,7 +142,7 @@ def read_recorded(path: Path, properties: Sequence[str] | None) -> RecordedGame:
     problems += cell_problems(table, numbers, n_players, measured)
     problems += game_problems(table.header, numbers, n_players, measured)
     refuse(path, problems or magnitude_problems(table.header, numbers, measured))
-    keys = [coalition_key(row) for row in numbers[:, :n_players] == 1]
+    keys = coalition_keys(numbers[:, :n_players] == 1)
     places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
     coalitions = np.array([places[key] for key in keys])
     evaluations = {table.header[column]: numbers[:, column] for column in measured}

@@ -30,11 +30,7 @@ def header_problems(table: Table, properties: Sequence[str] | None) -> list[str]
     """Return what is wrong with the header, or that there are no rows."""
     header = table.header
     read = header if properties is None else header[:1]  # others without a name are not asked for
-    nameless = [place for place, name in enumerate(read, start=1) if not name]
-    problems = [
-        f"column {place} has no name; give it one, or remove it (pandas: to_csv(..., index=False))"
-        for place in nameless
-    ]
+    problems = _nameless(read)
     twice = sorted({name for name in header if name and header.count(name) > 1})
     problems += [f"the column {name!r} is there more than once; rename one" for name in twice]
     problems += _misplaced_replicate(header, properties or ())
@@ -49,6 +45,14 @@ def header_problems(table: Table, properties: Sequence[str] | None) -> list[str]
         if not properties:
             problems.append("no property is named; name at least one column")
     return problems
+
+
+def _nameless(header: Sequence[str]) -> list[str]:
+    return [
+        f"column {place} has no name; give it one, or remove it (pandas: to_csv(..., index=False))"
+        for place, name in enumerate(header, start=1)
+        if not name
+    ]
 
 
 def _misplaced_replicate(header: Sequence[str], properties: Sequence[str]) -> list[str]:
@@ -123,7 +127,7 @@ def magnitude_problems(
 def game_problems(
     header: Sequence[str], numbers: NDArray[np.float64], n_players: int, measured: Sequence[int]
 ) -> list[str]:
-    """Return what a game lacks: contributors, a property, or one of its ends."""
+    """Return what a game lacks: contributors, all their names, a property, or one of its ends."""
     if n_players < 2:
         return [
             f"a game needs at least 2 contributors, got {n_players}: they are the first columns, "
@@ -133,7 +137,7 @@ def game_problems(
     advice = f"taken for contributors are {taken}: name the properties if one is among them"
     if not measured:
         return [f"there is no property after the contributors; {advice}"]
-    return [
+    return _nameless(header[:n_players]) + [
         f"there is no row of the {coalition} coalition, {digit} for every contributor; {advice}"
         for digit, coalition in enumerate(("empty", "grand"))
         if not (numbers[:, :n_players] == digit).all(axis=1).any()

@@ -22,18 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.errors import LedgerError
-from crediting.game.coalition import (
-    CoalitionMatrix,
-    all_coalitions,
-)
+from crediting.game.coalition import CoalitionMatrix, all_coalitions
 from crediting.game.enumeration import with_ends
 from crediting.game.game import EvaluatedSample
-from crediting.interactions.model import (
-    PairSums,
-    interaction_weights,
-    likeliest_prior,
-    posterior,
-)
+from crediting.game.rows import distinct_rows
+from crediting.interactions.model import PairSums, interaction_weights, likeliest_prior, posterior
 
 Floats = NDArray[np.float64]
 
@@ -85,16 +78,18 @@ def interactions(sample: EvaluatedSample) -> Interactions:
     n = sample.n_players
     if n < 2:
         raise LedgerError(f"interactions need at least 2 contributors, got {n}.")
-    halves, sums = _complementary_sums(sample)
+    rows = distinct_rows(sample)
+    halves = rows.halves()
     if len(halves) == 2 ** (n - 1) - 1:
         return _exactly(sample)
     _check_budget(len(halves), len(sample), n)
-    kept = _kept(halves)
+    halves = halves[_kept(rows.coalitions[halves])]
+    sums = rows.utilities[halves] + rows.utilities[rows.partners[halves]]
     grand = sample.v_empty + sample.v_full
-    pairs = PairSums(np.where(halves[kept], 1.0, -1.0), sums[kept], grand)
+    pairs = PairSums(np.where(rows.coalitions[halves], 1.0, -1.0), sums, grand)
     noise = float(np.nan_to_num(2 * sample.noise_variance))
     values, errors = posterior(pairs, likeliest_prior(pairs), noise)
-    return Interactions(values, errors, 2 * len(kept), exact=False)
+    return Interactions(values, errors, 2 * len(halves), exact=False)
 
 
 def shapley_interactions(utilities: Floats) -> Floats:
@@ -120,24 +115,6 @@ def _exactly(sample: EvaluatedSample) -> Interactions:
     errors = np.full((n, n), np.sqrt(squares * np.nan_to_num(sample.noise_variance)))
     np.fill_diagonal(errors, np.nan)
     return Interactions(shapley_interactions(with_ends(sample)), errors, 2**n, exact=True)
-
-
-def _complementary_sums(sample: EvaluatedSample) -> tuple[CoalitionMatrix, Floats]:
-    """Return one half (p, n) of each distinct proper pair, in canonical order, and sums (p,).
-
-    A coalition that occurs more than once counts with its mean utility.
-    """
-    utilities: dict[bytes, list[float]] = {}
-    for row, utility in zip(sample.coalitions, sample.utilities, strict=True):
-        utilities.setdefault(row.tobytes(), []).append(float(utility))
-    halves, sums = [], []
-    for key in sorted(utilities):
-        row = np.frombuffer(key, dtype=np.bool_)
-        other = utilities.get((~row).tobytes())
-        if row[0] and not row.all() and other:
-            halves.append(row)
-            sums.append(np.mean(utilities[key]) + np.mean(other))
-    return np.array(halves, dtype=np.bool_).reshape(-1, sample.n_players), np.array(sums)
 
 
 def _check_budget(n_pairs: int, n_rows: int, n_players: int) -> None:

@@ -6,7 +6,7 @@ import pytest
 
 from crediting.design import Exhaustive, PairedUniform
 from crediting.errors import ConfigError, LedgerError
-from crediting.estimators import Auto, Bayesian, KernelShap
+from crediting.estimators import Auto, Bayesian, KernelShap, LeaveOneOut
 from crediting.estimators.uncertainty import unknown
 from crediting.game.game import play
 from crediting.game.toy import Additive, UnanimitySum
@@ -176,3 +176,17 @@ def test_it_advises_as_the_estimator_that_it_falls_back_on():
     chosen = auto(bayesian=FEW_KNOWN, other=Spy(GAME.shapley_values))
     assert chosen.advice(few) == FEW_KNOWN.advice(few) is not None
     assert auto(other=Spy(GAME.shapley_values), bayesian=FEW_KNOWN).advice(few) is None
+
+
+def test_settings_of_a_candidate_that_do_not_fit_are_told_before_anything_is_evaluated():
+    leaning = replace(FEW_KNOWN, towards=[1.0, 2.0])
+    kernel_shap = KernelShap(confidence=0.95, bootstrap=10, seed=0)
+    with pytest.raises(ConfigError, match="expected 8 numbers, one for every contributor, got 2"):
+        auto(first=kernel_shap, second=leaning).require(SAMPLE.coalitions)
+    auto(first=kernel_shap, second=replace(leaning, towards=[1.0] * 8)).require(SAMPLE.coalitions)
+
+
+def test_a_candidate_without_its_coalitions_is_no_reason_not_to_evaluate():
+    halves = SAMPLE.coalitions[::2]  # none has its complement
+    leave_one_out = LeaveOneOut(confidence=0.95)
+    auto(bayesian=FEW_KNOWN, loo=leave_one_out, yes=truth()).require(halves)

@@ -219,6 +219,16 @@ def test_a_thousand_contributors_are_no_burden():
     np.testing.assert_allclose(found.credits, weights, rtol=0, atol=1e-6)
 
 
+@pytest.mark.parametrize("unit", [1.0, 3.0, 0.7, 1 / 3])
+def test_penalties_that_predict_alike_hold_back_least(unit):
+    """One contributor alone says nothing of another, whatever the penalty."""
+    weights = np.random.default_rng(0).normal(size=10)
+    sample = play(Additive(tuple(unit * weights)), FixedSize(0.1, 10, 0).sample(10))
+    found = Datamodel(GRID, 0.95)(sample).credits
+    expected = Ridge(min(GRID)).fit(sample.coalitions, sample.utilities).coef_
+    np.testing.assert_allclose(found, expected, rtol=1e-9)
+
+
 def test_utilities_that_never_change_earn_nothing():
     found = ESTIMATOR(play(Additive((0.0,) * 6), Bernoulli(40, 0).sample(6)))
     assert not found.credits.any()

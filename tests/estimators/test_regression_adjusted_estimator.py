@@ -17,6 +17,8 @@ from crediting.estimators import Exact, RegressionAdjusted, regression_adjusted
 from crediting.estimators.pairs.differences import Pairs, shapley_weights
 from crediting.estimators.regression import odd as odd_regression
 from crediting.estimators.regression.odd import best_penalty, decompose, observe
+from crediting.game.coalition import all_coalitions
+from crediting.game.enumeration import shapley_values
 from crediting.game.game import Sample, play
 from crediting.game.recorded import read_recorded
 from crediting.game.toy import Additive, Airport, Gloves, NoisyGame, UnanimitySum
@@ -205,6 +207,34 @@ def test_a_fit_that_nothing_can_be_left_out_of_is_not_the_best(budget):
     ridge = decompose(data)
     assert np.isnan(ridge.left_out(0.0, data.targets)).any()
     assert best_penalty(ridge, data.targets) > 0
+
+
+@pytest.mark.parametrize("budget", [12, 16, 20])
+def test_credits_come_in_whatever_unit_where_no_penalty_is_better_than_another(budget):
+    """Single contributors say nothing of one another: only rounding could tell penalties apart."""
+    game = NoisyGame(UnanimitySum.random(10, (10, 10, 10), seed=1), 1.0, 1)
+    sample = play(game, PairedUniform(budget, 5, ends=True).sample(10))
+    data = observe(sample, "test")
+    ridge = decompose(data)
+    assert best_penalty(ridge, data.targets) == max(odd_regression.PENALTIES)
+    found = WITHOUT_TREES(sample).credits
+    for unit in (3.0, 0.7, 1 / 3):
+        other = replace(
+            sample,
+            utilities=unit * sample.utilities,
+            v_empty=unit * sample.v_empty,
+            v_full=unit * sample.v_full,
+        )
+        np.testing.assert_allclose(WITHOUT_TREES(other).credits, unit * found, rtol=1e-9)
+
+
+@pytest.mark.parametrize("name", ["fid", "diversity"])
+def test_single_contributors_alone_are_better_than_an_equal_split(name):
+    path = Path(__file__).parents[2] / "benchmarks" / "estimators" / "digits_game.csv"
+    game = read_recorded(path, None)
+    exact = shapley_values(game.of(name)(all_coalitions(10)))
+    found = ESTIMATOR(play(game.of(name), PairedUniform(20, 0, ends=True).sample(10)))
+    assert ((found.credits - exact) ** 2).sum() < 0.7 * ((exact - exact.mean()) ** 2).sum()
 
 
 @pytest.mark.slow

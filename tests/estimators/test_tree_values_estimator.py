@@ -6,12 +6,7 @@ from sklearn.ensemble import GradientBoostingRegressor
 from sklearn.tree import DecisionTreeRegressor
 
 from crediting.estimators.trees.boosting import Boosting
-from crediting.estimators.trees.values import (
-    NOBODY,
-    Forest,
-    forest_shapley_values,
-    forest_utilities,
-)
+from crediting.estimators.trees.values import NOBODY, Forest, forest_shapley_values
 from crediting.game.coalition import all_coalitions
 from crediting.game.enumeration import shapley_values
 
@@ -45,6 +40,18 @@ def forest_of(trees):
         for start, (players, absent, present, values) in zip(starts, trees, strict=True)
     ]
     return Forest(*(np.concatenate(parts) for parts in zip(*shifted, strict=True)), starts)
+
+
+def forest_utilities(forest, coalitions):
+    """Return what a forest says of coalitions (m, n), (m,)."""
+    nodes = np.tile(forest.roots, (len(coalitions), 1))
+    rows = np.arange(len(coalitions))[:, None]
+    while (inner := forest.players[nodes] != NOBODY).any():
+        joined = coalitions[rows, forest.players[nodes]]
+        nodes = np.where(
+            inner, np.where(joined, forest.present[nodes], forest.absent[nodes]), nodes
+        )
+    return forest.values[nodes].sum(axis=1)
 
 
 def walk(tree, coalition):

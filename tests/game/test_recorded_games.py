@@ -2,6 +2,7 @@ import csv
 import math
 import pickle
 import re
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -155,6 +156,17 @@ def test_a_row_that_is_missing_makes_no_noise_of_what_replicates_add(tmp_path):
     assert told.noises["fid"] == (pytest.approx(0, abs=1e-12), 2)
 
 
+def test_replicates_that_all_have_other_names_take_no_memory():
+    """Such as the seeds of all rows: none is shared, so they tell no more than none would."""
+    which, values = np.arange(3000).repeat(2), np.random.default_rng(0).normal(size=6000)
+    tracemalloc.start()
+    found = noise_of_means(values, which, np.random.default_rng(1).permutation(6000))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert found == noise_of_means(values, which, None)
+    assert peak < 5e6  # bytes; a table of coalitions by replicates has 1.4e8
+
+
 # ------------------------------------------------------------------------------ what is missing
 
 
@@ -263,6 +275,13 @@ def test_a_column_without_a_name_is_passed_over_where_properties_are_named(tmp_p
     game = from_text(tmp_path, "a,b,fid,\n0,0,7,\n1,1,8,\n", ["fid"])
     assert (game.names, game.properties) == (("a", "b"), ("fid",))
     assert "column 1 has no name" in refusal(tmp_path, ",a,b,fid\n0,0,0,7\n1,1,1,8\n", ["fid"])
+
+
+def test_a_contributor_has_a_name_where_properties_are_named_too(tmp_path):
+    rows = "0,0,0,7,3\n1,1,1,8,4\n"
+    assert "column 2 has no name" in refusal(tmp_path, "a,,c,fid,\n" + rows, ["fid"])
+    both = refusal(tmp_path, "a,,,fid,kid\n" + rows, ["fid"])
+    assert both.count("has no name") == 2
 
 
 def test_what_spreadsheets_leave_behind_is_no_row(tmp_path):

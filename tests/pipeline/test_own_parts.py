@@ -146,6 +146,7 @@ THREE = np.array([[1, 0], [0, 1], [1, 0]])
         (Sample(THREE.astype(str), np.zeros(3)), "coalitions of 0 and 1, or booleans"),
         (Sample(THREE, np.zeros(2)), r"for each of its 3 coalitions, got shape \(2,\)"),
         (Sample(THREE, np.array([0, np.nan, 0])), "of which some are NaN"),
+        (Sample(THREE, np.array([0, -np.inf, 0])), "of which some are NaN or infinite"),
     ],
 )
 def test_a_design_of_somebodys_own_must_draw_coalitions(made, said):

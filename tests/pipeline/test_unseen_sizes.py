@@ -8,9 +8,8 @@ from crediting.estimators import KernelShap, LeaveOneOut
 from crediting.game.coalition import all_coalitions
 from crediting.game.game import play
 from crediting.game.toy import Gloves
-from crediting.pipeline.estimate.finding import credits_of
+from crediting.pipeline.estimate.finding import credits_of, unseen_sizes
 from crediting.pipeline.estimate.pairing import advise
-from crediting.pipeline.estimate.sizes import unseen_sizes
 
 
 @pytest.mark.parametrize(

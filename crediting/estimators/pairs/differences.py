@@ -13,6 +13,7 @@ from scipy.special import gammaln
 from crediting.errors import LedgerError
 from crediting.game.coalition import CoalitionMatrix, is_proper
 from crediting.game.game import EvaluatedSample
+from crediting.game.rows import distinct_rows
 
 Floats = NDArray[np.float64]
 
@@ -47,22 +48,15 @@ def complementary_pairs(sample: EvaluatedSample, estimator: str) -> Pairs:
     Raises:
         LedgerError: there is no pair; the message names the estimator that asked.
     """
-    sums: dict[bytes, list[float]] = {}
-    rows: dict[bytes, NDArray[np.bool_]] = {}
-    for row, utility in zip(sample.coalitions, sample.utilities, strict=True):
-        sums.setdefault(row.tobytes(), []).append(float(utility))
-        rows[row.tobytes()] = row
-    first = [key for key, row in rows.items() if row[0] and not row.all()]
-    paired = sorted(key for key in first if (~rows[key]).tobytes() in sums)
-    if not paired:
+    rows = distinct_rows(sample)
+    halves = rows.halves()
+    if not len(halves):
         raise LedgerError(
             f"estimator={estimator} compares coalitions with their complements, and none of the "
             f"{len(sample)} coalitions has its own; evaluate some with design=paired_uniform."
         )
-    signs = np.array([np.where(rows[key], 1.0, -1.0) for key in paired])
-    differences = np.array(
-        [_mean(sums[key]) - _mean(sums[(~rows[key]).tobytes()]) for key in paired]
-    )
+    signs = np.where(rows.coalitions[halves], 1.0, -1.0)
+    differences = rows.utilities[halves] - rows.utilities[rows.partners[halves]]
     return Pairs(signs, differences, sample.v_full - sample.v_empty)
 
 
@@ -71,10 +65,6 @@ def has_complement(coalitions: CoalitionMatrix) -> NDArray[np.bool_]:
     there = {row.tobytes() for row in coalitions}
     paired = np.array([(~row).tobytes() in there for row in coalitions], dtype=bool)
     return is_proper(coalitions) & paired
-
-
-def _mean(values: list[float]) -> float:
-    return values[0] if len(values) == 1 else float(np.mean(values))
 
 
 def shapley_weights(pairs: Pairs) -> Floats:

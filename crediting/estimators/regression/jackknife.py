@@ -10,7 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crediting.game.coalition import CoalitionMatrix
+from crediting.game.rows import Rows
 
 Floats = NDArray[np.float64]
 
@@ -18,60 +18,6 @@ RANK_TOLERANCE = 1e-10
 """Features that vary less than this in some direction do not vary, but for rounding."""
 SATURATED = 1e-9
 """A unit that leaves less than this of itself to be explained is needed to determine the fit."""
-
-
-class Rows(NamedTuple):
-    """Distinct coalitions (m, n) of a sample, in order of first appearance."""
-
-    coalitions: CoalitionMatrix
-    utilities: Floats
-    """Means of what the sample holds of each, (m,)."""
-    log_probabilities: Floats
-    counts: Floats
-    """How often the sample holds each, (m,)."""
-    partners: NDArray[np.int64]
-    """The row of each one's complement, (m,), or -1 where it is not there."""
-
-    @property
-    def n_units(self) -> int:
-        """Number of units."""
-        return int(self._leading().sum())
-
-    def by_unit(self, values: Floats) -> Floats:
-        """Return the sums of values (m, ...) over each unit, (n_units, ...)."""
-        leading = self._leading()
-        sums, partners = values[leading], self.partners[leading]
-        paired = partners >= 0
-        sums[paired] += values[partners[paired]]
-        return sums
-
-    def of_partner(self, values: Floats) -> Floats:
-        """Return the values (m, ...) of each one's complement, 0 where it is not there."""
-        found = values[self.partners]
-        found[self.partners < 0] = 0
-        return found
-
-    def _leading(self) -> NDArray[np.bool_]:
-        return (self.partners < 0) | (np.arange(len(self.partners)) < self.partners)
-
-
-def distinct_rows(
-    coalitions: CoalitionMatrix, utilities: Floats, log_probabilities: Floats
-) -> Rows:
-    """Return the distinct ones among evaluated coalitions (m, n)."""
-    keys = [bits.tobytes() for bits in np.packbits(coalitions, axis=1)]
-    places = {key: place for place, key in enumerate(dict.fromkeys(keys))}
-    which = np.array([places[key] for key in keys], dtype=np.int64)
-    _, first = np.unique(which, return_index=True)
-    counts = np.bincount(which).astype(np.float64)
-    opposite = [bits.tobytes() for bits in np.packbits(~coalitions[first], axis=1)]
-    return Rows(
-        coalitions[first],
-        np.bincount(which, weights=utilities) / counts,
-        log_probabilities[first],
-        counts,
-        np.array([places.get(key, -1) for key in opposite], dtype=np.int64),
-    )
 
 
 class LinearFit(NamedTuple):
@@ -158,12 +104,3 @@ def linear_fit(rows: Rows, features: Floats, weights: Floats) -> LinearFit:
     level = float(weights @ rows.utilities / total)
     basis = weighted @ (vectors / np.sqrt(values))
     return LinearFit(rows, weights, centre, level, basis, values, vectors)
-
-
-def not_below(covariance: Floats, errors: Floats) -> Floats:
-    """Return a covariance (n, n) whose standard errors are at least these (n,), NaN for unknown.
-
-    Where a credit hangs on a single utility, so does its error from leaving out units, and may be
-    small by chance; the noise of that utility, if measured, is not.
-    """
-    return covariance + np.diag(np.fmax(errors**2 - np.diag(covariance), 0))

@@ -14,9 +14,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.errors import LedgerError
-from crediting.estimators.regression.jackknife import distinct_rows
-from crediting.game.coalition import is_proper
 from crediting.game.game import EvaluatedSample
+from crediting.game.rows import distinct_rows
 
 Floats = NDArray[np.float64]
 
@@ -26,6 +25,9 @@ RANK_TOLERANCE = 1e-7
 """Singular values below this share of the largest are zeros blurred by rounding."""
 INTERPOLATED = 1e-6
 """An observation that leaves less than this of itself to others cannot be predicted from them."""
+
+EQUAL_ERRORS = 1e-9
+"""Errors that are no further apart than this share of the least differ by rounding only."""
 
 LARGE_FOLD = 1000
 """Rows beyond which a fold is left out by way of the fewer directions that they span."""
@@ -59,15 +61,12 @@ def observe(sample: EvaluatedSample, estimator: str) -> Observations:
     Raises:
         LedgerError: there is no proper coalition; the message names the estimator that asked.
     """
-    proper = is_proper(sample.coalitions)
-    if not proper.any():
+    rows = distinct_rows(sample, only_proper=True)
+    if not len(rows.coalitions):
         raise LedgerError(
             f"estimator={estimator} needs coalitions between the empty and the grand one, got none "
             f"among {len(sample)}; evaluate some with design=paired_uniform."
         )
-    rows = distinct_rows(
-        sample.coalitions[proper], sample.utilities[proper], sample.log_probabilities[proper]
-    )
     lone = rows.partners < 0
     middle = (sample.v_empty + sample.v_full) / 2
     observed = np.where(
@@ -165,11 +164,13 @@ def decompose(data: Observations) -> Ridge:
 def best_penalty(ridge: Ridge, targets: Floats) -> float:
     """Return the member of PENALTIES with the least squared error of observations left out.
 
-    Observations that only they themselves can tell of, however large the penalty, do not count.
+    Observations that only they themselves can tell of, however large the penalty, do not count. Of
+    penalties that do equally well it is the largest: no single contributor tells of another, so
+    where there are hardly any other coalitions, all do.
     """
     errors = np.array([ridge.left_out(penalty, targets) ** 2 for penalty in PENALTIES])
-    errors = np.nan_to_num(errors[:, ~np.isnan(errors[0])], nan=np.inf)
-    return PENALTIES[int(np.argmin(errors.sum(axis=1)))]
+    errors = np.nan_to_num(errors[:, ~np.isnan(errors[0])], nan=np.inf).sum(axis=1)
+    return PENALTIES[int(np.argmax(errors <= (1 + EQUAL_ERRORS) * errors.min()))]
 
 
 def _svd(matrix: Floats) -> tuple[Floats, Floats, Floats]:

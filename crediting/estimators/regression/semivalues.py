@@ -20,7 +20,6 @@ Valenciano & Zarzuelo, "The Family of Least Square Values for Transferable Utili
 """
 
 import math
-from dataclasses import replace
 from typing import NamedTuple
 
 import numpy as np
@@ -28,22 +27,17 @@ from numpy.typing import NDArray
 from scipy.special import betaln, gammaln
 
 from crediting.errors import LedgerError
-from crediting.estimators.regression.jackknife import (
-    Floats,
-    Rows,
-    distinct_rows,
-    linear_fit,
-    not_below,
-)
+from crediting.estimators.regression.jackknife import linear_fit
 from crediting.estimators.uncertainty import (
     by_covariance,
     noise_errors,
+    not_below,
     unknown,
     without_sampling_error,
 )
 from crediting.game.attribution import Attribution
-from crediting.game.coalition import is_proper
 from crediting.game.game import EvaluatedSample
+from crediting.game.rows import Floats, Rows, distinct_rows
 
 SIZE_DEGREES = (2, 3)
 """Powers of the relative size t = 2 s / n - 1 in the fit; the first is the sum of memberships."""
@@ -95,10 +89,7 @@ def weighted_rows(sample: EvaluatedSample, semivalue: Semivalue) -> Weighted:
             that hardly count.
     """
     n_players = sample.n_players
-    proper = is_proper(sample.coalitions)
-    rows = distinct_rows(
-        sample.coalitions[proper], sample.utilities[proper], sample.log_probabilities[proper]
-    )
+    rows = distinct_rows(sample, only_proper=True)
     complete = len(rows.utilities) == 2**n_players - 2
     joined = rows.coalitions.sum(axis=1)
     log_p = semivalue.log_weights
@@ -173,7 +164,7 @@ def regression_credits(
     noise = np.full(sample.n_players, np.nan)
     if not math.isnan(sample.noise_variance):
         of_rows = fit.utility_weights(0.0, combination, of_level)
-        noise = noise_errors(replace(sample, coalitions=rows.coalitions), of_rows, of_ends)
+        noise = noise_errors(rows.coalitions, of_rows, of_ends, sample.noise_variance)
     if complete:
         return without_sampling_error(credits, sample, semivalue.name, confidence, noise)
     covariance = fit.jackknife(0.0, combination, of_level)

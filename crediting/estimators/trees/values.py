@@ -11,8 +11,6 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.special import comb
 
-from crediting.game.coalition import CoalitionMatrix
-
 Floats = NDArray[np.float64]
 Integers = NDArray[np.int64]
 
@@ -32,18 +30,6 @@ class Forest(NamedTuple):
     present: Integers
     values: Floats
     roots: Integers
-
-
-def forest_utilities(forest: Forest, coalitions: CoalitionMatrix) -> Floats:
-    """Return what a forest says of coalitions (m, n), (m,)."""
-    nodes = np.tile(forest.roots, (len(coalitions), 1))
-    rows = np.arange(len(coalitions))[:, None]
-    while (inner := forest.players[nodes] != NOBODY).any():
-        joined = coalitions[rows, forest.players[nodes]]
-        nodes = np.where(
-            inner, np.where(joined, forest.present[nodes], forest.absent[nodes]), nodes
-        )
-    return forest.values[nodes].sum(axis=1)
 
 
 def forest_shapley_values(forest: Forest, n_players: int) -> Floats:

@@ -6,9 +6,12 @@ import numpy as np
 
 from crediting.errors import ConfigError
 from crediting.game.attribution import Attribution
+from crediting.game.coalition import CoalitionMatrix, is_proper
 from crediting.game.game import EvaluatedSample
 from crediting.interfaces import Estimator
-from crediting.pipeline.estimate.sizes import unseen_sizes
+
+_MOST = 0.8
+"""Share of the sizes from which on nothing is said of the others."""
 
 
 @dataclass(frozen=True)
@@ -49,3 +52,19 @@ def credits_of(estimator: Estimator, sample: EvaluatedSample) -> Attribution:
 def estimates_shapley_values(estimator: Estimator) -> bool:
     """Whether an estimator is of Shapley values; one of another value names it in `estimates`."""
     return getattr(estimator, "estimates", "Shapley value") == "Shapley value"
+
+
+def unseen_sizes(coalitions: CoalitionMatrix) -> str | None:
+    """Return what to say of coalitions (m, n) of few sizes; None if they are of most."""
+    n = coalitions.shape[1]
+    proper = coalitions[is_proper(coalitions)].sum(axis=1)
+    if not len(proper):
+        return None
+    least, most = int(proper.min()), int(proper.max())
+    if most - least + 1 >= _MOST * (n - 1):
+        return None
+    which = f"{least}" if least == most else f"{least} to {most}"
+    return (
+        f"Only coalitions of {which} of {n} contributors are known, and all sizes count alike in a "
+        "Shapley value: credits and intervals take it that the others are like them."
+    )

@@ -8,8 +8,7 @@ from crediting.errors import ConfigError
 from crediting.game.coalition import CoalitionMatrix
 from crediting.game.game import Sample
 from crediting.interfaces import Design, Estimator
-from crediting.pipeline.estimate.finding import estimates_shapley_values
-from crediting.pipeline.estimate.sizes import unseen_sizes
+from crediting.pipeline.estimate.finding import estimates_shapley_values, unseen_sizes
 from crediting.progress import say
 
 RECORDED = "recorded"
@@ -43,8 +42,8 @@ def drawn(design: Design, n_players: int) -> Sample:
             f"{wanted} a log-probability for each of its {len(rows)} coalitions, got shape "
             f"{chances.shape}"
         )
-    if np.isnan(chances).any():
-        raise ConfigError(f"{wanted} log-probabilities, of which some are NaN")
+    if not np.isfinite(chances).all():
+        raise ConfigError(f"{wanted} log-probabilities, of which some are NaN or infinite")
     return Sample(rows.astype(np.bool_), chances.astype(np.float64))
 
 
