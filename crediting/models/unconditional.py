@@ -181,8 +181,9 @@ class Unconditional:
                 f"model.unet.out_channels: expected {channels}, as many as in_channels, because "
                 f"the noise that is predicted is of the same shape, got {out_channels}."
             )
-        height, width = (size, size) if isinstance(size, int) else size
-        halvings = 2 ** (len(unet.get("block_out_channels") or [0]) - 1)
+        height, width = _height_and_width(size)
+        levels = unet.get("block_out_channels")
+        halvings = 2 ** (len(levels) - 1) if isinstance(levels, Sequence) and levels else 1
         if height % halvings or width % halvings:
             raise ConfigError(
                 f"model.unet.sample_size: expected a multiple of {halvings}, as the size is halved "
@@ -233,3 +234,15 @@ class Unconditional:
 
     def _has_scheduler(self) -> bool:
         return any((self._folder() / name / SCHEDULER_FILE).is_file() for name in SCHEDULER)
+
+
+def _height_and_width(size: Any) -> tuple[int, int]:
+    """Return the sides that `model.unet.sample_size` means."""
+    sides = [size, size] if isinstance(size, int) else size
+    if isinstance(sides, Sequence) and [type(side) for side in sides] == [int, int]:
+        height, width = sides
+        return height, width
+    raise ConfigError(
+        "model.unet.sample_size: expected a whole number, the side of what is denoised, or "
+        f"[height, width], got {size!r}."
+    )

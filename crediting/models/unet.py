@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from crediting.errors import ConfigError
+from crediting.errors import ConfigError, is_out_of_memory
 from crediting.interfaces import Prunable
 from crediting.models.pretrained import find_part, read_config, told
 
@@ -97,7 +97,9 @@ def build(kind: Callable[..., Any], arguments: Mapping[str, Any], key: str) -> A
     """Return an object of diffusers; ConfigError with the config's key if it refuses."""
     try:
         return kind(**arguments)
-    except (TypeError, ValueError, NotImplementedError) as error:
+    except Exception as error:  # the library raises whatever it stumbles over
+        if is_out_of_memory(error):
+            raise
         raise ConfigError(
             f"{key}: expected arguments of diffusers.{kind.__name__}, which refuses them: "
             f"{error}; correct them in configs/model or on the command line."
