@@ -24,6 +24,7 @@ from crediting.models.unet import (
     SCHEDULER_FILE,
     as_published,
     build,
+    check_signal,
     device_of,
     example_inputs,
     prunable,
@@ -195,8 +196,8 @@ class Unconditional:
         """Return the forward process, a `diffusers.DDPMScheduler`.
 
         Raises:
-            ConfigError: `model.noise` is not a process that diffusers can build, or does not
-                agree with the published one, or there is none.
+            ConfigError: `model.noise` is not a process that diffusers can build, or none that
+                turns images to noise; it does not agree with the published one, or there is none.
         """
         from diffusers import DDPMScheduler
 
@@ -206,7 +207,9 @@ class Unconditional:
                     "model.noise: expected its settings, got null, and model.pretrained "
                     f"({self.pretrained}) holds no scheduler; give them."
                 )
-            return build(DDPMScheduler, self.noise, "model.noise")
+            scheduler = build(DDPMScheduler, self.noise, "model.noise")
+            check_signal(scheduler, "model.noise")
+            return scheduler
         scheduler = published_noise(self._folder(), self.unstated_noise)
         check_agreement("model.noise", self.noise or {}, scheduler.config)
         return scheduler

@@ -81,7 +81,7 @@ def check_what_follows(study: Study, denoiser: nn.Module) -> None:
 
 
 def _check_call(study: Study, denoiser: nn.Module) -> None:
-    """Call the denoiser on a point at the last timestep: not all that can be built can be called."""
+    """Call the denoiser on a point at the last timestep: not all that can be built, can be."""
     inputs, training = study.model.example_inputs(denoiser), denoiser.training
     last = len(study.model.noise_scheduler().alphas_cumprod) - 1
     try:

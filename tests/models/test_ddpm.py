@@ -226,6 +226,20 @@ def test_impossible_noise_names_the_key(noise, problem):
         ddpm(noise=noise).noise_scheduler()
 
 
+@pytest.mark.parametrize(
+    "noise", [{"beta_end": 2}, {"beta_start": -1}, {"num_train_timesteps": 0}, {"beta_end": "nan"}]
+)
+def test_noise_that_is_no_share_of_the_image_names_the_key(noise):
+    changes = {key: float(value) if value == "nan" else value for key, value in noise.items()}
+    with pytest.raises(ConfigError, match=r"^model\.noise: expected at least one timestep, and be"):
+        ddpm(noise=changes).noise_scheduler()
+
+
+def test_noise_may_leave_nothing_of_the_image():
+    scheduler = ddpm(noise={"rescale_betas_zero_snr": True}).noise_scheduler()
+    assert scheduler.alphas_cumprod[-1] == 0
+
+
 def test_unet_without_image_size_is_refused():
     model = DDPM({"in_channels": 1}, NOISE, None, None)
     with pytest.raises(ConfigError, match=r"^model\.unet: .*found no sample_size; set"):
