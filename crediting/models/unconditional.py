@@ -24,7 +24,7 @@ from crediting.models.unet import (
     SCHEDULER_FILE,
     as_published,
     build,
-    check_signal,
+    check_betas,
     device_of,
     example_inputs,
     prunable,
@@ -208,7 +208,7 @@ class Unconditional:
                     f"({self.pretrained}) holds no scheduler; give them."
                 )
             scheduler = build(DDPMScheduler, self.noise, "model.noise")
-            check_signal(scheduler, "model.noise")
+            check_betas(scheduler, "model.noise")
             return scheduler
         scheduler = published_noise(self._folder(), self.unstated_noise)
         check_agreement("model.noise", self.noise or {}, scheduler.config)

@@ -70,24 +70,24 @@ def published_noise(root: Path, unstated: Mapping[str, Any], **changes: Any) -> 
 
     folder = find_part(root, SCHEDULER, "model.pretrained", SCHEDULER_FILE)
     config = read_config(folder / SCHEDULER_FILE, "model.pretrained")
-    _check_betas(config, folder / SCHEDULER_FILE)
+    _check_process(config, folder / SCHEDULER_FILE)
     with told(folder / SCHEDULER_FILE, "model.pretrained"):
         scheduler = DDPMScheduler.from_config({**unstated, **config}, **changes)
-    check_signal(scheduler, f"model.pretrained: {folder / SCHEDULER_FILE}")
+    check_betas(scheduler, f"model.pretrained: {folder / SCHEDULER_FILE}")
     return scheduler
 
 
-def check_signal(scheduler: Any, key: str) -> None:
-    """Raise ConfigError unless what is left of images at every timestep is a share of them."""
-    shares = scheduler.alphas_cumprod
-    if len(shares) == 0 or not ((shares >= 0) & (shares <= 1)).all():
+def check_betas(scheduler: Any, key: str) -> None:
+    """Raise ConfigError unless every timestep turns a share of the image to noise."""
+    betas = scheduler.betas
+    if len(betas) == 0 or not ((betas >= 0) & (betas <= 1)).all():
         raise ConfigError(
             f"{key}: expected at least one timestep, and betas from 0 to 1, by which images turn "
             "to noise; correct num_train_timesteps, beta_start and beta_end"
         )
 
 
-def _check_betas(config: Mapping[str, Any], path: Path) -> None:
+def _check_process(config: Mapping[str, Any], path: Path) -> None:
     import diffusers
 
     kind = config.get("_class_name")
