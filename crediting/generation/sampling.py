@@ -73,7 +73,7 @@ class SchedulerSampling(ABC):
         self.steps = steps
         self._batch_size = batch_size
         self.prompts = prompts
-        self._guidance = guidance
+        self.guidance = guidance
         self._halved = False
 
     def at_once(self, device: str) -> int:
@@ -168,7 +168,7 @@ class SchedulerSampling(ABC):
         if prompts is None:
             return lambda latents, timestep: denoiser(latents, timestep).sample
         own = prompts[1 + ids % (len(prompts) - 1)]
-        weight = self._guidance
+        weight = self.guidance
         if weight is None:
             return lambda latents, timestep: denoiser(latents, timestep, own).sample
         both = torch.cat([prompts[:1].expand_as(own), own])
