@@ -131,7 +131,7 @@ def test_a_pretrained_model_without_an_untrained_twin_does_not_recover(
     study, trainings, tmp_path, monkeypatch
 ):
     """Of a pruning of one's own it may not be known beforehand that channels go."""
-    monkeypatch.delattr(Magnitude, "removes_channels")
+    monkeypatch.setattr(Magnitude, "removes_channels", False)
     UNet2DModel(**study().config["model"]["unet"]).save_pretrained(tmp_path / "published")
     pretrained = f"model.pretrained={tmp_path / 'published'}"
     refused, accepted = study(pretrained), study(pretrained, "endpoints=dense")
