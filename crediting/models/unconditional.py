@@ -10,8 +10,6 @@ from torch import nn
 
 from crediting.assets import HubFolder
 from crediting.errors import ConfigError
-from crediting.interfaces import Prunable
-from crediting.models.checkpoint import load_denoiser, save_denoiser
 from crediting.models.pretrained import (
     check_agreement,
     files_of,
@@ -22,12 +20,12 @@ from crediting.models.pretrained import (
 from crediting.models.unet import (
     SCHEDULER,
     SCHEDULER_FILE,
+    UNetFamily,
     as_published,
     build,
     check_betas,
     device_of,
     example_inputs,
-    prunable,
     published_noise,
     random_stream,
     reset,
@@ -37,7 +35,7 @@ from crediting.training import Recipe
 _UNET = ("unet", "")
 
 
-class Unconditional:
+class Unconditional(UNetFamily):
     """A U-Net that reads points and timesteps only.
 
     Args:
@@ -140,10 +138,6 @@ class Unconditional:
         """Return one point and its timestep on the denoiser's device."""
         return example_inputs(denoiser, self.latent_shape())
 
-    def prunable(self, denoiser: nn.Module) -> Prunable:
-        """Return that the output keeps its channels, and the heads of all attention."""
-        return prunable(denoiser)
-
     def embed(self, prompts: Sequence[str], device: torch.device) -> torch.Tensor:
         """Refuse: the denoiser reads no prompts.
 
@@ -213,18 +207,6 @@ class Unconditional:
         scheduler = published_noise(self._folder(), self.unstated_noise)
         check_agreement("model.noise", self.noise or {}, scheduler.config)
         return scheduler
-
-    def save(self, folder: Path, denoiser: nn.Module, name: str) -> None:
-        """Write `<name>.safetensors` and `architecture.json`."""
-        save_denoiser(folder, denoiser, name)
-
-    def load(self, folder: Path, name: str) -> nn.Module:
-        """Return what `save` wrote, on the CPU.
-
-        Raises:
-            ArtifactError: a file is missing, cannot be read, or does not fit the other.
-        """
-        return load_denoiser(folder, name)
 
     def _folder(self) -> Path:
         return self.assets()["pretrained"].find()

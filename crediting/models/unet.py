@@ -11,6 +11,7 @@ from torch import nn
 
 from crediting.errors import ConfigError, is_out_of_memory
 from crediting.interfaces import Prunable
+from crediting.models.checkpoint import load_denoiser, save_denoiser
 from crediting.models.pretrained import find_part, read_config, told
 
 SCHEDULER = ("scheduler", "")
@@ -21,6 +22,34 @@ NO_PRUNED_TWIN = (
 )
 
 
+class UNetFamily:
+    """A family whose denoisers are U-Nets of diffusers: what pruning must know, and the disk."""
+
+    def prunable(self, denoiser: nn.Module) -> Prunable:
+        """Return that the output keeps its channels, and the heads of all attention."""
+        from diffusers.models.attention_processor import Attention
+
+        heads = {
+            projection: attention.heads
+            for attention in denoiser.modules()
+            if isinstance(attention, Attention)
+            for projection in (attention.to_q, attention.to_k, attention.to_v)
+        }
+        return Prunable(ignored_layers=[denoiser.conv_out], num_heads=heads)
+
+    def save(self, folder: Path, denoiser: nn.Module, name: str) -> None:
+        """Write `<name>.safetensors` and `architecture.json`."""
+        save_denoiser(folder, denoiser, name)
+
+    def load(self, folder: Path, name: str) -> nn.Module:
+        """Return what `save` wrote, on the CPU.
+
+        Raises:
+            ArtifactError: a file is missing, cannot be read, or does not fit the other.
+        """
+        return load_denoiser(folder, name)
+
+
 def example_inputs(denoiser: nn.Module, shape: tuple[int, ...]) -> dict[str, Any]:
     """Return a point of a shape and its timestep, on the device of a denoiser."""
     device = device_of(denoiser)
@@ -28,19 +57,6 @@ def example_inputs(denoiser: nn.Module, shape: tuple[int, ...]) -> dict[str, Any
         "sample": torch.zeros(1, *shape, device=device),
         "timestep": torch.zeros(1, dtype=torch.long, device=device),
     }
-
-
-def prunable(denoiser: nn.Module) -> Prunable:
-    """Return what the pruning of channels must know of any U-Net of diffusers."""
-    from diffusers.models.attention_processor import Attention
-
-    heads = {
-        projection: attention.heads
-        for attention in denoiser.modules()
-        if isinstance(attention, Attention)
-        for projection in (attention.to_q, attention.to_k, attention.to_v)
-    }
-    return Prunable(ignored_layers=[denoiser.conv_out], num_heads=heads)
 
 
 def as_published(published: nn.Module, denoiser: nn.Module) -> nn.Module:
