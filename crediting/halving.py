@@ -14,11 +14,17 @@ Given = TypeVar("Given")
 Result = TypeVar("Result")
 
 
-def in_halves(work: Callable[[Tensor], Result], items: Tensor, most: int) -> list[Result]:
+def in_halves(
+    work: Callable[[Tensor], Result],
+    items: Tensor,
+    most: int,
+    on_halving: Callable[[int], None] = lambda size: None,
+) -> list[Result]:
     """Return what work gives for the items (N, ...), in order, batch by batch.
 
     Batches have at most so many items; where memory does not suffice for one, it and all after it
-    are halved. What is done for an item must not depend on the others in its batch.
+    are halved, and `on_halving` is told how many were too many. What is done for an item must not
+    depend on the others in its batch.
 
     Raises:
         torch.OutOfMemoryError: there is not the memory for a single item.
@@ -28,6 +34,7 @@ def in_halves(work: Callable[[Tensor], Result], items: Tensor, most: int) -> lis
         batch = items[:most]
         result = _tried(work, batch, len(batch))
         if result is None:
+            on_halving(len(batch))
             most = len(batch) // 2
         else:
             done += result

@@ -1,11 +1,9 @@
 """Fine-tunings: how the model of a coalition is obtained."""
 
-from crediting.finetuning.finetune import Finetune
+from crediting.finetuning.finetune import Finetune, Retrain, Unchanged
 from crediting.finetuning.gradient_ascent import GradientAscent
 from crediting.finetuning.influence_unlearning import InfluenceUnlearning
 from crediting.finetuning.lora import LoRA
-from crediting.finetuning.retrain import Retrain
-from crediting.finetuning.unchanged import Unchanged
 
 __all__ = [
     "Finetune",

@@ -1,4 +1,4 @@
-"""Fine-tuning of the given model on a coalition's data."""
+"""Training on a coalition's data, from the given model or from scratch; or none at all."""
 
 import torch
 
@@ -26,3 +26,39 @@ class Finetune:
         if len(kept) == 0:
             return start.untrained()
         return Training(start.trained(), self.recipe, kept)
+
+
+class Retrain:
+    """Train an untrained model of the given shape; the empty coalition leaves it untrained."""
+
+    def __init__(self, recipe: Recipe) -> None:
+        self.recipe = recipe
+
+    def check(self, denoiser: torch.nn.Module, model: DiffusionModel) -> None:
+        """Accept any denoiser: what requires gradients is trained."""
+
+    def coalition_model(
+        self, start: StartingPoint, kept: torch.Tensor, removed: torch.Tensor
+    ) -> torch.nn.Module | Training:
+        """Return the training from scratch on what is kept, int64 (k,)."""
+        denoiser = start.untrained()
+        return Training(denoiser, self.recipe, kept) if len(kept) else denoiser
+
+
+class Unchanged:
+    """The given model for the grand coalition, the untrained model for the empty one.
+
+    It defines a game only for those two coalitions. `endpoints=dense` measures v(N) and v(empty)
+    by it on the dense model, as the authors' code does.
+    """
+
+    recipe = None
+
+    def check(self, denoiser: torch.nn.Module, model: DiffusionModel) -> None:
+        """Accept any denoiser: nothing is done to it."""
+
+    def coalition_model(
+        self, start: StartingPoint, kept: torch.Tensor, removed: torch.Tensor
+    ) -> torch.nn.Module:
+        """Return the averaged model as it was given, or the untrained one if nothing is kept."""
+        return start.averaged() if len(kept) else start.untrained()

@@ -1,7 +1,5 @@
 """Generations: how images are drawn from a denoiser."""
 
-from crediting.generation.ddim import Ddim
-from crediting.generation.dpm_solver import DpmSolver
-from crediting.generation.pndm import Pndm
+from crediting.generation.samplers import Ddim, DpmSolver, Pndm
 
 __all__ = ["Ddim", "DpmSolver", "Pndm"]

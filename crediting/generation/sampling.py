@@ -7,7 +7,8 @@ from typing import Any, ClassVar, Literal
 import torch
 from torch import Tensor, nn
 
-from crediting.errors import ConfigError, EvaluationError, is_out_of_memory
+from crediting.errors import ConfigError, EvaluationError
+from crediting.halving import in_halves
 from crediting.interfaces import DiffusionModel
 from crediting.progress import say
 from crediting.randomness import Stream
@@ -73,7 +74,7 @@ class SchedulerSampling(ABC):
         self.steps = steps
         self._batch_size = batch_size
         self.prompts = prompts
-        self._guidance = guidance
+        self.guidance = guidance
         self._halved = False
 
     def at_once(self, device: str) -> int:
@@ -105,32 +106,12 @@ class SchedulerSampling(ABC):
         denoiser.eval()
         device = next(denoiser.parameters()).device
         noise = Stream("generation", seed)
-        left, drawn = torch.arange(self.images, device=device), []
-        while len(left):
-            ids = left[: self.at_once(device.type)]
-            images = self._drawn(denoiser, model, noise, ids, prompts)
-            if images is None:
-                self._halve(len(ids))
-            else:
-                drawn.append(images)
-                left = left[len(ids) :]
-        return torch.cat(drawn)
 
-    def _drawn(
-        self,
-        denoiser: nn.Module,
-        model: DiffusionModel,
-        noise: Stream,
-        ids: Tensor,
-        prompts: Tensor | None,
-    ) -> Tensor | None:
-        """Return the images of some ids, or None if memory does not suffice for more than one."""
-        try:
+        def drawn(ids: Tensor) -> Tensor:
             return model.decode(_finite(self._denoise(denoiser, model, noise, ids, prompts)))
-        except RuntimeError as error:
-            if len(ids) == 1 or not is_out_of_memory(error):
-                raise
-        return None  # only now is the memory free that the traceback held
+
+        everything = torch.arange(self.images, device=device)
+        return torch.cat(in_halves(drawn, everything, self.at_once(device.type), self._halve))
 
     def _halve(self, size: int) -> None:
         if not self._halved:
@@ -140,8 +121,6 @@ class SchedulerSampling(ABC):
             )
         self._halved = True
         self._batch_size = size // 2
-        if torch.cuda.is_initialized():
-            torch.cuda.empty_cache()
 
     def _denoise(
         self,
@@ -168,7 +147,7 @@ class SchedulerSampling(ABC):
         if prompts is None:
             return lambda latents, timestep: denoiser(latents, timestep).sample
         own = prompts[1 + ids % (len(prompts) - 1)]
-        weight = self._guidance
+        weight = self.guidance
         if weight is None:
             return lambda latents, timestep: denoiser(latents, timestep, own).sample
         both = torch.cat([prompts[:1].expand_as(own), own])

@@ -73,7 +73,7 @@ def read_network(folder: Path, kinds: Mapping[str, Any], key: str) -> nn.Module:
         DataError: a file is missing, cannot be read, or does not fit the config.
     """
     config = read_config(folder / "config.json", key)
-    name = str(config.get("_class_name", *config.get("architectures", ["none"])))
+    name = config.get("_class_name") or ", ".join(map(str, config.get("architectures") or ["none"]))
     if name not in kinds:
         raise ConfigError(
             f"{key}: expected a network of class {' or '.join(kinds)}, got {name} in {folder}."

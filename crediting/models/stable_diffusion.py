@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,18 +14,16 @@ from torch import nn
 
 from crediting.assets import HubFolder
 from crediting.errors import ConfigError
-from crediting.interfaces import Prunable
 from crediting.models import text
 from crediting.models.autoencoder import Codec, read_kl
-from crediting.models.checkpoint import load_denoiser, save_denoiser
 from crediting.models.lora_file import FILE, fold
 from crediting.models.pretrained import files_of, frozen, read_config, read_network
-from crediting.models.unet import as_published, example_inputs, prunable, published_noise
+from crediting.models.unet import UNetFamily, as_published, example_inputs, published_noise
 from crediting.training import Recipe
 from crediting.training.examples import Examples
 
 
-class StableDiffusion:
+class StableDiffusion(UNetFamily):
     """A published text-to-image model of the Stable Diffusion 1 or 2 family, fine-tuned.
 
     Args:
@@ -94,10 +93,6 @@ class StableDiffusion:
             "encoder_hidden_states": torch.zeros(prompt, device=inputs["sample"].device),
         }
 
-    def prunable(self, denoiser: nn.Module) -> Prunable:
-        """Return that the output keeps its channels, and the heads of all attention."""
-        return prunable(denoiser)
-
     def encode(self, images: torch.Tensor, columns: Mapping[str, NDArray]) -> Examples:
         """Return images, uint8 (N, 3, size, size), as posteriors, and their captions embedded.
 
@@ -108,13 +103,8 @@ class StableDiffusion:
         captions, caption_of = text.distinct_captions(columns)
         device = images.device
         examples = self._codec(device).encode(images, self.latent_shape(), self.mirror)
-        return Examples(
-            examples.latents,
-            deviations=examples.deviations,
-            mirrored=examples.mirrored,
-            captions=self.embed(captions, device),
-            caption_of=caption_of.to(device),
-        )
+        embedded = self.embed(captions, device)
+        return replace(examples, captions=embedded, caption_of=caption_of.to(device))
 
     def embed(self, prompts: Sequence[str], device: torch.device) -> torch.Tensor:
         """Return prompts as the U-Net reads them, float32 (len(prompts), tokens, width)."""
@@ -143,18 +133,6 @@ class StableDiffusion:
         """Return the forward process for which the U-Net was published."""
         # latents have no bounds; schedulers without this setting would get the one for pixels
         return published_noise(self._folder(), {}, clip_sample=False)
-
-    def save(self, folder: Path, denoiser: nn.Module, name: str) -> None:
-        """Write `<name>.safetensors` and `architecture.json`."""
-        save_denoiser(folder, denoiser, name)
-
-    def load(self, folder: Path, name: str) -> nn.Module:
-        """Return what `save` wrote, on the CPU.
-
-        Raises:
-            ArtifactError: a file is missing, cannot be read, or does not fit the other.
-        """
-        return load_denoiser(folder, name)
 
     def base(self) -> nn.Module:
         """Return the published U-Net, frozen, adapters folded in: one per process, not to change.

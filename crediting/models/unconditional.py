@@ -10,8 +10,6 @@ from torch import nn
 
 from crediting.assets import HubFolder
 from crediting.errors import ConfigError
-from crediting.interfaces import Prunable
-from crediting.models.checkpoint import load_denoiser, save_denoiser
 from crediting.models.pretrained import (
     check_agreement,
     files_of,
@@ -22,11 +20,12 @@ from crediting.models.pretrained import (
 from crediting.models.unet import (
     SCHEDULER,
     SCHEDULER_FILE,
+    UNetFamily,
     as_published,
     build,
+    check_betas,
     device_of,
     example_inputs,
-    prunable,
     published_noise,
     random_stream,
     reset,
@@ -36,7 +35,7 @@ from crediting.training import Recipe
 _UNET = ("unet", "")
 
 
-class Unconditional:
+class Unconditional(UNetFamily):
     """A U-Net that reads points and timesteps only.
 
     Args:
@@ -139,10 +138,6 @@ class Unconditional:
         """Return one point and its timestep on the denoiser's device."""
         return example_inputs(denoiser, self.latent_shape())
 
-    def prunable(self, denoiser: nn.Module) -> Prunable:
-        """Return that the output keeps its channels, and the heads of all attention."""
-        return prunable(denoiser)
-
     def embed(self, prompts: Sequence[str], device: torch.device) -> torch.Tensor:
         """Refuse: the denoiser reads no prompts.
 
@@ -181,8 +176,9 @@ class Unconditional:
                 f"model.unet.out_channels: expected {channels}, as many as in_channels, because "
                 f"the noise that is predicted is of the same shape, got {out_channels}."
             )
-        height, width = (size, size) if isinstance(size, int) else size
-        halvings = 2 ** (len(unet.get("block_out_channels") or [0]) - 1)
+        height, width = _height_and_width(size)
+        levels = unet.get("block_out_channels")
+        halvings = 2 ** (len(levels) - 1) if isinstance(levels, Sequence) and levels else 1
         if height % halvings or width % halvings:
             raise ConfigError(
                 f"model.unet.sample_size: expected a multiple of {halvings}, as the size is halved "
@@ -194,8 +190,8 @@ class Unconditional:
         """Return the forward process, a `diffusers.DDPMScheduler`.
 
         Raises:
-            ConfigError: `model.noise` is not a process that diffusers can build, or does not
-                agree with the published one, or there is none.
+            ConfigError: `model.noise` is not a process that diffusers can build, or none that
+                turns images to noise; it does not agree with the published one, or there is none.
         """
         from diffusers import DDPMScheduler
 
@@ -205,22 +201,12 @@ class Unconditional:
                     "model.noise: expected its settings, got null, and model.pretrained "
                     f"({self.pretrained}) holds no scheduler; give them."
                 )
-            return build(DDPMScheduler, self.noise, "model.noise")
+            scheduler = build(DDPMScheduler, self.noise, "model.noise")
+            check_betas(scheduler, "model.noise")
+            return scheduler
         scheduler = published_noise(self._folder(), self.unstated_noise)
         check_agreement("model.noise", self.noise or {}, scheduler.config)
         return scheduler
-
-    def save(self, folder: Path, denoiser: nn.Module, name: str) -> None:
-        """Write `<name>.safetensors` and `architecture.json`."""
-        save_denoiser(folder, denoiser, name)
-
-    def load(self, folder: Path, name: str) -> nn.Module:
-        """Return what `save` wrote, on the CPU.
-
-        Raises:
-            ArtifactError: a file is missing, cannot be read, or does not fit the other.
-        """
-        return load_denoiser(folder, name)
 
     def _folder(self) -> Path:
         return self.assets()["pretrained"].find()
@@ -233,3 +219,15 @@ class Unconditional:
 
     def _has_scheduler(self) -> bool:
         return any((self._folder() / name / SCHEDULER_FILE).is_file() for name in SCHEDULER)
+
+
+def _height_and_width(size: Any) -> tuple[int, int]:
+    """Return the sides that `model.unet.sample_size` means."""
+    sides = [size, size] if isinstance(size, int) else size
+    if isinstance(sides, Sequence) and [type(side) for side in sides] == [int, int]:
+        height, width = sides
+        return height, width
+    raise ConfigError(
+        "model.unet.sample_size: expected a whole number, the side of what is denoised, or "
+        f"[height, width], got {size!r}."
+    )

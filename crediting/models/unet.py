@@ -9,8 +9,9 @@ from typing import Any
 import torch
 from torch import nn
 
-from crediting.errors import ConfigError
+from crediting.errors import ConfigError, is_out_of_memory
 from crediting.interfaces import Prunable
+from crediting.models.checkpoint import load_denoiser, save_denoiser
 from crediting.models.pretrained import find_part, read_config, told
 
 SCHEDULER = ("scheduler", "")
@@ -21,6 +22,34 @@ NO_PRUNED_TWIN = (
 )
 
 
+class UNetFamily:
+    """A family whose denoisers are U-Nets of diffusers: what pruning must know, and the disk."""
+
+    def prunable(self, denoiser: nn.Module) -> Prunable:
+        """Return that the output keeps its channels, and the heads of all attention."""
+        from diffusers.models.attention_processor import Attention
+
+        heads = {
+            projection: attention.heads
+            for attention in denoiser.modules()
+            if isinstance(attention, Attention)
+            for projection in (attention.to_q, attention.to_k, attention.to_v)
+        }
+        return Prunable(ignored_layers=[denoiser.conv_out], num_heads=heads)
+
+    def save(self, folder: Path, denoiser: nn.Module, name: str) -> None:
+        """Write `<name>.safetensors` and `architecture.json`."""
+        save_denoiser(folder, denoiser, name)
+
+    def load(self, folder: Path, name: str) -> nn.Module:
+        """Return what `save` wrote, on the CPU.
+
+        Raises:
+            ArtifactError: a file is missing, cannot be read, or does not fit the other.
+        """
+        return load_denoiser(folder, name)
+
+
 def example_inputs(denoiser: nn.Module, shape: tuple[int, ...]) -> dict[str, Any]:
     """Return a point of a shape and its timestep, on the device of a denoiser."""
     device = device_of(denoiser)
@@ -28,19 +57,6 @@ def example_inputs(denoiser: nn.Module, shape: tuple[int, ...]) -> dict[str, Any
         "sample": torch.zeros(1, *shape, device=device),
         "timestep": torch.zeros(1, dtype=torch.long, device=device),
     }
-
-
-def prunable(denoiser: nn.Module) -> Prunable:
-    """Return what the pruning of channels must know of any U-Net of diffusers."""
-    from diffusers.models.attention_processor import Attention
-
-    heads = {
-        projection: attention.heads
-        for attention in denoiser.modules()
-        if isinstance(attention, Attention)
-        for projection in (attention.to_q, attention.to_k, attention.to_v)
-    }
-    return Prunable(ignored_layers=[denoiser.conv_out], num_heads=heads)
 
 
 def as_published(published: nn.Module, denoiser: nn.Module) -> nn.Module:
@@ -70,12 +86,24 @@ def published_noise(root: Path, unstated: Mapping[str, Any], **changes: Any) -> 
 
     folder = find_part(root, SCHEDULER, "model.pretrained", SCHEDULER_FILE)
     config = read_config(folder / SCHEDULER_FILE, "model.pretrained")
-    _check_betas(config, folder / SCHEDULER_FILE)
+    _check_process(config, folder / SCHEDULER_FILE)
     with told(folder / SCHEDULER_FILE, "model.pretrained"):
-        return DDPMScheduler.from_config({**unstated, **config}, **changes)
+        scheduler = DDPMScheduler.from_config({**unstated, **config}, **changes)
+    check_betas(scheduler, f"model.pretrained: {folder / SCHEDULER_FILE}")
+    return scheduler
 
 
-def _check_betas(config: Mapping[str, Any], path: Path) -> None:
+def check_betas(scheduler: Any, key: str) -> None:
+    """Raise ConfigError unless every timestep turns a share of the image to noise."""
+    betas = scheduler.betas
+    if len(betas) == 0 or not ((betas >= 0) & (betas <= 1)).all():
+        raise ConfigError(
+            f"{key}: expected at least one timestep, and betas from 0 to 1, by which images turn "
+            "to noise; correct num_train_timesteps, beta_start and beta_end"
+        )
+
+
+def _check_process(config: Mapping[str, Any], path: Path) -> None:
     import diffusers
 
     kind = config.get("_class_name")
@@ -97,7 +125,9 @@ def build(kind: Callable[..., Any], arguments: Mapping[str, Any], key: str) -> A
     """Return an object of diffusers; ConfigError with the config's key if it refuses."""
     try:
         return kind(**arguments)
-    except (TypeError, ValueError, NotImplementedError) as error:
+    except Exception as error:  # the library raises whatever it stumbles over
+        if is_out_of_memory(error):
+            raise
         raise ConfigError(
             f"{key}: expected arguments of diffusers.{kind.__name__}, which refuses them: "
             f"{error}; correct them in configs/model or on the command line."

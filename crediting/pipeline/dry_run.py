@@ -20,7 +20,7 @@ from crediting.pipeline.evaluate.stopping import looks_at, rules_of
 from crediting.pipeline.extract.gauges import Gauge, gauged
 from crediting.pipeline.file_names import obstacle
 from crediting.pipeline.machine import make_trainer, open_machine, placed
-from crediting.pipeline.memory import tell_memory, typical_steps
+from crediting.pipeline.memory import predictions_per_image, tell_memory, typical_steps
 from crediting.pipeline.study import Study
 from crediting.pipeline.train import check_what_follows
 from crediting.randomness import Stream
@@ -129,12 +129,14 @@ def tell_evaluations(study: Study, pace: Callable[[], Pace]) -> float:
         work = _work(study, spec, coalitions)
         state = f"{counted(study, len(coalitions))}, {work.recorded} in the ledger"
         if work.to_generate:
-            seconds = work.seconds
+            seconds, without = work.seconds, ""
             if math.isnan(seconds):
                 rounds = -(-work.to_generate // study.executor.width())
                 seconds = rounds * _seconds_per_coalition(study, spec, pace())
+                if spec is study.game and spec.finetuning.recipe is None:
+                    without = " without fine-tuning, whose time is known once some are evaluated"
             total += seconds
-            state += f", {work.to_generate} missing: {humanise_seconds(seconds)}"
+            state += f", {work.to_generate} missing: {humanise_seconds(seconds)}{without}"
         if work.to_measure:
             state += f", {work.to_measure} to measure on kept images"
         print(_line("evaluate", spec.address, state))
@@ -208,8 +210,8 @@ def measure_pace(study: Study) -> Pace:
         denoiser(batch.latents, timesteps, **batch.conditions(first))
         sampling = _timed(lambda: denoiser(batch.latents, timesteps, **batch.conditions(first)))
     image = _seconds_per_image(study, batch.latents[:_CALIBRATION_IMAGES])
-    guided = 2 if study.model.conditional else 1
-    return Pace(training / _CALIBRATION_STEPS, guided * sampling, image)
+    sampling *= predictions_per_image(study)
+    return Pace(training / _CALIBRATION_STEPS, sampling, image)
 
 
 @torch.inference_mode()

@@ -16,18 +16,23 @@ from crediting.randomness import derive_seed
 IMAGES = 50
 """Of each model; the paper's authors look at as many."""
 
+_MARGIN = 5
+"""Pixels that the window reaches beyond its middle: smaller images cannot be mirrored so far."""
+
 
 def likeness(study: Study, full: Path, pruned: Path) -> float | None:
     """Return the mean SSIM of images that two stored models draw from the same noise.
 
     By it the paper's authors choose the pruning of ArtBench's LoRA; 1 is the same image. None where
-    one of them does not draw images at all.
+    one of them does not draw images at all, or images are of so few pixels that there is none.
     """
     from torchmetrics.functional.image import structural_similarity_index_measure
 
     try:
         one, other = (_drawn(study, folder) for folder in (full, pruned))
     except EvaluationError:
+        return None
+    if min(one.shape[2:]) <= _MARGIN:
         return None
     return float(structural_similarity_index_measure(one, other, data_range=255.0))
 

@@ -136,8 +136,8 @@ def _needs(study: Study) -> Needs:
     denoiser = study.model.untrained(0)
     inputs = study.model.example_inputs(denoiser)
     training = _of_base_training(study, denoiser, device)
-    guided = 2 if study.model.conditional else 1
-    drawing = of_sampling(denoiser, inputs, guided * study.generation.at_once(device), how)
+    predicted = predictions_per_image(study) * study.generation.at_once(device)
+    drawing = of_sampling(denoiser, inputs, predicted, how)
     asked = _coalition(study, study.game.finetuning, lambda: study.model.untrained(0))
     coalition = None if asked is None else of_training(asked.denoiser, inputs, asked.recipe, how)
     return Needs(training, coalition, drawing)
@@ -161,6 +161,15 @@ def _parts(memory: TrainingMemory) -> str:
         f"averaged weights {told(memory.average)}, a step {told(memory.step)} (activations "
         f"{told(memory.activations)}, gradients {told(memory.gradients)})"
     )
+
+
+def predictions_per_image(study: Study) -> int:
+    """Return how many predictions a step of drawing takes for an image: 2 if it is guided.
+
+    Of a generation of one's own that does not say, 2 are assumed where there are prompts.
+    """
+    guided = study.model.conditional and getattr(study.generation, "guidance", True) is not None
+    return 2 if guided else 1
 
 
 def typical_steps(study: Study, finetuning: FineTuning) -> int:

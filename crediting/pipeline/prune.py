@@ -57,7 +57,8 @@ def prune_for(study: Study, spec: GameSpec) -> None:
         if pruned:
             del denoiser, averaged
             facts["likeness"] = alike = likeness(study, source, folder)
-            found = "unknown: one of them gives NaN" if alike is None else f"{alike:.2f}"
+            unknown = "unknown: one of them gives NaN, or a side has less than 6 pixels"
+            found = unknown if alike is None else f"{alike:.2f}"
             say(f"prune: SSIM to images of the full model from the same noise: {found}")
         return facts | say_peak("prune")
 

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from crediting.errors import ConfigError, EvaluationError
+from crediting.errors import ConfigError, EvaluationError, is_out_of_memory
 from crediting.models.unet import NO_PRUNED_TWIN
 from crediting.pipeline.artifact import produce_once
 from crediting.pipeline.encode import load_examples
@@ -67,8 +67,10 @@ def check_what_follows(study: Study, denoiser: nn.Module) -> None:
         denoiser: the full model, untrained and on the CPU.
 
     Raises:
-        ConfigError: pruning, fine-tuning or generation cannot work on such a model.
+        ConfigError: the denoiser cannot be called, or pruning, fine-tuning or generation cannot
+            work on such a model.
     """
+    _check_call(study, denoiser)
     pruned_ends = getattr(study.endpoints.pruning, "removes_channels", False)
     if pruned_ends and getattr(study.model, "only_as_published", False):
         raise ConfigError(NO_PRUNED_TWIN)
@@ -76,6 +78,25 @@ def check_what_follows(study: Study, denoiser: nn.Module) -> None:
         spec.pruning.check(denoiser, study.model)
         spec.finetuning.check(denoiser, study.model)
     study.generation.check(study.model)
+
+
+def _check_call(study: Study, denoiser: nn.Module) -> None:
+    """Call the denoiser on a point at the last timestep: not all that can be built, can be."""
+    inputs, training = study.model.example_inputs(denoiser), denoiser.training
+    last = len(study.model.noise_scheduler().alphas_cumprod) - 1
+    try:
+        with torch.no_grad():
+            denoiser.eval()(**{**inputs, "timestep": torch.tensor([last])})
+    except Exception as error:  # whatever a network stumbles over
+        if is_out_of_memory(error):
+            raise
+        raise ConfigError(
+            f"model: the denoiser cannot be called on a point of shape "
+            f"{tuple(inputs['sample'].shape[1:])} at timestep {last} ({type(error).__name__}: "
+            f"{error}); correct its settings, those of a U-Net in model.unet"
+        ) from error
+    finally:
+        denoiser.train(training)
 
 
 def _check_recipes(study: Study, trainer: Trainer) -> None:

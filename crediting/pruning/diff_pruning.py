@@ -1,20 +1,19 @@
 """Pruning for diffusion models by Fang et al.: Taylor importance without the noisiest timesteps."""
 
 from collections.abc import Iterator
-from typing import ClassVar
 
 import torch
 import torch_pruning as tp
 from torch import nn
 
 from crediting.errors import ConfigError
-from crediting.interfaces import DiffusionModel, PruningReport, TimestepLoss
-from crediting.pruning.gradients import accumulate, check_examples
-from crediting.pruning.structured import Scores, check_channels, check_ratio, prune_channels
+from crediting.interfaces import TimestepLoss
+from crediting.pruning.structured import ChannelPruning, Scores
+from crediting.pruning.taylor import accumulate, check_examples
 from crediting.training import Recipe
 
 
-class DiffPruning:
+class DiffPruning(ChannelPruning):
     """Removes the channels that matter least to the loss at the informative timesteps.
 
     The loss L_t is taken at t = 0, 1, 2, ... in turn, and its gradients are summed, until the
@@ -25,10 +24,10 @@ class DiffPruning:
     are not scored.
 
     Args:
-        ratio: share of the channels removed, rounded down to a multiple of the norm groups.
+        ratio: as for `ChannelPruning`.
         threshold: least share of the largest loss, in [0, 1]; at 0 every timestep counts.
         examples: training examples at each timestep, always the same.
-        recovery: the recipe of the fine-tuning on all data afterwards.
+        recovery: as for `ChannelPruning`.
 
     Raises:
         ConfigError: the ratio, the threshold or the number of examples is out of its range.
@@ -38,41 +37,26 @@ class DiffPruning:
     this class, do not.
     """
 
-    removes_channels: ClassVar[bool] = True
-
     def __init__(self, ratio: float, threshold: float, examples: int, recovery: Recipe) -> None:
-        check_ratio(ratio)
+        super().__init__(ratio, recovery)
         check_examples(examples)
         if not 0 <= threshold <= 1:
             raise ConfigError(
                 "pruning.threshold: expected a share of the largest loss, from 0 to 1, "
                 f"got {threshold!r}; its authors choose 0.05."
             )
-        self.ratio = ratio
         self.threshold = threshold
         self.examples = examples
-        self.recovery = recovery
 
-    def check(self, denoiser: nn.Module, model: DiffusionModel) -> None:
-        """Raise ConfigError if the channels cannot be pruned, or not by so small a ratio."""
-        check_channels(denoiser, model, self.ratio)
-
-    def prune(
-        self, denoiser: nn.Module, model: DiffusionModel, loss: TimestepLoss
-    ) -> tuple[nn.Module, PruningReport]:
-        """Return a smaller copy of the denoiser, weights inherited, and a report.
+    def scores(self, denoiser: nn.Module, loss: TimestepLoss) -> Scores:
+        """Return the scores by what the loss at informative timesteps would change.
 
         Raises:
-            ConfigError: the model's channels cannot be pruned, or not by so small a ratio; its
-                loss is not finite.
+            ConfigError: the loss is not finite.
         """
-
-        def scoring(copied: nn.Module) -> Scores:
-            accumulate(self._informative_losses(copied, loss))
-            # As for Taylor: the ranks are those of normalised scores.
-            return tp.importance.TaylorImportance(multivariable=False, normalizer=None)
-
-        return prune_channels(denoiser, model, self.ratio, scoring)
+        accumulate(self._informative_losses(denoiser, loss))
+        # As for Taylor: the ranks are those of normalised scores.
+        return tp.importance.TaylorImportance(multivariable=False, normalizer=None)
 
     def _informative_losses(
         self, denoiser: nn.Module, loss: TimestepLoss

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from crediting import lora
 from crediting.errors import ConfigError
 from crediting.interfaces import DiffusionModel, PruningReport, TimestepLoss
-from crediting.pruning.structured import check_ratio, compare, measure
+from crediting.pruning.structured import check_ratio, compare
 from crediting.training import Recipe
 
 
@@ -61,7 +61,7 @@ class LoraRanks:
         pruned = lora.clone(denoiser)
         lora.keep(pruned, kept)
         pruned.train(denoiser.training)
-        return pruned, compare(measure(denoiser, model), measure(pruned, model))
+        return pruned, compare(denoiser, pruned, model)
 
 
 def count_removed(pairs: int, ratio: float) -> int:

@@ -1,13 +1,14 @@
 """Structured pruning: whole channels go, and with them every weight that reads or writes them.
 
 What all such methods share: which channels belong together, how many of them a ratio removes, the
-removal itself by torch-pruning, and the size of the result. A method adds its importance.
+removal itself by torch-pruning, and the size of the result. A method adds its scores.
 """
 
 import copy
 import math
+from abc import ABC, abstractmethod
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 import torch_pruning as tp
@@ -15,17 +16,49 @@ from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from crediting.errors import ConfigError
-from crediting.interfaces import DiffusionModel, Prunable, PruningReport
+from crediting.interfaces import DiffusionModel, Prunable, PruningReport, TimestepLoss
+from crediting.training import Recipe
 
 Scores = Callable[[Any], torch.Tensor | None]
 """Maps a torch-pruning group to one score per channel; the lowest go first."""
 
 
-class Size(NamedTuple):
-    """Trainable parameters of a denoiser, and its multiply-adds for one example."""
+class ChannelPruning(ABC):
+    """Removes the channels that score least, and lets what is left recover.
 
-    parameters: int
-    macs: int
+    Args:
+        ratio: share of the channels removed, rounded down to a multiple of the norm groups.
+        recovery: the recipe of the fine-tuning on all data afterwards.
+
+    Raises:
+        ConfigError: the ratio is not above 0 and below 1.
+    """
+
+    removes_channels: ClassVar[bool] = True
+
+    def __init__(self, ratio: float, recovery: Recipe) -> None:
+        check_ratio(ratio)
+        self.ratio = ratio
+        self.recovery = recovery
+
+    @abstractmethod
+    def scores(self, denoiser: nn.Module, loss: TimestepLoss) -> Scores:
+        """Return the scores of the channels of a denoiser, as `prune_channels` asks for them."""
+
+    def check(self, denoiser: nn.Module, model: DiffusionModel) -> None:
+        """Raise ConfigError if the channels cannot be pruned, or not by so small a ratio."""
+        check_channels(denoiser, model, self.ratio)
+
+    def prune(
+        self, denoiser: nn.Module, model: DiffusionModel, loss: TimestepLoss
+    ) -> tuple[nn.Module, PruningReport]:
+        """Return a smaller copy of the denoiser, weights inherited, and a report.
+
+        Raises:
+            ConfigError: the model's channels cannot be pruned, or not by so small a ratio; the
+                loss, where scores need it, is not finite.
+        """
+        return prune_channels(denoiser, model, self.ratio, lambda copied: self.scores(copied, loss))
 
 
 class Channels(NamedTuple):
@@ -87,10 +120,11 @@ def prune_channels(
 
     Source: the paper.
     """
-    before = measure(denoiser, model)
     pruned = copy.deepcopy(denoiser).eval().requires_grad_(True)
     with torch.enable_grad():
-        prunable, channels = _find_removable(pruned, model, ratio)
+        prunable = model.prunable(pruned)
+        channels = find_channels(pruned, prunable, model.example_inputs(pruned))
+        _check_effect(channels, ratio)
         pruner = tp.pruner.BasePruner(
             pruned,
             model.example_inputs(pruned),
@@ -109,21 +143,29 @@ def prune_channels(
         parameter.grad = None
         parameter.requires_grad_(trainable[name])
     pruned.train(denoiser.training)
-    return pruned, compare(before, measure(pruned, model))
+    return pruned, compare(denoiser, pruned, model)
 
 
-def measure(denoiser: nn.Module, model: DiffusionModel) -> Size:
-    """Return the size of a denoiser, counted on a copy that neither computes nor holds weights."""
+def compare(before: nn.Module, after: nn.Module, model: DiffusionModel) -> PruningReport:
+    """Return the sizes of a denoiser before and after it was pruned."""
+    return PruningReport(
+        _parameters(before),
+        _parameters(after),
+        _multiply_adds(before, model),
+        _multiply_adds(after, model),
+    )
+
+
+def _parameters(denoiser: nn.Module) -> int:
+    return sum(p.numel() for p in denoiser.parameters() if p.requires_grad)
+
+
+def _multiply_adds(denoiser: nn.Module, model: DiffusionModel) -> int:
+    """Count those for one example on a copy that neither computes nor holds weights."""
     shape = _without_weights(denoiser).eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
         shape(**model.example_inputs(shape))
-    trainable = sum(p.numel() for p in denoiser.parameters() if p.requires_grad)
-    return Size(trainable, counter.get_total_flops() // 2)
-
-
-def compare(before: Size, after: Size) -> PruningReport:
-    """Return the report of a pruning from one size to another."""
-    return PruningReport(before.parameters, after.parameters, before.macs, after.macs)
+    return counter.get_total_flops() // 2
 
 
 def find_channels(
@@ -166,16 +208,6 @@ def _without_weights(denoiser: nn.Module) -> nn.Module:
         weightless = parameter.detach().to("meta")
         memo[id(parameter)] = nn.Parameter(weightless, parameter.requires_grad)
     return copy.deepcopy(denoiser, memo)
-
-
-def _find_removable(
-    denoiser: nn.Module, model: DiffusionModel, ratio: float
-) -> tuple[Prunable, list[Channels]]:
-    """Return what the model says of its channels, and all that may go; refuse what cannot work."""
-    prunable = model.prunable(denoiser)
-    channels = find_channels(denoiser, prunable, model.example_inputs(denoiser))
-    _check_effect(channels, ratio)
-    return prunable, channels
 
 
 def _library_ratios(channels: list[Channels], ratio: float) -> dict[nn.Module, float]:

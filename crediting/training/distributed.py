@@ -81,15 +81,11 @@ class _Place(NamedTuple):
     meeting: str
 
 
-class _Failure(NamedTuple):
+class _Ended(NamedTuple):
+    """What a process says last: how it failed ("": not at all), and the most memory it took."""
+
     traceback: str
     mendable: CreditingError | None
-
-
-class _Ended(NamedTuple):
-    """What a process says last: how it failed, if it did, and the most memory that it took."""
-
-    failure: _Failure | None
     resident: int
     allocated: int
 
@@ -116,10 +112,9 @@ def _wait_for(team: Mapping[Connection, Any]) -> None:
             except EOFError:
                 raise _death(team[receiver]) from None
             tell_memory(ended.resident, ended.allocated)
-            failure = ended.failure
-            if failure is not None:
-                raise failure.mendable or RuntimeError(
-                    f"a training process raised\n{failure.traceback}"
+            if ended.traceback:
+                raise ended.mendable or RuntimeError(
+                    f"a training process raised\n{ended.traceback}"
                 )
     for process in team.values():
         process.join(_SECONDS_TO_EXIT)
@@ -142,17 +137,16 @@ def _death(process: Any) -> Exception:
 def _member(rank: int, place: _Place, sender: Connection, work: Callable[[int], None]) -> None:
     """Do the work of one process and send how it ended."""
     Thread(target=_exit_with_parent, daemon=True).start()
-    failure = None
+    failure, mendable = "", None
     try:
         _meet(rank, place)
         work(rank)
         distributed.destroy_process_group()
     except BaseException as error:
-        text = "".join(traceback.format_exception(error))
-        failure = _Failure(text, as_user_error(error))
+        failure, mendable = "".join(traceback.format_exception(error)), as_user_error(error)
     with suppress(BrokenPipeError):  # it was stopped meanwhile
         on_gpu = torch.cuda.max_memory_allocated() if torch.cuda.is_initialized() else 0
-        sender.send(_Ended(failure, most_resident(), on_gpu))
+        sender.send(_Ended(failure, mendable, most_resident(), on_gpu))
 
 
 def _meet(rank: int, place: _Place) -> None:

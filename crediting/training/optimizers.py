@@ -31,7 +31,7 @@ def make_optimizer(
     for name, parameter in parameters.items():
         factor = next((f for key, f in rate_factors.items() if key in name), 1.0)
         groups.setdefault(factor, []).append(parameter)
-    optimizer = _optimizer(recipe)(
+    optimizer = find_optimizer(recipe)(
         [{"params": members, _FACTOR: factor} for factor, members in groups.items()],
         lr=recipe.learning_rate,
         weight_decay=recipe.weight_decay,
@@ -44,12 +44,12 @@ def make_optimizer(
     return optimizer
 
 
-def check_optimizer(recipe: Recipe) -> None:
-    """Raise ConfigError if the optimizer of a recipe is not installed."""
-    _optimizer(recipe)
+def find_optimizer(recipe: Recipe) -> Callable[..., torch.optim.Optimizer]:
+    """Return the class of a recipe's optimizer, or what makes one like it.
 
-
-def _optimizer(recipe: Recipe) -> Callable[..., torch.optim.Optimizer]:
+    Raises:
+        ConfigError: it is not installed.
+    """
     if recipe.optimizer == "adamw8bit":
         try:
             from bitsandbytes.optim import AdamW8bit

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import Any, Protocol
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -18,21 +18,11 @@ Step = Callable[[Posed, float], None]
 """Does a step with the loss times a weight; weight and shapes are those of the first step."""
 
 
-class Optimizer(Protocol):
-    """What a step needs of an optimizer, torch's own or accelerate's."""
-
-    def zero_grad(self) -> None:
-        """Forget the gradients."""
-
-    def step(self) -> Any:
-        """Change the parameters."""
-
-
 def make_step(
     predict: Callable[..., Any],
     backward: Callable[[Tensor], Any],
     clip: Callable[[], Any],
-    optimizer: Optimizer,
+    optimizer: Any,
     tape: Tape | None,
     portion: Portion | None,
     stacked: int = 1,
@@ -47,7 +37,7 @@ def make_step(
         predict: called as denoisers of diffusers are.
         backward: adds the gradients of a loss.
         clip: bounds them.
-        optimizer: of the same parameters.
+        optimizer: of the same parameters, torch's own or accelerate's.
         tape: records a step on a GPU and replays it, or None.
         portion: how many examples, of each training, are worked on at once, or None: always all.
         stacked: how many trainings these are; their batches follow each other.

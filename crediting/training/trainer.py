@@ -25,7 +25,7 @@ from crediting.training.cuda_graphs import ReplayedDenoiser, Tape
 from crediting.training.distributed import share_of
 from crediting.training.examples import Examples
 from crediting.training.loss import DenoisingLoss
-from crediting.training.optimizers import check_optimizer, make_average, make_optimizer, set_rate
+from crediting.training.optimizers import find_optimizer, make_average, make_optimizer, set_rate
 from crediting.training.recipe import BatchGradient, Recipe
 from crediting.training.stepping import draws_at_random, make_step
 
@@ -65,17 +65,13 @@ class Trainer:
         self._checkpointing = gradient_checkpointing
         self.compiled = compiled
         self._tape = make_tape() if make_tape else None
-        self._device = examples.device
-        self._portions: dict[int, Portion] = {}
-
-    @property
-    def device(self) -> torch.device:
+        self.device = examples.device
         """Where the examples are, and denoisers must be."""
-        return self._device
+        self._portions: dict[int, Portion] = {}
 
     def check(self, recipe: Recipe) -> None:
         """Raise ConfigError if a recipe asks for what these examples or this machine lack."""
-        check_optimizer(recipe)
+        find_optimizer(recipe)
         if recipe.horizontal_flip and not self.loss.examples.can_mirror:
             raise ConfigError(
                 "horizontal_flip: the latents of mirrored images are needed, and only the images "
@@ -113,7 +109,7 @@ class Trainer:
         assert len(examples) > 0, "there is nothing to train on"
         self.check(recipe)
         # one per training: it remembers all that it ever prepared, and the scale of the fp16 loss
-        accelerator = make_accelerator(self._device.type, self._accelerator.mixed_precision)
+        accelerator = make_accelerator(self.device.type, self._accelerator.mixed_precision)
         alone = accelerator.num_processes == 1  # others would wait for as many parts as theirs
         tape, portion = (self.tape(denoiser, recipe), self.portion(1)) if alone else (None, None)
         optimizer = make_optimizer(trainable(denoiser), recipe, rate_factors or {}, bool(tape))
@@ -125,7 +121,7 @@ class Trainer:
         with (
             gradient_checkpointing(denoiser, self._checkpointing),
             _prepared(accelerator, state, self.compiled) as (model, stepped),
-            seeded_dropout(self._device) as seed_dropout,
+            seeded_dropout(self.device) as seed_dropout,
         ):
             clip = partial(accelerator.clip_grad_norm_, parameters, recipe.gradient_clip)
             do = make_step(model, accelerator.backward, clip, stepped, tape, portion)

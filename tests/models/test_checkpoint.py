@@ -6,7 +6,13 @@ import torch
 from diffusers import UNet2DModel, VQModel
 
 from crediting.errors import ArtifactError
-from crediting.models import DDPM, load_denoiser, load_weights, save_denoiser, save_weights
+from crediting.models import DDPM
+from crediting.models.checkpoint import (
+    load_denoiser,
+    load_weights,
+    save_denoiser,
+    save_weights,
+)
 from crediting.pruning import Magnitude
 
 UNET = {

@@ -59,6 +59,9 @@ def test_it_needs_nothing_from_outside():
         ({"in_channels": 3}, r"out_channels: expected 3, as many as in_channels.*got 1"),
         ({"sample_size": 9}, r"sample_size: expected a multiple of 2.*got 9"),
         ({"sample_size": [8, 7]}, r"sample_size: expected a multiple of 2"),
+        ({"sample_size": 8.5}, r"sample_size: expected a whole number.*got 8\.5"),
+        ({"sample_size": [8]}, r"sample_size: expected a whole number.*got \[8\]"),
+        ({"sample_size": "ab"}, r"sample_size: expected a whole number.*got 'ab'"),
     ],
 )
 def test_shapes_that_cannot_be_denoised_are_refused(unet, said):
@@ -194,11 +197,25 @@ def test_noise_scheduler_is_the_configured_one():
         ({"block_out_channels": [3, 5]}, "divisible"),
         ({"down_block_types": ["DownBlock2D"]}, "down_block_types"),
         ({"down_block_types": ["DownBlock2D", "Down"]}, "Down does not exist"),
+        ({"block_out_channels": 16}, "subscriptable"),
+        ({"block_out_channels": []}, "out of range"),
+        ({"norm_num_groups": 0}, "zero"),
+        ({"time_embedding_type": "none"}, "timestep_input_dim"),
     ],
 )
 def test_impossible_architecture_names_the_key(unet, problem):
+    assert len(ddpm(**unet).latent_shape()) == 3  # is asked first, and leaves it to diffusers
     with pytest.raises(ConfigError, match=rf"^model\.unet: .*UNet2DModel.*{problem}.*correct"):
         ddpm(**unet).untrained(0)
+
+
+def test_too_little_memory_is_not_taken_for_an_impossible_architecture(monkeypatch):
+    def fails(*given, **settings):
+        raise RuntimeError("DefaultCPUAllocator: can't allocate memory")
+
+    monkeypatch.setattr("torch.nn.Conv2d.__init__", fails)
+    with pytest.raises(RuntimeError, match="allocate"):
+        ddpm().untrained(0)
 
 
 @pytest.mark.parametrize(
@@ -207,6 +224,20 @@ def test_impossible_architecture_names_the_key(unet, problem):
 def test_impossible_noise_names_the_key(noise, problem):
     with pytest.raises(ConfigError, match=rf"^model\.noise: .*DDPMScheduler.*{problem}.*correct"):
         ddpm(noise=noise).noise_scheduler()
+
+
+@pytest.mark.parametrize(
+    "noise", [{"beta_end": 2}, {"beta_start": -1}, {"num_train_timesteps": 0}, {"beta_end": "nan"}]
+)
+def test_noise_that_is_no_share_of_the_image_names_the_key(noise):
+    changes = {key: float(value) if value == "nan" else value for key, value in noise.items()}
+    with pytest.raises(ConfigError, match=r"^model\.noise: expected at least one timestep, and be"):
+        ddpm(noise=changes).noise_scheduler()
+
+
+def test_noise_may_leave_nothing_of_the_image():
+    scheduler = ddpm(noise={"rescale_betas_zero_snr": True}).noise_scheduler()
+    assert scheduler.alphas_cumprod[-1] == 0
 
 
 def test_unet_without_image_size_is_refused():

@@ -286,5 +286,24 @@ def test_a_network_of_another_class_is_refused(bare):
         ddpm(bare, noise=NOISE).untrained(0)
 
 
+@pytest.mark.parametrize(
+    ("architectures", "told"), [(None, "none"), ([], "none"), (["CLIP", "UNet1DModel"], "CLIP, UN")]
+)
+def test_a_network_of_no_known_class_is_refused(bare, architectures, told):
+    path = bare / "config.json"
+    settings = json.loads(path.read_text()) | {"architectures": architectures}
+    del settings["_class_name"]
+    path.write_text(json.dumps(settings))
+    with pytest.raises(ConfigError, match=rf"^model\.pretrained: .*UNet2DModel, got {told}"):
+        ddpm(bare, noise=NOISE).untrained(0)
+
+
+def test_noise_that_is_no_share_of_the_image_is_refused(pipeline):
+    path = pipeline / "scheduler" / "scheduler_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "num_train_timesteps": 0}))
+    with pytest.raises(ConfigError, match=r"^model\.pretrained: .*scheduler_config.* 0 to 1"):
+        ddpm(pipeline).noise_scheduler()
+
+
 def test_the_tiny_unet_is_of_the_real_class(pipeline):
     assert isinstance(ddpm(pipeline).untrained(0), UNet2DModel)

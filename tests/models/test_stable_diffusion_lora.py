@@ -9,7 +9,8 @@ import torch
 
 from crediting import lora
 from crediting.errors import ArtifactError, ConfigError
-from crediting.models import StableDiffusionLoRA, load_weights, save_weights
+from crediting.models import StableDiffusionLoRA
+from crediting.models.checkpoint import load_weights, save_weights
 from crediting.randomness import Stream
 
 TARGETS = ["to_q", "to_k", "to_v", "to_out.0"]

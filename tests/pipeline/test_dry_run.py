@@ -129,6 +129,19 @@ def test_steps_of_unlearning_are_those_of_half_of_the_examples(study, told):
     assert "a coalition at most" not in told(study("finetuning=influence_unlearning"))
 
 
+def test_a_fine_tuning_that_cannot_be_foretold_is_told_until_some_was_seen(study, prepared, told):
+    few = ("finetuning=influence_unlearning", "finetuning.draws=1", "property=[fid]")
+    without = " without fine-tuning, whose time is known once some are evaluated\n"
+    own = prepared(*few)
+    assert told(own).count(without) == 1
+    assert told(study(*few, "endpoints=dense")).count(without) == 1
+    assert without not in told(study("property=[fid]"))
+    stages.run(own, "evaluate")
+    more = told(study(*few, "design.budget=8"))
+    assert " missing: " in more
+    assert without not in more
+
+
 def test_it_says_if_the_coalitions_are_too_few_to_be_of_use(study, capsys):
     stages.run(study("dry_run=true", "design.budget=10"), "all")
     assert "bayesian: 10 coalitions are few for 4 contributors" in capsys.readouterr().err

@@ -24,6 +24,18 @@ RANKS = ("pruning=lora_ranks",)
         (["finetuning=lora", "endpoints=dense"], r"^finetuning\.targets: "),
         ([*RANKS, "endpoints=dense"], r"^pruning: lora_ranks expects "),
         (["generation.steps=1001"], r"^generation\.steps: 1001 steps .*1000 timesteps"),
+        (
+            ["model.unet.layers_per_block=0", "pruning=none"],
+            r"^model: the denoiser cannot be called on a point of shape \(1, 8, 8\) .*RuntimeError",
+        ),
+        (["model.unet.layers_per_block=0"], r"^model: the denoiser cannot be called .*model\.unet"),
+        (
+            [
+                "model.unet.time_embedding_type=learned",
+                "+model.unet.num_train_timesteps=999",
+            ],
+            r"^model: the denoiser cannot be called on .* at timestep 999 \(IndexError: ",
+        ),
     ],
 )
 @pytest.mark.parametrize("stage", ["train", "all", "dry_run"])
@@ -168,7 +180,7 @@ def test_a_pretrained_model_without_an_untrained_twin_does_not_recover(
     study, trainings, tmp_path, monkeypatch
 ):
     """Of a pruning of one's own it may not be known beforehand that channels go."""
-    monkeypatch.delattr(Magnitude, "removes_channels")
+    monkeypatch.setattr(Magnitude, "removes_channels", False)
     UNet2DModel(**study().config["model"]["unet"]).save_pretrained(tmp_path / "published")
     pretrained = f"model.pretrained={tmp_path / 'published'}"
     refused, accepted = study(pretrained), study(pretrained, "endpoints=dense")

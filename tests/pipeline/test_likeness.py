@@ -52,6 +52,14 @@ def test_what_draws_nothing_is_like_nothing(stored, monkeypatch):
     assert likeness(*stored) is None
 
 
+@pytest.mark.parametrize(("shape", "known"), [((5, 9), False), ((9, 5), False), ((6, 6), True)])
+def test_images_of_fewer_pixels_than_the_measure_takes_are_not_measured(
+    stored, monkeypatch, shape, known
+):
+    monkeypatch.setattr(module, "_drawn", lambda *given: torch.full((2, 1, *shape), 7.0))
+    assert likeness(*stored) == (1 if known else None)
+
+
 def test_it_is_said_where_something_was_pruned(study, capsys):
     fresh = study("property=[fid]")
     for stage in ("encode", "train", "prune"):

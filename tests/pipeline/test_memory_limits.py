@@ -7,8 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from diffusers import DDPMScheduler
 
 from crediting.errors import ConfigError
+from crediting.generation import Ddim
 from crediting.pipeline import memory, stages
 
 
@@ -110,6 +112,31 @@ def test_what_training_and_drawing_take_is_told(study, capsys):
     assert f"drawing {made.generation.images} images at once " in second
     memory.tell_memory(study("finetuning=influence_unlearning", "pruning=none"))
     assert "a coalition" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("prompts", "guidance"), [(None, None), (["a", "b"], None), (["a", "b"], 1.0)]
+)
+def test_as_many_predictions_are_reckoned_with_as_drawing_takes(prompts, guidance):
+    asked = []
+
+    class Still(torch.nn.Linear):
+        def forward(self, sample, *conditions):
+            asked.append(len(sample))
+            return SimpleNamespace(sample=0 * sample)
+
+    model = SimpleNamespace(
+        conditional=prompts is not None,
+        noise_scheduler=DDPMScheduler,
+        latent_shape=lambda: (1, 2, 2),
+        decode=lambda latents: latents,
+    )
+    generation = Ddim(5, 2, 5, prompts, guidance)
+    generation.generate(Still(1, 1), model, 0, None if prompts is None else torch.zeros(3, 4, 2))
+    study = SimpleNamespace(model=model, generation=generation)
+    assert asked == [5 * memory.predictions_per_image(study)] * 2
+    own = SimpleNamespace(model=model, generation=SimpleNamespace())
+    assert memory.predictions_per_image(own) == (1 if prompts is None else 2)
 
 
 def test_adapters_take_less_memory_than_the_whole_model(study):
