@@ -13,6 +13,9 @@ from test_image_folder import folder
 from crediting.datasets import image_files
 from crediting.errors import DataError
 
+NO_PATH = "(cannot be looked up|there is no such file)"
+"""What is said of text that can be no path; Pythons from 3.14 on say that nothing is there."""
+
 
 @pytest.fixture
 def photos(tmp_path):
@@ -267,7 +270,7 @@ def test_file_names_of_several_lines_stay_on_one_in_messages(photos):
         ("ada/1.png, ", "line 6: the column 'contributor' is empty"),
         ("ada/1.png", "line 6: expected 2 cells as in the first line, got 1"),
         ("a,b.png,ada", "line 6: expected 2 cells .* got 3; put cells that hold a comma in quotes"),
-        ("x" * 5000 + ".png,ada", "cannot be looked up"),
+        ("x" * 5000 + ".png,ada", NO_PATH),
     ],
 )
 def test_lines_of_a_manifest(line, message, photos):
@@ -348,16 +351,16 @@ def test_lines_that_are_no_json(photos, tmp_path):
     for number, message in enumerate(
         (
             "is no JSON",
-            'expected {"column": value, ...}',
-            "is no JSON (maximum recursion depth exceeded",
+            r'expected \{"column": value, \.\.\.\}',
+            r"is no JSON \((maximum recursion depth exceeded|Stack overflow)",
             "'path' must be text or a number",
-            r"a\x00b: cannot be looked up",
-            r"\ud800: cannot be looked up",
+            rf"a\\x00b: {NO_PATH}",
+            rf"\\ud800: {NO_PATH}",
         ),
         start=5,
     ):
         (line,) = [line for line in lines if f"line {number}: " in line]
-        assert message in line
+        assert re.search(message, line)
 
 
 # ------------------------------------------------------------------------------ together
