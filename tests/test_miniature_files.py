@@ -414,7 +414,7 @@ def test_torchvisions_inception_tells_images_apart(models, cifar):
 
 def test_clean_fids_wrapper_reads_inception_2015(models):
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*torch.jit.*deprecated")
+        warnings.filterwarnings("ignore", message=".*torch.jit")
         bare = InceptionV3W(str(models), download=False)
         resizing = InceptionV3W(str(models), download=False, resize_inside=True)
     images = torch.from_numpy(np.random.default_rng(0).uniform(0, 255, (3, 3, 299, 299))).float()
