@@ -5,11 +5,11 @@ import inspect
 import numpy as np
 import pytest
 import torch
+from composing import composed
 from gradient_material import OWNERS, SETTINGS, fresh, pixels, reordered
 from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
-from crediting import config
 from crediting.baselines import GradientSimilarity
 from crediting.errors import ConfigError
 
@@ -28,9 +28,9 @@ SMALL_JOURNEY = {"generated": 3, "steps": 4}
 
 
 def read(option, guidance=None):
-    path = config.CONFIG_DIR / "baseline" / f"{option}.yaml"
-    surroundings = {"generation": {"guidance": guidance}}
-    return OmegaConf.merge(surroundings, {"baseline": OmegaConf.load(path)}).baseline
+    whole = composed(f"baseline=[{option}]")
+    OmegaConf.update(whole, "generation.guidance", guidance, force_add=True)
+    return whole.baseline
 
 
 def build(option, guidance=None, **changed):
