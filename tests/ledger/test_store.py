@@ -172,21 +172,26 @@ def test_a_second_process_waits_and_finds_the_artifact(tmp_path):
     assert (folder / "weights.bin").read_text() == str(first.pid)
 
 
+def checkpoints_in(folder):
+    return list(folder.glob("model-*/checkpoint/step"))
+
+
 def test_a_killed_process_frees_the_artifact_and_leaves_its_checkpoint(tmp_path):
     first = start("produce", tmp_path, 600)
     assert first.stdout.readline() == "making\n"
-    while not (checkpoints := list(tmp_path.glob("model-*/checkpoint/step"))):
+    while not any(checkpoint.read_text() for checkpoint in checkpoints_in(tmp_path)):
         pass
     first.send_signal(signal.SIGKILL)
     first.communicate()
-    assert checkpoints[0].read_text() == "10"
+    (checkpoint,) = checkpoints_in(tmp_path)
+    assert checkpoint.read_text() == "10"
     second = start("produce", tmp_path, 0)
     assert second.communicate(timeout=20)[0].split() == ["making", "made"]
     store = Store(tmp_path)
     assert list(store.read("model", fingerprint("model", {"slow": True}))["files"]) == [
         "weights.bin"
     ]
-    assert not checkpoints[0].exists()
+    assert not checkpoint.exists()
 
 
 def test_an_atomic_write_that_fails_leaves_the_old_file_alone(tmp_path, monkeypatch):
