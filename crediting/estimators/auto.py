@@ -61,7 +61,8 @@ class Auto:
         seed: of these folds.
 
     Raises:
-        ConfigError: there is no candidate, or there are fewer than 2 folds.
+        ConfigError: there is no candidate, or one that estimates no Shapley values, or there are
+            fewer than 2 folds.
     """
 
     candidates: Mapping[str, Candidate]
@@ -79,6 +80,13 @@ class Auto:
                 "estimator.candidates: expected at least one estimator, got none; "
                 "leave some of those that estimator=auto brings."
             )
+        for key, candidate in self.candidates.items():
+            value = getattr(candidate, "estimates", "Shapley value")
+            if value != "Shapley value":
+                raise ConfigError(
+                    f"estimator.candidates.{key}: expected an estimator of Shapley values, got one "
+                    f"of {value}s; leave it out"
+                )
         if self.folds < 2:
             raise ConfigError(f"estimator.folds: expected 2 or more, got {self.folds}; 5 is usual.")
 

@@ -14,6 +14,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 
 from crediting.errors import ArtifactError, is_out_of_memory
+from crediting.files import atomic_write_bytes
 
 if TYPE_CHECKING:
     from diffusers.training_utils import EMAModel
@@ -124,10 +125,8 @@ class TrainingCheckpoint:
         scaler = state.scaler.state_dict() if state.scaler else None
         facts = {"step": str(step), "identity": self._identity, "scaler": json.dumps(scaler)}
         self._path.parent.mkdir(parents=True, exist_ok=True)
-        partial = self._path.with_suffix(".partial")
         # plain bytes, not safetensors' own writer: a full disk then is an OSError that says so
-        partial.write_bytes(save(state.tensors(), facts))
-        partial.replace(self._path)
+        atomic_write_bytes(self._path, save(state.tensors(), facts))
         self._last = time.monotonic()
 
     def restore(self, state: TrainingState) -> int:

@@ -59,7 +59,7 @@ MAY_IMPORT: dict[str, tuple[str, ...]] = {
     "halving": ("errors", "progress"),
     "training": (),
     "training.recipe": ("errors",),
-    "training.checkpoint": ("errors",),
+    "training.checkpoint": ("errors", "files"),
     "training.examples": ("randomness",),
     "training.compiling": ("errors",),
     "training.loss": ("errors", "randomness", "training.examples"),

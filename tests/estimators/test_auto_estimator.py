@@ -36,6 +36,12 @@ class Spy:
 
 
 @dataclass
+class Demanding(Spy):
+    def require(self, coalitions):
+        raise LedgerError("others are needed")
+
+
+@dataclass
 class Refusing(Spy):
     def __call__(self, sample):
         raise LedgerError("nothing here that it can use.")
@@ -171,6 +177,11 @@ def test_settings_out_of_range_are_refused(settings, named):
         Auto(**{"candidates": {"a": truth()}, "folds": 5, "seed": 0, **settings})
 
 
+def test_estimators_of_other_values_are_refused():
+    with pytest.raises(ConfigError, match=r"candidates\.loo: .* got one of leave-one-out effects"):
+        auto(loo=LeaveOneOut(confidence=0.95), yes=truth())
+
+
 def test_it_advises_as_the_estimator_that_it_falls_back_on():
     few = PairedUniform(8, 0, ends=False).sample(10).coalitions
     chosen = auto(bayesian=FEW_KNOWN, other=Spy(GAME.shapley_values))
@@ -188,5 +199,4 @@ def test_settings_of_a_candidate_that_do_not_fit_are_told_before_anything_is_eva
 
 def test_a_candidate_without_its_coalitions_is_no_reason_not_to_evaluate():
     halves = SAMPLE.coalitions[::2]  # none has its complement
-    leave_one_out = LeaveOneOut(confidence=0.95)
-    auto(bayesian=FEW_KNOWN, loo=leave_one_out, yes=truth()).require(halves)
+    auto(bayesian=FEW_KNOWN, demanding=Demanding(GAME.shapley_values), yes=truth()).require(halves)
