@@ -567,3 +567,13 @@ def test_no_gradient_outlives_a_training():
     denoiser = small()
     train(denoiser)
     assert all(parameter.grad is None for parameter in denoiser.parameters())
+
+
+@pytest.mark.usefixtures("other_precision")
+def test_full_memory_in_half_precision_leaves_nothing_in_it():
+    """What is tried again after an error must not end in more of it than was asked for."""
+    in_half = trainer(precision="bf16").autocast
+    with pytest.raises(RuntimeError, match="out of memory"), in_half():
+        raise RuntimeError("out of memory")
+    assert not torch.is_autocast_enabled("cpu")
+    assert (torch.eye(2) @ torch.eye(2)).dtype == torch.float32
