@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import signal
 import sys
 import traceback
 from collections.abc import Mapping, Sequence
@@ -46,6 +47,8 @@ def start_worker(
     `variables` are all of its environment, or None if it inherited the right one.
     """
     global _evaluator
+    # inherited, unless what forks workers was started by somebody else in this process
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     Thread(target=_exit_when_told, args=(control,), daemon=True).start()
     if variables is not None:
         os.environ.clear()

@@ -37,8 +37,10 @@ def measured_seconds(setting: Setting) -> float:
     The empty and the grand coalition do not count: they train on nothing, or on everything.
     """
     study, spec = setting.study, setting.study.game
+    if setting.part is not None:
+        return math.nan
     ledger = Ledger.peek(study.stored_in(spec.address), spec.address.fingerprint)
-    if setting.part is not None or ledger is None:
+    if ledger is None:
         return math.nan
     with ledger:
         keys = {coalition_key(row) for row in proper_coalitions(study)}
