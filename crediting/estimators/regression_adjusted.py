@@ -22,6 +22,7 @@ from crediting.estimators.regression.odd import (
     best_penalty,
     decompose,
     observe,
+    tells_penalties,
 )
 from crediting.estimators.trees.boosting import Boosting
 from crediting.estimators.trees.values import forest_shapley_values
@@ -144,7 +145,7 @@ class RegressionAdjusted:
         credits = data.total / sample.n_players + trees.credits + weights.used @ targets
         credits += weights.own @ (trees.held_out - trees.mean)
         noise = _noise_errors(data, weights.used, sample.noise_variance)
-        if not _tells_errors(data, ridge, penalty):
+        if not (tells_penalties(ridge, targets) and _tells_errors(data, ridge, penalty)):
             return unknown(credits, sample, self.name, TOO_FEW, noise)
         variance = _variance(ridge, penalty, targets)
         covariance = _covariance(data, ridge, penalty, weights, variance, 2 * sample.noise_variance)

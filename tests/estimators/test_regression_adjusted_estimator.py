@@ -217,6 +217,7 @@ def test_credits_come_in_whatever_unit_where_no_penalty_is_better_than_another(b
     data = observe(sample, "test")
     ridge = decompose(data)
     assert best_penalty(ridge, data.targets) == max(odd_regression.PENALTIES)
+    assert np.isnan(WITHOUT_TREES(sample).std_errors).all()
     found = WITHOUT_TREES(sample).credits
     for unit in (3.0, 0.7, 1 / 3):
         other = replace(

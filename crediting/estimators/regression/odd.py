@@ -164,13 +164,29 @@ def decompose(data: Observations) -> Ridge:
 def best_penalty(ridge: Ridge, targets: Floats) -> float:
     """Return the member of PENALTIES with the least squared error of observations left out.
 
-    Observations that only they themselves can tell of, however large the penalty, do not count. Of
-    penalties that do equally well it is the largest: no single contributor tells of another, so
-    where there are hardly any other coalitions, all do.
+    Of penalties that do equally well it is the largest; all do where `tells_penalties` denies it.
+    """
+    errors = _squared_errors(ridge, targets)
+    return PENALTIES[int(np.argmax(errors <= (1 + EQUAL_ERRORS) * errors.min()))]
+
+
+def tells_penalties(ridge: Ridge, targets: Floats) -> bool:
+    """Whether any of PENALTIES predicts observations left out better than another.
+
+    No single contributor tells of another, so none does where there are hardly other coalitions.
+    """
+    errors = _squared_errors(ridge, targets)
+    errors = errors[np.isfinite(errors)]
+    return bool(errors.max() > (1 + EQUAL_ERRORS) * errors.min())
+
+
+def _squared_errors(ridge: Ridge, targets: Floats) -> Floats:
+    """Return the error of each of PENALTIES, infinite where it cannot be told.
+
+    Observations that only they themselves can tell of, however large the penalty, do not count.
     """
     errors = np.array([ridge.left_out(penalty, targets) ** 2 for penalty in PENALTIES])
-    errors = np.nan_to_num(errors[:, ~np.isnan(errors[0])], nan=np.inf).sum(axis=1)
-    return PENALTIES[int(np.argmax(errors <= (1 + EQUAL_ERRORS) * errors.min()))]
+    return np.nan_to_num(errors[:, ~np.isnan(errors[0])], nan=np.inf).sum(axis=1)
 
 
 def _svd(matrix: Floats) -> tuple[Floats, Floats, Floats]:
