@@ -3,6 +3,7 @@
 import json
 import pickle
 import re
+import sys
 
 import pytest
 import torch
@@ -274,7 +275,8 @@ def test_tensors_of_another_shape_are_not_replaced(bare):
 def test_settings_of_no_network_are_refused(bare):
     path = bare / "config.json"
     path.write_text(json.dumps({**json.loads(path.read_text()), "norm_num_groups": 0}))
-    with pytest.raises(DataError, match=r"cannot be read \((integer modulo|division) by zero\)"):
+    undefined = "division" if sys.version_info >= (3, 14) else "integer modulo"
+    with pytest.raises(DataError, match=rf"cannot be read \({undefined} by zero\)"):
         ddpm(bare, noise=NOISE).untrained(0)
 
 
