@@ -88,6 +88,7 @@ class Stop:
 
     ci_width: float | None = MISSING
     rank_stability: float | None = MISSING
+    top_probability: float | None = MISSING
     budget: int | None = MISSING
     hours: float | None = MISSING
 

@@ -84,11 +84,13 @@ def _stack_problems(runtime: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _stop_problems(stop: Mapping[str, Any]) -> Iterator[str]:
+    # a contributor is among the top ones, or not, with a probability of a half at least
+    ranges = {"rank_stability": (0, 1), "top_probability": (0.5, 1)}
     for key, value in stop.items():
-        highest = 1 if key == "rank_stability" else math.inf
-        if value is not None and not 0 < value <= highest:
-            limit = " and at most 1" if highest == 1 else ""
-            yield f"stop.{key}: expected a number above 0{limit}, or null for never; got {value}"
+        lowest, highest = ranges.get(key, (0, math.inf))
+        if value is not None and not lowest < value <= highest:
+            limit = f"{lowest}{f' and at most {highest}' if highest == 1 else ''}"
+            yield f"stop.{key}: expected a number above {limit}, or null for never; got {value}"
 
 
 def _payout_problems(payout: Mapping[str, float]) -> Iterator[str]:

@@ -124,6 +124,11 @@ class Study:
         return range(self.config["replicates"])
 
     @property
+    def top(self) -> int:
+        """How many contributors are the top ones; of several, at least one is not."""
+        return min(self.config["report"]["top"], max(len(self.partition) - 1, 1))
+
+    @property
     def runtime(self) -> Mapping[str, Any]:
         """How things run (configs/runtime)."""
         return self.config["runtime"]

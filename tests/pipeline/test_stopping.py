@@ -11,6 +11,7 @@ from toy_executor import ToyExecutor
 from crediting.design import PairedUniform
 from crediting.errors import ConfigError, EvaluationError, LedgerError
 from crediting.estimators import KernelShap
+from crediting.game.attribution import Attribution
 from crediting.game.coalition import coalition_key
 from crediting.game.game import EvaluatedSample, play
 from crediting.game.toy import NoisyGame, UnanimitySum
@@ -52,6 +53,10 @@ def keys(sample):
     return {coalition_key(row) for row in sample.coalitions}
 
 
+def rules(**chosen):
+    return Rules(**dict.fromkeys(Rules.__dataclass_fields__) | chosen)
+
+
 # ------------------------------------------------------------------------------ the schedule
 
 
@@ -72,15 +77,15 @@ def test_a_larger_budget_looks_at_the_same_places_first():
 
 
 def test_hours_are_looked_at_long_before_anybody_can_be_sure():
-    sure = Rules(ci_width=0.5, rank_stability=None, budget=None, hours=None)
+    sure = rules(ci_width=0.5)
     both, alone = replace(sure, hours=2.0), replace(sure, ci_width=None, hours=2.0)
-    for rules in (both, alone):
-        looks = rules.looks(258, 2, 1000)
+    for chosen in (both, alone):
+        looks = chosen.looks(258, 2, 1000)
         late = sure.looks(258, 2, 1000)
         assert looks[-len(late) :] == late
         assert looks[0] == 258
         assert all(a < b <= GROWTH * a + 2 for a, b in pairwise(looks))
-        assert rules.looks(258, 400, 1000)[0] == 400  # fewer give no credits at all
+        assert chosen.looks(258, 400, 1000)[0] == 400  # fewer give no credits at all
 
 
 # ------------------------------------------------------------------------------ the rules
@@ -90,21 +95,20 @@ def look(coalitions=50, hours=1.0, **properties):
     return Look(coalitions, hours, {n: Sureness(*sure) for n, sure in properties.items()})
 
 
-def reason(looks, **rules):
-    never = dict.fromkeys(("ci_width", "rank_stability", "budget", "hours"))
-    return Rules(**never | rules).reason(looks)
+def reason(looks, **chosen):
+    return rules(**chosen).reason(looks)
 
 
 def test_without_rules_there_is_one_look_and_no_reason():
-    never = Rules(None, None, None, None)
+    never = rules()
     assert not never
     assert never.looks(10, 2, 100) == [100]
     assert never.reason([look(fid=(0.0, 1.0)), look(fid=(0.0, 1.0))]) == ""
 
 
 def test_the_estimator_must_be_sure_at_two_looks_in_a_row():
-    sure, unsure = look(fid=(0.1, 0.9)), look(fid=(0.2, 0.8))
-    for rule in ({"ci_width": 0.1}, {"rank_stability": 0.9}):
+    sure, unsure = look(fid=(0.1, 0.9, 0.95)), look(fid=(0.2, 0.8, 0.94))
+    for rule in ({"ci_width": 0.1}, {"rank_stability": 0.9}, {"top_probability": 0.95}):
         assert [bool(reason(looks, **rule)) for looks in ([sure], [sure, unsure, sure])] == [0, 0]
         assert f"stop.{next(iter(rule))}" in reason([unsure, sure, sure], **rule)
 
@@ -116,8 +120,9 @@ def test_one_rule_must_hold_for_every_property():
 
 
 def test_what_is_unknown_never_stops():
-    unknown = look(fid=(math.nan, math.nan), hours=0.0)
-    assert not reason([unknown] * 3, ci_width=1e9, rank_stability=1e-9, hours=1.0, budget=51)
+    unknown = look(fid=(), hours=0.0)
+    known = {"ci_width": 1e9, "rank_stability": 1e-9, "top_probability": 0.51}
+    assert not reason([unknown] * 3, **known, hours=1.0, budget=51)
 
 
 def test_hours_and_budget_stop_at_once():
@@ -129,7 +134,7 @@ def test_hours_and_budget_stop_at_once():
 def test_nothing_to_share_out_is_no_narrow_interval(study):
     made = study("property=[fid]")
     worthless = play(lambda rows: np.zeros(len(rows)), made.sample)
-    assert math.isnan(sureness(made.estimator(worthless)).ci_width)
+    assert math.isnan(sureness(made.estimator(worthless), 3, True).ci_width)
 
 
 @pytest.mark.parametrize("unit", [1.0, -30.0])
@@ -141,9 +146,21 @@ def test_the_mean_width_is_held_against_what_there_is_to_share_out_in_whatever_d
     worth = unit * game(np.ones((1, 8), bool))[0]
     assert found.v_full - found.v_empty == pytest.approx(worth)
     width = np.mean(found.ci_high - found.ci_low) / abs(found.credits.sum())
-    assert sureness(found).ci_width == pytest.approx(width)
+    known = sureness(found, 3, higher_is_better=True)
+    assert known.ci_width == pytest.approx(width)
     assert width > 0.01
-    assert sureness(found).rank_stability == pytest.approx(found.rank_stability())
+    assert known.rank_stability == pytest.approx(found.rank_stability())
+
+
+@pytest.mark.parametrize("higher_is_better", [True, False])
+def test_the_top_is_as_sure_as_its_most_doubtful_contributor(higher_is_better):
+    """Credits of known draws: the second and third of four change places in one draw of ten."""
+    draws = np.array([[4.0, 3.0, 2.0, 1.0]] * 9 + [[4.0, 2.0, 3.0, 1.0]])
+    draws *= 1 if higher_is_better else -1
+    alike = (draws[0],) * 5
+    found = Attribution(*alike, draws, 0.95, 0.0, 10.0, "toy", n_coalitions=10, explanation="")
+    of_top = [sureness(found, top, higher_is_better).top_probability for top in (1, 2, 3)]
+    assert of_top == pytest.approx([1.0, 0.9, 1.0])
 
 
 # ------------------------------------------------------------------------------ studies
@@ -177,8 +194,8 @@ def test_narrow_intervals_end_it_and_the_same_command_again_evaluates_nothing(to
     evaluate(trial)
     places = looks_at(toy("stop.ci_width=1e-9"))
     widths = [
-        max(sureness(f.attribution).ci_width for f in estimate(trial.with_budget(b)).values())
-        for b in places
+        max(sureness(f.attribution, 3, True).ci_width for f in found.values())
+        for found in (estimate(trial.with_budget(budget)) for budget in places)
     ]
     assert widths == sorted(widths, reverse=True)  # so that the rule holds from one look on
     rule = f"stop.ci_width={(widths[0] + widths[1]) / 2}"
@@ -207,6 +224,20 @@ def test_a_stable_ranking_ends_it(toy):
     stable = toy("stop.rank_stability=0.9", noise=0.0)
     evaluate(stable)
     assert len(stopped(stable).sample) == looks_at(stable)[1] < 60
+
+
+def test_it_ends_where_it_is_known_who_the_top_are(toy):
+    rule = ("stop.top_probability=0.9", "report.top=2")
+    sure = toy(*rule, noise=0.0)
+    evaluate(sure)
+    ended = stopped(sure)
+    assert len(ended.sample) < 60
+    places = looks_at(sure)
+    for budget in places[places.index(len(ended.sample)) - 1 :][:2]:
+        for name, finding in estimate(sure.with_budget(budget)).items():
+            better = sure.properties[name].higher_is_better
+            among = finding.attribution.top_probabilities(2, better)
+            assert ((among >= 0.9) | (among <= 0.1)).all()
 
 
 def test_recorded_hours_end_it_whatever_the_clock_says(toy):
@@ -323,7 +354,7 @@ def course(design, estimator, seed):
         sample = EvaluatedSample(*vars(part).values(), utilities[:budget], *ends, noise**2)
         found = estimator(sample)
         covered = (found.ci_low <= game.shapley_values) & (game.shapley_values <= found.ci_high)
-        looks.append(Look(budget, 0.0, {"": sureness(found)}))
+        looks.append(Look(budget, 0.0, {"": sureness(found, 3, higher_is_better=True)}))
         coverages.append(covered.mean())
     return looks, coverages
 
@@ -339,7 +370,12 @@ def course(design, estimator, seed):
 def test_intervals_hold_what_they_promise_where_a_rule_ended_it(study, options):
     made = study(*options, "design.budget=120", "partition.contributors=8")
     courses = [course(made.design, made.estimator, seed) for seed in range(150)]
-    for rule, place in (("ci_width", 2), ("ci_width", 4), ("rank_stability", 3)):
+    for rule, place in (
+        ("ci_width", 2),
+        ("ci_width", 4),
+        ("rank_stability", 3),
+        ("top_probability", 3),
+    ):
         usual = np.median([getattr(looks[place].properties[""], rule) for looks, _ in courses])
         ended = [
             next(

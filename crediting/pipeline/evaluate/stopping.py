@@ -16,6 +16,8 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 
+import numpy as np
+
 from crediting.errors import LedgerError
 from crediting.game.attribution import Attribution
 from crediting.game.coalition import coalition_keys
@@ -27,8 +29,8 @@ FIRST_LOOK = 3
 """Coalitions per contributor before the estimator is asked."""
 GROWTH = 1.25
 """Of the number of coalitions from one look to the next."""
-ASKED = ("ci_width", "rank_stability")
-"""The rules that the estimator is asked about."""
+ASKED = {"ci_width": -1, "rank_stability": 1, "top_probability": 1}
+"""The rules that the estimator is asked about: 1 where more is surer, -1 where less is."""
 IN_A_ROW = 2
 """Looks at which the estimator must be sure enough."""
 
@@ -55,20 +57,28 @@ def _even(number: float) -> int:
 
 
 class Sureness(NamedTuple):
-    """Of one property: mean interval width over |v(N) - v(empty)|, and rank stability.
+    """Of one property; NaN where the estimator cannot tell.
 
-    NaN where the estimator cannot tell.
+    `ci_width` is the mean width of the intervals over |v(N) - v(empty)|, `top_probability` the
+    probability that the most doubtful contributor is among the top ones or not, whichever is
+    likelier.
     """
 
-    ci_width: float
-    rank_stability: float
+    ci_width: float = math.nan
+    rank_stability: float = math.nan
+    top_probability: float = math.nan
 
 
-def sureness(attribution: Attribution) -> Sureness:
-    """Return how sure an attribution is."""
+def sureness(attribution: Attribution, top: int, higher_is_better: bool) -> Sureness:
+    """Return how sure an attribution is, of the `top` contributors among other things."""
     total = abs(attribution.v_full - attribution.v_empty)
     width = float((attribution.ci_high - attribution.ci_low).mean())
-    return Sureness(width / total if total else math.nan, attribution.rank_stability())
+    among = attribution.top_probabilities(top, higher_is_better)
+    return Sureness(
+        width / total if total else math.nan,
+        attribution.rank_stability(),
+        float(np.maximum(among, 1 - among).min()),
+    )
 
 
 class Look(NamedTuple):
@@ -86,12 +96,14 @@ class Rules:
     Args:
         ci_width: mean interval width over |v(N) - v(empty)| at most.
         rank_stability: at least.
+        top_probability: at least.
         budget: coalitions at most.
         hours: of work, over all workers; those of a batch are known only after it.
     """
 
     ci_width: float | None
     rank_stability: float | None
+    top_probability: float | None
     budget: int | None
     hours: float | None
 
@@ -121,9 +133,12 @@ class Rules:
 
     def unsure(self, rule: str, look: Look) -> list[str]:
         """Return the properties of which the estimator is not as sure as a rule asks."""
-        sign = 1 if rule == "ci_width" else -1
-        bound = sign * self.chosen[rule]
-        return [p for p, sure in look.properties.items() if not sign * getattr(sure, rule) <= bound]
+        sign, bound = ASKED[rule], self.chosen[rule]
+        return [
+            name
+            for name, sure in look.properties.items()
+            if not sign * getattr(sure, rule) >= sign * bound
+        ]
 
     def reason(self, looks: Sequence[Look]) -> str:
         """Return why evaluating ends after the last of these looks, or nothing if it does not."""
@@ -185,11 +200,12 @@ def _nothing(_: object) -> None:
 def _look(part: Study) -> Look:
     known: dict[str, Sureness] = {}
     for name in part.properties:
-        known[name] = Sureness(math.nan, math.nan)
+        known[name] = Sureness()
         with suppress(LedgerError):  # too few are left, for now; the last look would end in it
             sample = read_sample(part, name)
             if len(sample) >= FIRST_LOOK * sample.n_players:
-                known[name] = sureness(part.estimator(sample))
+                better = part.properties[name].higher_is_better
+                known[name] = sureness(part.estimator(sample), part.top, better)
     # of its own properties alone: others, measured later, must not change where it ended
     return Look(len(part.sample), hours_spent(part, part.property_fingerprints), known)
 
@@ -213,11 +229,11 @@ def hours_spent(part: Study, property_fingerprints: Mapping[str, str] | None) ->
 def _progress(rules: Rules, look: Look, drawn: int) -> str:
     """Say how far evaluating is, how sure the estimator, and what a rule still waits for."""
     known = ", ".join(
-        f"{name} {sure.ci_width:.2g} / {sure.rank_stability:.2g}"
+        f"{name} {' / '.join(f'{value:.2g}' for value in sure)}"
         for name, sure in look.properties.items()
         if not all(map(math.isnan, sure))
     )
-    certainty = f"; interval width / rank stability of {known}" if known else ""
+    certainty = f"; interval width / rank stability / top probability of {known}" if known else ""
     waiting = {rule: rules.unsure(rule, look) for rule in rules.asked}
     wanted = [
         f"stop.{rule}={rules.chosen[rule]:g} for {' and '.join(names)}"

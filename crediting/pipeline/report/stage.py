@@ -96,9 +96,7 @@ def _draw_images(study: Study, findings: Mapping[str, Finding]) -> list[str]:
 
 
 def _without_top(study: Study, name: str, attribution: Attribution) -> Coalition:
-    ranks = attribution.ranks(study.properties[name].higher_is_better)
-    # at least one contributor stays: nobody's model shows nothing
-    return ranks > min(study.config["report"]["top"], len(ranks) - 1)
+    return attribution.ranks(study.properties[name].higher_is_better) > study.top
 
 
 def _generate_missing(study: Study, coalitions: list[Coalition]) -> set[str]:
