@@ -14,6 +14,8 @@ from crediting.errors import CreditingError
 from crediting.game.attribution import Attribution
 
 DEFAULT = "paired_uniform / bayesian"
+ADJUSTED = "paired_uniform / regression_adjusted"
+AUTO = "paired_uniform / auto"
 PAPER = "shapley_kernel / kernel_shap"
 
 PAIRED = ("paired_uniform", "paired_uniform ends=false", "paired_kernel", "stratified")

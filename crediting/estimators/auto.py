@@ -1,4 +1,17 @@
-"""The estimator that predicts held-out pairs of complements best."""
+"""The estimator that predicts held-out pairs of complements best, in terms of Shapley values.
+
+Credits phi predict the difference v(S) - v(N without S) as sum_i x_i phi_i, x_i being 1 for members
+and -1 for others. Weighed by the Shapley kernel, the mean squared error over all pairs is that of
+the Shapley values plus 2 / (1 + 1/2 + ... + 1/(n - 1)) times the squared error of the credits,
+whatever the game. So whichever credits predict best are nearest to the Shapley values, once every
+pair weighs the kernel over its probability to be evaluated. Where all pairs weigh the same, those
+of middling size decide, and credits of a game that saturates are not chosen for being right.
+A curve of the coalition's size is taken off first: it favours nobody, as errors in credits that sum
+to zero have no mean over coalitions of one size.
+
+Source: Charnes et al., "Extremal principle solutions of games in characteristic function form",
+1988 (the kernel); Covert & Lee, "Improving KernelSHAP", 2021 (its matrix).
+"""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -9,10 +22,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.errors import ConfigError, LedgerError
+from crediting.estimators.kernel_shap import importance_weights
 from crediting.game.attribution import Attribution
-from crediting.game.coalition import CoalitionMatrix
+from crediting.game.coalition import CoalitionMatrix, is_proper
 from crediting.game.game import EvaluatedSample
-from crediting.game.rows import Floats, distinct_rows
+from crediting.game.rows import Floats, Rows, distinct_rows
 
 FEWEST_PAIRS_PER_FOLD = 2
 """With fewer to be held out, which candidate does best is a matter of luck."""
@@ -31,28 +45,32 @@ class Candidate(Protocol):
 
 
 class Fold(NamedTuple):
-    """The sample without some pairs, and the pairs it keeps and lacks as `Differences`."""
+    """The sample without some pairs, the pairs that it keeps, and those to be judged by."""
 
     sample: EvaluatedSample
     kept: "Differences"
-    held_out: "Differences"
+    judged: "Differences"
 
 
 class Differences(NamedTuple):
-    """Signs (p, n), 1 for members and -1 for others, and v(S) - v(N without S), (p,)."""
+    """Signs (p, n), 1 for members and -1 for others, v(S) - v(N without S), (p,), weights (p,)."""
 
     signs: Floats
     values: Floats
+    weights: Floats
+
+    def of(self, which: NDArray[np.bool_]) -> "Differences":
+        """Return some of them, (p,)."""
+        return Differences(*(part[which] for part in self))
 
 
 @dataclass(frozen=True)
 class Auto:
     """Whichever candidate has the least squared error on pairs that it was not shown.
 
-    Credits predict the difference of a pair as sum_i x_i phi_i, x_i being 1 for members and -1 for
-    others, plus an odd curve of the coalition's size, fitted to the pairs that were shown. A single
-    contributor and its complement are always shown: designs that put them first evaluate all of
-    them, and estimators rely on that.
+    See the module. Where every single contributor is there with its complement, these pairs are
+    always shown, and judged by as well: designs that put them first evaluate all of them, so they
+    are known of any game, and estimators rely on that.
 
     Args:
         candidates: estimators by any name; the first one is taken if there are too few pairs to
@@ -155,8 +173,7 @@ class Auto:
         errors, reasons = {}, {}
         for name, candidate in self.candidates.items():
             try:
-                missed = np.concatenate([_prediction_errors(candidate, fold) for fold in folds])
-                errors[name] = float((missed**2).mean())
+                errors[name] = _mean_squared_error(candidate, folds)
             except LedgerError as error:
                 reasons[name] = str(error)
         return errors, reasons
@@ -164,43 +181,59 @@ class Auto:
     def _split(self, sample: EvaluatedSample) -> Iterator[Fold]:
         """Yield the folds, none if there are too few pairs that can be held out."""
         rows = distinct_rows(sample)
-        sizes = rows.coalitions.sum(axis=1)
-        inner = (sizes > 1) & (sizes < sample.n_players - 1) & (rows.partners >= 0)
-        halves = np.flatnonzero(inner & rows.coalitions[:, 0])
-        halves = halves[np.lexsort(rows.coalitions[halves].T)]  # whatever the order of the rows
-        if len(halves) < FEWEST_PAIRS_PER_FOLD * self.folds:
+        halves = rows.halves()
+        pairs = _differences(rows, halves)
+        at_ends = _at_ends(pairs)
+        optional = ~at_ends if at_ends.sum() == sample.n_players else np.full(len(halves), True)
+        n_optional = int(optional.sum())
+        if n_optional < FEWEST_PAIRS_PER_FOLD * self.folds:
             return
-        differences = Differences(
-            np.where(rows.coalitions[halves], 1.0, -1.0),
-            (rows.utilities - rows.of_partner(rows.utilities))[halves],
-        )
-        order = np.random.default_rng(self.seed).permutation(len(halves)) % self.folds
-        pair_of = np.full(len(sizes), -1)
-        pair_of[halves] = pair_of[rows.partners[halves]] = np.arange(len(halves))
-        pairs = pair_of[rows.which]
+        fold_of = np.full(len(halves), -1)
+        fold_of[optional] = np.random.default_rng(self.seed).permutation(n_optional) % self.folds
+        of_row = np.full(len(rows.utilities), -1)
+        of_row[halves] = of_row[rows.partners[halves]] = fold_of
+        # those that are always shown are judged by in every fold
+        pairs = pairs._replace(weights=np.where(optional, 1, 1 / self.folds) * pairs.weights)
         for number in range(self.folds):
-            out = order == number
-            yield Fold(
-                _without(sample, pairs, out),
-                Differences(*(part[~out] for part in differences)),
-                Differences(*(part[out] for part in differences)),
-            )
+            out = fold_of == number
+            shown = _without(sample, of_row[rows.which], number, out.sum() / n_optional)
+            yield Fold(shown, pairs.of(~out), pairs.of(out | ~optional))
+
+
+def _differences(rows: Rows, halves: NDArray[np.int64]) -> Differences:
+    """Return the pairs of some halves, (p,), weighed by the kernel over their probabilities."""
+    chances = rows.log_probabilities - np.log(rows.counts)
+    proper = is_proper(rows.coalitions)
+    weights = np.zeros(len(proper))
+    weights[proper] = importance_weights(rows.coalitions[proper], chances[proper])
+    return Differences(
+        np.where(rows.coalitions[halves], 1.0, -1.0),
+        (rows.utilities - rows.of_partner(rows.utilities))[halves],
+        (weights + rows.of_partner(weights))[halves],
+    )
+
+
+def _at_ends(pairs: Differences) -> NDArray[np.bool_]:
+    """Return which pairs are of one contributor and everybody else, (p,)."""
+    joined = (pairs.signs > 0).sum(axis=1)
+    return np.minimum(joined, pairs.signs.shape[1] - joined) == 1
 
 
 def _without(
-    sample: EvaluatedSample, pairs: NDArray[np.int64], out: NDArray[np.bool_]
+    sample: EvaluatedSample, fold_of_row: NDArray[np.int64], fold: int, share: float
 ) -> EvaluatedSample:
-    """Return a sample without some pairs.
+    """Return a sample without one fold.
 
     Args:
         sample: of m rows.
-        pairs: that the rows belong to, -1 for rows that are never left out, (m,).
-        out: which pairs to leave out.
+        fold_of_row: -1 for rows that are never left out, (m,).
+        fold: to leave out.
+        share: of the pairs that could have been left out, which are in this fold.
     """
-    optional = pairs >= 0
-    kept = ~optional | ~out[pairs]
+    kept = fold_of_row != fold
     # The law of what could have been left out is thinned, and that of all rows is over fewer.
-    shift = np.log(len(kept) / kept.sum()) + np.where(optional, np.log(1 - out.mean()), 0)
+    thinned = np.where(fold_of_row >= 0, np.log(1 - share), 0)
+    shift = thinned + np.log(len(kept) / kept.sum())
     return replace(
         sample,
         coalitions=sample.coalitions[kept],
@@ -209,29 +242,40 @@ def _without(
     )
 
 
-def _prediction_errors(candidate: Candidate, fold: Fold) -> Floats:
-    """Return by how much a candidate misses the held-out differences, (p,).
+def _mean_squared_error(candidate: Candidate, folds: list[Fold]) -> float:
+    """Return the weighed mean over the folds of the squared errors of a candidate.
 
     Raises:
         LedgerError: it cannot use the rest of the sample.
     """
+    missed = [fold.judged.weights @ _prediction_errors(candidate, fold) ** 2 for fold in folds]
+    return float(sum(missed) / sum(fold.judged.weights.sum() for fold in folds))
+
+
+def _prediction_errors(candidate: Candidate, fold: Fold) -> Floats:
+    """Return by how much a candidate misses the differences that it is judged by, (p,)."""
     least = candidate.minimum_coalitions(fold.sample.n_players)
     if len(fold.sample) < least:
         raise LedgerError(f"it needs {least} coalitions, a fold leaves {len(fold.sample)}")
     credits = candidate(fold.sample).credits
     left_over = fold.kept.values - fold.kept.signs @ credits
     curve = np.linalg.lstsq(_size_curve(fold.kept), left_over)[0]
-    return fold.held_out.values - fold.held_out.signs @ credits - _size_curve(fold.held_out) @ curve
+    judged = fold.judged
+    return judged.values - judged.signs @ credits - _size_curve(judged) @ curve
 
 
 def _size_curve(pairs: Differences) -> Floats:
-    """Return t and t^3 for the relative size t = (2 |S| - n) / n, (p, 2)."""
-    t = pairs.signs.mean(axis=1)
-    return np.column_stack([t, t**3])
+    """Return t and t^3 for the relative size t = (2 |S| - n) / n, and t apart at the ends, (p, 3).
+
+    Utilities jump at the ends.
+    """
+    t, at_ends = pairs.signs.mean(axis=1), _at_ends(pairs)
+    inner = np.where(at_ends, 0, t)
+    return np.column_stack([inner, inner**3, np.where(at_ends, t, 0)])
 
 
 def _told(chosen: str, errors: Mapping[str, float], reasons: Mapping[str, str]) -> str:
     compared = ", ".join(f"{name} {error:.4g}" for name, error in errors.items())
     out = "; ".join(f"{name} is out: {reason.rstrip('.')}" for name, reason in reasons.items())
-    why = f"by mean squared error on held-out pair differences ({compared})"
+    why = f"by mean squared error on held-out pair differences, weighed by the kernel ({compared})"
     return f"Chose {chosen} {why if errors else 'as the first'}{'; ' + out if out else ''}."

@@ -1,4 +1,5 @@
 from dataclasses import dataclass, replace
+from math import comb
 from typing import ClassVar
 
 import numpy as np
@@ -8,6 +9,8 @@ from crediting.design import Exhaustive, PairedUniform
 from crediting.errors import ConfigError, LedgerError
 from crediting.estimators import Auto, Bayesian, KernelShap, LeaveOneOut
 from crediting.estimators.uncertainty import unknown
+from crediting.game.coalition import all_coalitions
+from crediting.game.enumeration import shapley_values
 from crediting.game.game import play
 from crediting.game.toy import Additive, UnanimitySum
 
@@ -67,18 +70,52 @@ def test_the_best_predictor_is_chosen_whatever_its_place():
         assert found.explanation.endswith("Spied.")
 
 
-def test_the_reported_errors_are_those_of_held_out_pairs():
-    """In an additive game credits that are off by c miss a difference by c . x and nothing else."""
-    game = Additive(tuple(np.linspace(-1, 3, 8)))
+def told_errors(found):
+    inside = found.explanation.split("(")[1].split(")")[0]
+    return {name: float(error) for name, error in (part.split() for part in inside.split(", "))}
+
+
+@pytest.mark.parametrize("game", [Additive(tuple(np.linspace(-1, 3, 8))), GAME])
+def test_errors_differ_by_those_of_the_credits(game):
+    """By the variance of membership under the kernel, the same for everybody."""
     sample = play(game, Exhaustive().sample(8))
     off = np.array([1.0, -1, 2, -2, 0.5, -0.5, 0, 0])  # no part that is the same for everybody
     found = auto(right=Spy(game.shapley_values), off=Spy(game.shapley_values + off))(sample)
-    sizes = sample.coalitions.sum(axis=1)
-    inner = sample.coalitions[(sizes > 1) & (sizes < 7)]
-    missed = np.mean((np.where(inner, 1, -1) @ off) ** 2)
-    told = float(found.explanation.split("off ")[1].split(")")[0])
-    assert told == pytest.approx(missed, rel=0.1)  # but for the size curve, fitted in each fold
     assert found.estimator == "auto: right"
+    told = told_errors(found)
+    harmonic = sum(1 / k for k in range(1, 8))
+    # but for the size curve, fitted in each fold
+    assert told["off"] - told["right"] == pytest.approx(2 / harmonic * (off @ off), rel=0.15)
+
+
+def test_shapley_values_are_chosen_where_what_is_added_falls_with_size():
+    """Where three of eight would do, other credits predict coalitions of middling size better."""
+    weights = np.array([0.02, 0.05, 0.08, 0.1, 0.12, 0.15, 0.2, 0.28])
+
+    def game(coalitions):
+        return 1 - np.exp(-8 * (coalitions @ weights))
+
+    sample = play(game, Exhaustive().sample(8))
+    proper = sample.coalitions
+    signs, differences = np.where(proper, 1.0, -1.0), sample.utilities - sample.utilities[::-1]
+    np.testing.assert_array_equal(~proper, proper[::-1])
+    uniform = 1 / np.array([comb(8, s) for s in proper.sum(axis=1)]) ** 0.5
+    handy = np.linalg.lstsq(signs * uniform[:, None], differences * uniform)[0]
+    candidates = {"handy": Spy(handy), "right": Spy(shapley_values(game(all_coalitions(8))))}
+    assert auto(**candidates)(sample).estimator == "auto: right"
+    few = play(game, PairedUniform(80, 0, ends=True).sample(8))
+    assert auto(**candidates)(few).estimator == "auto: right"
+
+
+def test_single_contributors_are_held_out_unless_all_are_there():
+    sample = play(GAME, PairedUniform(60, 0, ends=False).sample(8))
+    joined = sample.coalitions.sum(axis=1)
+    assert 0 < np.isin(joined, (1, 7)).sum() < 16
+    spy = truth()
+    auto(spy=spy)(sample)
+    *folds, _ = spy.seen
+    shown = [{row.tobytes() for row in fold.coalitions} for fold in folds]
+    assert [sum(row.tobytes() in rows for rows in shown) for row in sample.coalitions] == [4] * 60
 
 
 def test_an_effect_of_size_is_held_against_nobody():
