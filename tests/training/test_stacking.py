@@ -16,6 +16,7 @@ from torch.nn import functional as F
 from crediting import lora
 from crediting.errors import ConfigError
 from crediting.randomness import Stream
+from crediting.training import optimizers
 from crediting.training.compiling import as_it_is, compiler
 from crediting.training.examples import Examples
 from crediting.training.recipe import Recipe, Training
@@ -141,6 +142,16 @@ def test_adapters_are_stacked_on_one_frozen_network():
 def test_ascents_can_be_stacked():
     # Adam takes whole steps along gradients near zero, whose signs rounding decides: small ones
     assert_as_alone(make_trainer(), attentive, replace(RECIPE, learning_rate=2e-3), ascend=True)
+
+
+@pytest.mark.parametrize("ascend", [False, True])
+def test_gradients_of_a_stack_are_as_large_as_alone(ascend, monkeypatch):
+    """Plain descent shows it, where Adam would divide it out."""
+    monkeypatch.setattr(optimizers, "find_optimizer", lambda recipe: torch.optim.SGD)
+    recipe = replace(RECIPE, gradient_clip=0.5, learning_rate=3e-2)
+    free = replace(recipe, gradient_clip=1e3)
+    for how in (recipe, free):
+        assert_as_alone(make_trainer(), attentive, how, ascend=ascend)
 
 
 def test_the_denoisers_keep_their_weights():

@@ -20,7 +20,7 @@ from torch import nn
 from crediting.errors import ConfigError
 from crediting.randomness import Stream
 from crediting.training import Recipe
-from crediting.training.batches import antithetic_timesteps
+from crediting.training.batches import antithetic_timesteps, draw_batch
 from crediting.training.examples import Examples
 from crediting.training.trainer import Trainer, make_accelerator
 
@@ -197,6 +197,13 @@ def test_half_of_the_images_are_flipped_and_others_stay():
             assert stays != turns
             flipped.append(turns)
     assert 0.3 < sum(flipped) / len(flipped) < 0.7
+
+
+def test_whether_an_image_is_flipped_tells_nothing_of_its_timestep():
+    how = recipe(timesteps="uniform", horizontal_flip=True, batch_size=40)
+    batches = [draw_batch(how, torch.arange(40), Stream("flips", n), 1000) for n in range(100)]
+    alike = [(times >= 500) == flipped for _, times, flipped in batches]
+    assert 0.45 < torch.cat(alike).double().mean() < 0.55
 
 
 def test_uniform_timesteps_come_one_by_one():
@@ -441,6 +448,13 @@ def test_dropout_is_a_function_of_the_stream_and_leaves_the_global_generator_alo
     without = small()
     train(without)
     assert not equal(results[0], without)
+
+
+def test_what_was_left_for_evaluation_is_trained_with_dropout():
+    left, other = small(dropout=0.5).eval(), small(dropout=0.5).train()
+    train(left)
+    train(other)
+    assert equal(left, other)
 
 
 def test_every_step_and_stream_drops_out_others():
