@@ -8,6 +8,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from diffusers import DDPMScheduler, UNet2DConditionModel, UNet2DModel
+from repeating_tape import RepeatingTape
 from tiny_unet import unet
 from torch import nn
 from torch._dynamo.utils import counters
@@ -197,6 +198,14 @@ def test_eight_bit_optimizers_and_activation_checkpoints_are_not_stacked():
         make_trainer().loss.examples, DDPMScheduler(), make_accelerator("cpu", "no"), True
     )
     assert not can_stack(saving, trainings(attentive()))
+
+
+def test_in_fp16_nothing_is_stacked_or_recorded():
+    """Its loss is scaled for each training by itself, and by numbers that the CPU looks at."""
+    half = SimpleNamespace(mixed_precision="fp16")
+    trainer = Trainer(make_trainer().loss.examples, DDPMScheduler(), half, make_tape=RepeatingTape)
+    assert not can_stack(trainer, trainings(attentive()))
+    assert trainer.tape(attentive(), RECIPE) is None
 
 
 # ------------------------------------------------------------------------------ compiled

@@ -250,10 +250,11 @@ def test_ascent_takes_the_opposite_step():
         torch.testing.assert_close(b - a, a - c, atol=1e-6, rtol=1e-4)
 
 
-def test_a_rate_of_its_own_for_some_parameters():
+@pytest.mark.parametrize("key", ["second", "ond.weight"])
+def test_a_rate_of_its_own_for_parameters_whose_name_holds_a_key(key):
     """The first step of Adam is as long as the learning rate."""
     start, denoiser = small(), small()
-    train(denoiser, recipe(steps=1, learning_rate=1e-3), rate_factors={"second": 16.0})
+    train(denoiser, recipe(steps=1, learning_rate=1e-3), rate_factors={key: 16.0})
     steps = {
         name: (moved - before).abs().max().item()
         for (name, moved), before in zip(
