@@ -188,6 +188,23 @@ def test_parts_weigh_as_much_as_they_hold(most, parts):
     torch.testing.assert_close(slopes.detach(), weights - 0.1 * gradient, rtol=1e-5, atol=1e-6)
 
 
+def test_a_step_that_failed_half_way_is_begun_anew():
+    """Of two halves the second does not fit: what the first gave must not count twice."""
+    noisy, target = torch.arange(4.0)[:, None], torch.ones(4, 1)
+    slope, fits = torch.zeros(1, requires_grad=True), iter([False, True, False, *[True] * 4])
+
+    def predict(noisy, timesteps):
+        if not next(fits):
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return SimpleNamespace(sample=slope * noisy)
+
+    descent = torch.optim.SGD([slope], lr=0.1)
+    step = make_step(predict, torch.Tensor.backward, list, descent, None, Portion(""))
+    step(Posed(noisy, torch.arange(4), {}, target), 1.0)
+    assert next(fits, None) is None
+    assert slope.item() == pytest.approx(0.1 * 2 * 1.5)  # twice the mean of 0, 1, 2, 3
+
+
 def test_a_stack_that_does_not_fit_is_divided_alike(make_trainer):
     narrow = [Narrow(3) for _ in COALITIONS]
     stack = [

@@ -2,6 +2,7 @@
 
 import math
 from dataclasses import replace
+from fractions import Fraction
 from typing import ClassVar
 
 import torch
@@ -49,6 +50,7 @@ class GradientAscent:
             return start.untrained()
         if len(removed) == 0:
             return start.averaged()
-        steps = math.ceil(self.passes * len(removed) / self.recipe.batch_size)
+        passes = Fraction(str(self.passes))  # 1.1 * 100 is 110.00000000000001 in floating point
+        steps = math.ceil(passes * len(removed) / self.recipe.batch_size)
         recipe = replace(self.recipe, steps=min(steps, self.recipe.steps))
         return Training(start.averaged(), recipe, removed, ascend=True)

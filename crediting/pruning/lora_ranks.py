@@ -60,7 +60,6 @@ class LoraRanks:
         kept = pairs_to_keep(_scores(denoiser), self.ratio)
         pruned = lora.clone(denoiser)
         lora.keep(pruned, kept)
-        pruned.train(denoiser.training)
         return pruned, compare(denoiser, pruned, model)
 
 

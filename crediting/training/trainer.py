@@ -135,7 +135,6 @@ class Trainer:
                 average.step(parameters)
                 if checkpoint and accelerator.is_main_process:
                     checkpoint.offer(step + 1, state)
-            stepped.zero_grad()
         on_step(recipe.steps)
         return dict(zip(trainable(denoiser), average.shadow_params, strict=True))
 

@@ -68,6 +68,13 @@ def test_a_pass_takes_as_many_steps_as_it_has_batches(removed, passes, batch_siz
     assert rate_factors == {}
 
 
+def test_steps_are_not_misled_by_floating_point():
+    # 1.1 * 100 / 10 is 11.000000000000002 in floating point
+    ascent = GradientAscent(recipe(batch_size=10), 1.1)
+    asked = ascent.coalition_model(start_at(0.0), KEPT, torch.arange(100))
+    assert asked.recipe.steps == 11
+
+
 def test_everybody_has_the_given_model():
     start = start_at(1.5)
     model = credited(GradientAscent(recipe(), 1), start, KEPT, NOBODY)

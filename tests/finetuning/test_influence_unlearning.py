@@ -134,6 +134,23 @@ def test_of_a_mean_squared_error_the_step_is_newtons_whatever_the_loss_and_the_e
     torch.testing.assert_close(model.weights, exact, rtol=0, atol=1e-5 * size)
 
 
+@pytest.mark.parametrize("batch_size", [4, 5, 100])
+def test_the_share_of_a_mean_squared_error_is_that_of_all_examples_however_they_are_batched(
+    batch_size, monkeypatch
+):
+    monkeypatch.setattr(influence_unlearning, "divide_by_fisher", lambda rows, damping, v: v)
+    inputs, signs = inputs_in_pairs(9)
+    residuals = signs * torch.arange(1, 19)  # of sizes that differ from batch to batch
+    kept, removed = torch.arange(11), torch.arange(11, 18)
+    start = regression(lambda z: z, inputs, residuals, entries=5)
+    method = InfluenceUnlearning("auto", 0.1, 2, batch_size, fisher_batches=3)
+    step = method.coalition_model(start, kept, removed).weights - BEST
+    gradients = -residuals[:, None] * inputs
+    towards = gradients[removed].mean(0) - gradients[kept].mean(0)
+    loss = residuals[kept].square().mean() / 2
+    torch.testing.assert_close(step, 2 * loss / 5 * 7 / 18 * towards)
+
+
 @pytest.mark.parametrize("m", [1, 4, 9])
 def test_woodburys_identity_equals_the_inverse(m):
     generator = torch.Generator().manual_seed(m)

@@ -40,6 +40,7 @@ class WatchingStart(SmallStart):
             n: [f.detach().clone() for f in p] for n, p in lora.factors(denoiser).items()
         }
         self.scale = lora.scale(denoiser)
+        self.dropouts = {m.p for m in denoiser.modules() if isinstance(m, torch.nn.Dropout)}
         super().train(denoiser, recipe, examples, ascend=ascend, rate_factors=rate_factors)
         self.prediction = predicted(denoiser)
         return denoiser
@@ -86,6 +87,13 @@ def test_only_the_adapters_of_the_targets_are_trained_on_what_is_kept():
     given = unet().state_dict()
     changed = {n for n, w in model.state_dict().items() if not torch.equal(w, given[n])}
     assert changed == {f"{name}.weight" for name in start.before}
+
+
+def test_adapters_are_of_the_rank_and_dropout_that_are_asked_for():
+    start = WatchingStart(unet())
+    credited(method(rank=3, dropout=0.25), start, KEPT, REMOVED)
+    assert {(len(down), up.shape[1]) for down, up in start.before.values()} == {(3, 3)}
+    assert 0.25 in start.dropouts
 
 
 def test_every_coalition_starts_from_the_same_adapters():

@@ -4,7 +4,13 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 import torch
-from diffusers import DDIMPipeline, DDIMScheduler, DDPMScheduler, PNDMScheduler
+from diffusers import (
+    DDIMPipeline,
+    DDIMScheduler,
+    DDPMScheduler,
+    DPMSolverMultistepScheduler,
+    PNDMScheduler,
+)
 from scipy import stats
 from tiny_unet import unet
 from torch import nn
@@ -181,6 +187,24 @@ def test_any_smaller_number_of_steps_works(sampler, steps):
     sampler(1, steps, 1, **PLAIN).generate(unet(), Pixels(num_train_timesteps=20), 0, None)
 
 
+class Silent(nn.Module):
+    """Predicts no noise, so that parts of the image seem to be out of bounds."""
+
+    def forward(self, sample, timestep):
+        return SimpleNamespace(sample=torch.zeros_like(sample))
+
+
+@pytest.mark.parametrize("sampler", [Ddim, DpmSolver])
+@pytest.mark.parametrize("clips", [True, False])
+def test_what_the_image_seems_to_be_is_clipped_where_the_process_says_so(sampler, clips):
+    model = Pixels(clip_sample=clips, beta_end=1e-3)
+    sampling = sampler(8, 1, 8, **PLAIN)
+    (timestep,) = sampling._scheduler(model).timesteps
+    seems = initial_noise(0, 8) / model.noise_scheduler().alphas_cumprod[timestep].sqrt()
+    latents = sampling._denoise(Silent(), model, Stream("generation", 0), torch.arange(8), None)
+    torch.testing.assert_close(latents, seems.clamp(-1, 1) if clips else seems)
+
+
 # ---------------------------------------------------------------------------------- prompts
 
 
@@ -217,6 +241,32 @@ def test_guidance_leads_away_from_the_empty_prompt(weight):
     predict = sampling._predictor(Echo(), torch.arange(2), prompts)
     shown = predict(torch.zeros(2, *SHAPE), torch.tensor(3))[:, 0, 0, 0]
     assert shown.tolist() == [10 + weight, 10 + 2 * weight]
+
+
+class Rounded(nn.Module):
+    """Predicts in half precision, and hands it on in the kind of numbers asked for."""
+
+    def __init__(self, kind):
+        super().__init__()
+        self.network = unet()
+        self.kind = kind
+
+    def forward(self, sample, timestep, prompts):
+        shift = prompts.mean(dim=(1, 2)).view(-1, 1, 1, 1)
+        predicted = self.network(sample, timestep).sample + shift
+        return SimpleNamespace(sample=predicted.bfloat16().to(self.kind))
+
+
+@pytest.mark.parametrize("sampler", SAMPLERS)
+@pytest.mark.parametrize("guidance", [None, 7.5])
+def test_predictions_in_half_precision_are_reckoned_with_in_full(sampler, guidance):
+    drawn = [
+        sampler(2, 4, 2, prompts=["a", "b"], guidance=guidance)._denoise(
+            Rounded(kind).eval(), Pixels(), Stream(0), torch.arange(2), PROMPTS / 10
+        )
+        for kind in (torch.bfloat16, torch.float32)
+    ]
+    assert torch.equal(*drawn)
 
 
 def test_which_prompt_an_image_shows_does_not_depend_on_the_batch_size():
@@ -257,6 +307,22 @@ def test_pndm_is_the_scheduler_of_diffusers():
             theirs = scheduler.step(predicted, timestep, theirs).prev_sample
     torch.testing.assert_close(ours, theirs)
     assert len(scheduler.timesteps) == 11
+
+
+def test_the_solver_is_the_second_order_scheduler_of_diffusers():
+    noise = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+    model, denoiser = Pixels(**noise, clip_sample=False), unet()
+    ours = DpmSolver(3, 10, 3, **PLAIN)._denoise(
+        denoiser.eval(), model, Stream("generation", 3), torch.arange(3), None
+    )
+    scheduler = DPMSolverMultistepScheduler(**noise, solver_order=2, use_lu_lambdas=True)
+    scheduler.set_timesteps(10)
+    theirs = initial_noise(3, 3)
+    with torch.no_grad():
+        for timestep in scheduler.timesteps:
+            predicted = denoiser(theirs, timestep).sample
+            theirs = scheduler.step(predicted, timestep, theirs).prev_sample
+    torch.testing.assert_close(ours, theirs)
 
 
 # ---------------------------------------------------------------------------------- timesteps

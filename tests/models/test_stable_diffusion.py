@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tiny_networks as tiny
 import torch
+from diffusers import StableDiffusionPipeline
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
@@ -85,6 +86,18 @@ def test_prompts_are_embedded_as_the_pipeline_does(pipeline, prompt):
     assert found.shape == (2, tiny.LENGTH, 16)
     assert found.dtype == torch.float32
     torch.testing.assert_close(found, torch.cat([empty, expected]), rtol=0, atol=1e-6)
+
+
+def test_padding_is_masked_where_the_pipeline_does_it(own_folder):
+    path = own_folder / "text_encoder" / "config.json"
+    plain = sd(own_folder).embed(["a cat"], torch.device("cpu"))
+    pretrained.forget()
+    path.write_text(json.dumps({**json.loads(path.read_text()), "use_attention_mask": True}))
+    own = StableDiffusionPipeline.from_pretrained(own_folder)
+    expected, _ = own.encode_prompt("a cat", torch.device("cpu"), 1, False)
+    found = sd(own_folder).embed(["a cat"], torch.device("cpu"))
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    assert (found - plain).abs().max() > 1e-3
 
 
 def test_batches_change_nothing_but_rounding(folder):

@@ -151,6 +151,15 @@ def test_a_function_is_called_until_it_is_recorded_and_then_repeated(device):
 
 
 @pytest.mark.parametrize("device", DEVICES)
+def test_what_a_recording_is_given_stays_as_it_is(device):
+    given = [torch.full((3,), float(number), device=device) for number in range(WARM_UP + 3)]
+    replayed = Replayed(lambda one: 2 * one, tape_of(device)())
+    for one in given:
+        replayed(one)
+    assert [one.tolist() for one in given] == [[number] * 3 for number in range(WARM_UP + 3)]
+
+
+@pytest.mark.parametrize("device", DEVICES)
 def test_one_recording_serves_the_denoisers_of_all_coalitions(device):
     original = attentive().eval().to(device, torch.float64)  # predictions are large here
     replayed = ReplayedDenoiser(original, as_it_is, tape_of(device)())
@@ -172,6 +181,21 @@ def test_one_recording_serves_the_denoisers_of_all_coalitions(device):
         assert RepeatingTape.recordings == 2
     untouched = attentive().to(device, torch.float64)
     torch.testing.assert_close(original.state_dict(), untouched.state_dict())
+
+
+@pytest.mark.parametrize("device", DEVICES)
+def test_in_half_precision_no_weights_of_another_coalition_are_kept(device):
+    """Autocast keeps what it has cast of weights that require gradients."""
+    original = attentive().eval().to(device)
+    replayed = ReplayedDenoiser(original, as_it_is, tape_of(device)())
+    noisy = Stream("points").normal(torch.arange(2), (1, 8, 8)).to(device)
+    timestep = torch.tensor(100, device=device)
+    with torch.no_grad(), torch.autocast(device, torch.bfloat16):
+        for number in range(WARM_UP + 3):
+            other = moved(original, 0.01 * number)
+            replayed.take(other)
+            found, expected = (f(noisy, timestep).sample for f in (replayed, other))
+            torch.testing.assert_close(found, expected)
 
 
 def moved(denoiser, distance):
@@ -227,6 +251,25 @@ def test_conditions_are_replayed_by_name_and_plain_numbers_not_at_all():
             ):
                 torch.testing.assert_close(found.sample, expected, rtol=0, atol=1e-5)
     assert RepeatingTape.recordings == 2
+
+
+def test_where_memory_is_full_no_recording_is_kept():
+    """They hold memory; what is drawn afterwards is recorded anew."""
+
+    def refuse(module, inputs):
+        if len(inputs[0]) > 2:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    denoiser = attentive().eval()
+    denoiser.register_forward_pre_hook(refuse)
+    replayed = ReplayedDenoiser(denoiser, as_it_is, RepeatingTape())
+    for expected in (1, 2):
+        for _ in range(WARM_UP + 1):
+            with torch.inference_mode():
+                replayed(POINTS[:2], torch.tensor(7))
+        assert RepeatingTape.recordings == expected
+        with pytest.raises(torch.OutOfMemoryError):
+            replayed(POINTS[:3], torch.tensor(7))
 
 
 def test_a_denoiser_of_another_shape_does_not_fit():

@@ -54,6 +54,17 @@ def test_captions_reach_the_denoiser():
     assert torch.equal(denoiser.seen[0][2]["encoder_hidden_states"], captions[IDS])
 
 
+def test_the_draw_from_a_posterior_has_nothing_to_do_with_the_noise():
+    means = torch.zeros(500, 1, 4, 4)
+    posteriors = DenoisingLoss(Examples(means, deviations=means + 1), DDPMScheduler())
+    ids = torch.arange(500)
+    posed = posteriors.pose(ids, torch.full_like(ids, 300), None, Stream("s"))
+    share = DDPMScheduler().alphas_cumprod[300]
+    drawn = (posed.noisy - (1 - share).sqrt() * posed.target) / share.sqrt()
+    assert drawn.std().item() == pytest.approx(1, abs=0.05)
+    assert (drawn * posed.target).mean().abs() < 0.05
+
+
 def test_another_prediction_type_is_refused():
     with pytest.raises(ConfigError, match=r"model\.noise\.prediction_type.*got 'sample'"):
         loss("sample")
@@ -68,6 +79,21 @@ def test_the_loss_at_a_timestep_is_always_the_same():
     sample, timesteps, _ = denoiser.seen[0]
     assert timesteps.tolist() == [7] * 4
     assert torch.equal(sample, denoiser.seen[1][0])
+
+
+def test_the_examples_of_a_timestep_are_any_and_their_noise_is_its_own():
+    chosen = set()
+    for seed in range(20):
+        denoiser = Zero()
+        fixed = FixedTimestepLoss(loss(), Stream("prune", seed), 128)
+        for timestep in (0, 998, 999):
+            fixed(denoiser, timestep, 4)
+        seen, *late = (sample for sample, _, _ in denoiser.seen)
+        distances = torch.cdist(seen.flatten(1), POINTS.flatten(1))
+        chosen |= set(distances.argmin(1).tolist())
+        assert len(distances.argmin(1).unique()) == 4
+        assert (late[0] - late[1]).abs().max() > 1
+    assert chosen == set(range(9))
 
 
 def test_all_examples_are_used_if_more_are_asked_for():

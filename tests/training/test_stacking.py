@@ -8,6 +8,7 @@ import pytest
 import torch
 from accelerate.state import AcceleratorState
 from diffusers import DDPMScheduler, UNet2DConditionModel, UNet2DModel
+from repeating_tape import RepeatingTape
 from tiny_unet import unet
 from torch import nn
 from torch._dynamo.utils import counters
@@ -16,6 +17,7 @@ from torch.nn import functional as F
 from crediting import lora
 from crediting.errors import ConfigError
 from crediting.randomness import Stream
+from crediting.training import optimizers
 from crediting.training.compiling import as_it_is, compiler
 from crediting.training.examples import Examples
 from crediting.training.recipe import Recipe, Training
@@ -143,6 +145,16 @@ def test_ascents_can_be_stacked():
     assert_as_alone(make_trainer(), attentive, replace(RECIPE, learning_rate=2e-3), ascend=True)
 
 
+@pytest.mark.parametrize("ascend", [False, True])
+def test_gradients_of_a_stack_are_as_large_as_alone(ascend, monkeypatch):
+    """Plain descent shows it, where Adam would divide it out."""
+    monkeypatch.setattr(optimizers, "find_optimizer", lambda recipe: torch.optim.SGD)
+    recipe = replace(RECIPE, gradient_clip=0.5, learning_rate=3e-2)
+    free = replace(recipe, gradient_clip=1e3)
+    for how in (recipe, free):
+        assert_as_alone(make_trainer(), attentive, how, ascend=ascend)
+
+
 def test_the_denoisers_keep_their_weights():
     given = trainings(attentive())
     train_stacked(make_trainer(), given, Stream("stack"))
@@ -186,6 +198,14 @@ def test_eight_bit_optimizers_and_activation_checkpoints_are_not_stacked():
         make_trainer().loss.examples, DDPMScheduler(), make_accelerator("cpu", "no"), True
     )
     assert not can_stack(saving, trainings(attentive()))
+
+
+def test_in_fp16_nothing_is_stacked_or_recorded():
+    """Its loss is scaled for each training by itself, and by numbers that the CPU looks at."""
+    half = SimpleNamespace(mixed_precision="fp16")
+    trainer = Trainer(make_trainer().loss.examples, DDPMScheduler(), half, make_tape=RepeatingTape)
+    assert not can_stack(trainer, trainings(attentive()))
+    assert trainer.tape(attentive(), RECIPE) is None
 
 
 # ------------------------------------------------------------------------------ compiled

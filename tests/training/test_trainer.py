@@ -20,7 +20,7 @@ from torch import nn
 from crediting.errors import ConfigError
 from crediting.randomness import Stream
 from crediting.training import Recipe
-from crediting.training.batches import antithetic_timesteps
+from crediting.training.batches import antithetic_timesteps, draw_batch
 from crediting.training.examples import Examples
 from crediting.training.trainer import Trainer, make_accelerator
 
@@ -199,6 +199,13 @@ def test_half_of_the_images_are_flipped_and_others_stay():
     assert 0.3 < sum(flipped) / len(flipped) < 0.7
 
 
+def test_whether_an_image_is_flipped_tells_nothing_of_its_timestep():
+    how = recipe(timesteps="uniform", horizontal_flip=True, batch_size=40)
+    batches = [draw_batch(how, torch.arange(40), Stream("flips", n), 1000) for n in range(100)]
+    alike = [(times >= 500) == flipped for _, times, flipped in batches]
+    assert 0.45 < torch.cat(alike).double().mean() < 0.55
+
+
 def test_uniform_timesteps_come_one_by_one():
     recorder = Recorder()
     train(recorder, recipe(steps=2, timesteps="uniform"))
@@ -243,10 +250,11 @@ def test_ascent_takes_the_opposite_step():
         torch.testing.assert_close(b - a, a - c, atol=1e-6, rtol=1e-4)
 
 
-def test_a_rate_of_its_own_for_some_parameters():
+@pytest.mark.parametrize("key", ["second", "ond.weight"])
+def test_a_rate_of_its_own_for_parameters_whose_name_holds_a_key(key):
     """The first step of Adam is as long as the learning rate."""
     start, denoiser = small(), small()
-    train(denoiser, recipe(steps=1, learning_rate=1e-3), rate_factors={"second": 16.0})
+    train(denoiser, recipe(steps=1, learning_rate=1e-3), rate_factors={key: 16.0})
     steps = {
         name: (moved - before).abs().max().item()
         for (name, moved), before in zip(
@@ -441,6 +449,13 @@ def test_dropout_is_a_function_of_the_stream_and_leaves_the_global_generator_alo
     without = small()
     train(without)
     assert not equal(results[0], without)
+
+
+def test_what_was_left_for_evaluation_is_trained_with_dropout():
+    left, other = small(dropout=0.5).eval(), small(dropout=0.5).train()
+    train(left)
+    train(other)
+    assert equal(left, other)
 
 
 def test_every_step_and_stream_drops_out_others():
