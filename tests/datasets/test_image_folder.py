@@ -289,6 +289,27 @@ def test_the_digest_changes_with_anything_that_is_handed_out(photos, table, tmp_
     assert len({ours.digest() for ours in found}) == len(found)
 
 
+def test_the_digest_changes_with_the_class_of_a_reference_image_alone(photos, tmp_path):
+    found = []
+    for place, classes in (("one", "aab"), ("other", "abb")):
+        for number, name in enumerate(classes):
+            save(tmp_path / place / name / f"{number}.png", number)
+        found.append(folder(photos, reference=str(tmp_path / place)))
+    assert torch.equal(*(ours.reference_images() for ours in found))
+    assert [ours.reference_labels().tolist() for ours in found] == [[0, 0, 1], [0, 1, 1]]
+    assert found[0].digest() != found[1].digest()
+
+
+def test_the_digest_changes_with_the_pixels_of_a_reference_image_alone(photos, tmp_path):
+    references = [str(save(tmp_path / str(seed) / "1.png", seed).parent) for seed in (20, 21)]
+    assert len({folder(photos, reference=reference).digest() for reference in references}) == 2
+
+
+def test_of_a_sound_dataset_all_images_are_decoded(photos, monkeypatch):
+    monkeypatch.setattr("crediting.datasets.image_files._BESIDE_OTHERS", 1)
+    assert len(folder(photos).training_images()) == len(ORDER)
+
+
 def test_files_that_vanish_before_the_digest_are_named(photos):
     ours = folder(photos)
     ours.columns()
