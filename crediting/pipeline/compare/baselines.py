@@ -142,10 +142,13 @@ def _score(name: str, baseline: Baseline, material: StudyMaterial, folder: Path)
     by_property = found if isinstance(found, Mapping) else dict.fromkeys(material.properties, found)
     plain = {key: np.asarray(scores, dtype=float) for key, scores in by_property.items()}
     for key, scores in plain.items():
-        if scores.shape != (material.n_contributors,) or not np.isfinite(scores).all():
-            raise ValueError(
-                f"{type(baseline).__name__} gave {scores} for {key}, expected a finite score for "
-                f"each of {material.n_contributors} contributors"
+        odd = np.count_nonzero(~np.isfinite(scores))
+        if scores.shape != (material.n_contributors,) or odd:
+            raise ConfigError(
+                "_target_: expected scores() to return a finite number for each of "
+                f"{material.n_contributors} contributors, got for {key} an array of shape "
+                f"{scores.shape} with {odd} that are NaN or infinite; mend "
+                f"{type(baseline).__name__}, or leave it out"
             )
     text = json.dumps({key: scores.tolist() for key, scores in plain.items()}, indent=1)
     atomic_write_text(folder / _FILE, text)
