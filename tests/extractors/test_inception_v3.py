@@ -12,10 +12,14 @@ GREY = torch.arange(3 * 8 * 8).reshape(3, 1, 8, 8).to(torch.uint8)
 
 @pytest.fixture(scope="module")
 def published():
-    """A network with random weights, as torchvision builds it."""
+    """A network with random weights, as torchvision builds it; large enough to tell images apart."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        return inception_v3(weights=None, aux_logits=True, init_weights=False).eval()
+        network = inception_v3(weights=None, aux_logits=True, init_weights=False).eval()
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        return network
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +101,7 @@ def test_features_are_pooled_maps_and_logits(weights, published, tmp_path, chann
     planes = np.stack([np.repeat(enlarged(image)[None], 3, axis=0) for image in GREY[:, 0].numpy()])
     with torch.no_grad():
         logits = published(torch.from_numpy(planes).float())
+        assert logits.std(dim=0).mean() > 0.01 * logits.std()
         torch.testing.assert_close(features.logits.float(), logits, rtol=1e-3, atol=1e-4)
         from_embeddings = published.fc(features.embeddings.float())
         torch.testing.assert_close(features.logits.float(), from_embeddings, rtol=1e-3, atol=1e-4)
