@@ -1,6 +1,7 @@
 """Errors that the user can mend; everything else is a bug and keeps its traceback."""
 
 import errno
+import re
 from collections.abc import Iterable
 from difflib import get_close_matches
 
@@ -89,6 +90,16 @@ def as_user_error(error: BaseException) -> CreditingError | None:
             "recorded so far is lost: run the same command again afterwards."
         )
     return None
+
+
+def located(path: str, message: str) -> str:
+    """Return a part's message with the part's key in front, unless it begins with a whole key.
+
+    Where the message begins with the name of a setting, the key is that of the setting.
+    """
+    if message.startswith(f"{path.partition('.')[0]}."):
+        return message
+    return f"{path}.{message}" if re.match(r"\w+: ", message) else f"{path}: {message}"
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

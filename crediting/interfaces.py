@@ -410,6 +410,10 @@ class Planned(Protocol):
     """What is known of a study before anything of it is made."""
 
     @property
+    def dataset(self) -> Dataset:
+        """The training examples and the reference."""
+
+    @property
     def model(self) -> DiffusionModel:
         """The model."""
 
@@ -438,7 +442,9 @@ class Baseline(Protocol):
     """A score for every contributor, without the model of any coalition.
 
     If it has a method `check(planned)`, that is called before anything is trained, and raises
-    ConfigError if the baseline cannot work with a study; its message begins with the key.
+    ConfigError if the baseline cannot work with a study; its message begins with the key. One that
+    measures properties, of a fixed number of images, has that number as an attribute `images`:
+    that so many suffice is tried before anything is trained, too.
 
     One that also has a method `utilities(material, coalitions)`, giving arrays (m,) by property for
     coalitions (m, n), is a proxy: its utilities are held against those of retrained models.

@@ -15,6 +15,7 @@ from torch import Tensor
 from crediting.baselines.aggregate import examples_of_each
 from crediting.baselines.pools import (
     captions_of_prompts,
+    check_captions,
     check_neighbours,
     nearest_pools,
     prompt_pools,
@@ -79,6 +80,9 @@ class MixtureProxy:
             check_neighbours(self.neighbours, int(study.partition.sizes.sum()))
         elif not study.model.conditional:
             raise _without_prompts()
+        elif (captions := study.dataset.columns().get("caption")) is not None:
+            owners, n = torch.from_numpy(study.partition.owner), len(study.partition)
+            check_captions(torch.from_numpy(np.unique(captions, return_inverse=True)[1]), owners, n)
 
     def scores(self, material: Material) -> dict[str, NDArray[np.float64]]:
         """Return the Shapley values by property, (n,), turned around where lower is better.

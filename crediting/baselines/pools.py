@@ -70,11 +70,11 @@ def prompt_pools(prompt_of: Tensor, caption_of: Tensor, owners: Tensor, n: int) 
     Raises:
         ConfigError: a contributor has no image at all, or all contributors have the same captions.
     """
-    n_captions = int(caption_of.max()) + 1
-    examples = torch.bincount(owners * n_captions + caption_of, minlength=n * n_captions)
-    shows = (torch.arange(n_captions, device=prompt_of.device)[:, None] == prompt_of).double()
+    examples = _examples_with(caption_of, owners, n)
+    numbers = torch.arange(examples.shape[1], device=prompt_of.device)
+    shows = (numbers[:, None] == prompt_of).double()
     shares = shows / shows.sum(dim=1, keepdim=True).clamp(min=1)
-    pools = examples.view(n, n_captions).double() @ shares
+    pools = examples @ shares
     totals = pools.sum(dim=1, keepdim=True)
     without = (totals.squeeze(1) == 0).nonzero().flatten().tolist()
     if without:
@@ -85,12 +85,29 @@ def prompt_pools(prompt_of: Tensor, caption_of: Tensor, owners: Tensor, n: int) 
             "generation.images, or assign=nearest"
         )
     pools = pools / totals
-    if torch.allclose(pools, pools[:1]):
+    _refuse_alike(pools)
+    return pools
+
+
+def check_captions(caption_of: Tensor, owners: Tensor, n: int) -> None:
+    """Raise ConfigError if all contributors have the same captions, whatever is drawn of them."""
+    examples = _examples_with(caption_of, owners, n)
+    _refuse_alike(examples / examples.sum(dim=1, keepdim=True))
+
+
+def _examples_with(caption_of: Tensor, owners: Tensor, n: int) -> Tensor:
+    """Return how many examples each contributor has with each caption, float64 (n, c)."""
+    n_captions = int(caption_of.max()) + 1
+    counts = torch.bincount(owners * n_captions + caption_of, minlength=n * n_captions)
+    return counts.view(n, n_captions).double()
+
+
+def _refuse_alike(shares: Tensor) -> None:
+    if torch.allclose(shares, shares[:1]):
         raise ConfigError(
             "assign: prompts cannot tell these contributors apart, since "
             "all of them have the same captions; set assign=nearest"
         )
-    return pools
 
 
 def captions_of_prompts(prompts: Tensor, captions: Tensor) -> Tensor:

@@ -17,7 +17,7 @@ from torch.nn import functional as F
 from crediting.baselines.aggregate import by_contributor, check_aggregate
 from crediting.baselines.reading import ReadsFeatures
 from crediting.errors import ConfigError
-from crediting.interfaces import Material
+from crediting.interfaces import Material, Planned
 
 
 @dataclass(frozen=True)
@@ -45,6 +45,11 @@ class PixelSimilarity:
         if self.batch_size < 1:
             raise ConfigError(f"batch_size: expected 1 or more, got {self.batch_size}")
 
+    def check(self, study: Planned) -> None:
+        """Raise ConfigError if training and generated images will differ in shape."""
+        point = torch.zeros(1, *study.model.latent_shape())
+        _check_shapes(study.dataset.training_images(), study.model.decode(point))
+
     def scores(self, material: Material) -> NDArray[np.float64]:
         """Return the similarity of each contributor, (n,).
 
@@ -52,12 +57,7 @@ class PixelSimilarity:
             ConfigError: training and generated images differ in shape.
         """
         generated, training = material.generated_images(), material.training_images()
-        if generated.shape[1:] != training.shape[1:]:
-            raise ConfigError(
-                "_target_: pixels can be compared of images of one shape alone, and the training "
-                f"images are {tuple(training.shape[1:])}, the generated ones "
-                f"{tuple(generated.shape[1:])}; use baseline=[embedding_similarity_mean] instead"
-            )
+        _check_shapes(training, generated)
         sums = [batch.sum(dim=0) for batch in self._unit_pixels(generated, material.device)]
         centre = torch.stack(sums).sum(dim=0) / len(generated)
         cosines = [batch @ centre for batch in self._unit_pixels(training, material.device)]
@@ -68,6 +68,15 @@ class PixelSimilarity:
         for batch in images.split(self.batch_size):
             # no pixel is exactly between black and white, so no image has length 0
             yield F.normalize(batch.to(device).flatten(1).double() / 127.5 - 1, dim=1)
+
+
+def _check_shapes(training: Tensor, generated: Tensor) -> None:
+    if generated.shape[1:] != training.shape[1:]:
+        raise ConfigError(
+            "_target_: pixels can be compared of images of one shape alone, and the training "
+            f"images are {tuple(training.shape[1:])}, the generated ones "
+            f"{tuple(generated.shape[1:])}; use baseline=[embedding_similarity_mean] instead"
+        )
 
 
 @dataclass(frozen=True)

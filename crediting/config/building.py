@@ -10,7 +10,7 @@ from hydra.utils import instantiate
 from crediting.config.options import option_problems, typed
 from crediting.config.protocols import part_problems
 from crediting.config.settings import methods_of_steps, methods_problems, settings_problems
-from crediting.errors import ConfigError, CreditingError
+from crediting.errors import ConfigError, CreditingError, located
 
 GROUPS = (
     "dataset",
@@ -121,8 +121,5 @@ def _refuse(problems: Iterable[str]) -> None:
 
 def _located(group: str, instantiation_error: str, message: str) -> str:
     """Return a constructor's message with the full key in front, unless it names the key itself."""
-    if message.startswith(f"{group}."):
-        return message
     nested = re.search(r"full_key: (\S+)", instantiation_error)
-    path = f"{group}.{nested[1]}" if nested else group
-    return f"{path}.{message}" if re.match(r"\w+: ", message) else f"{path}: {message}"
+    return located(f"{group}.{nested[1]}" if nested else group, message)

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 
-from crediting.errors import ConfigError
+from crediting.errors import ConfigError, located
 from crediting.pipeline.calibrate.stage import calibrate
+from crediting.pipeline.compare.baselines import is_scored
 from crediting.pipeline.compare.stage import compare
 from crediting.pipeline.dry_run import dry_run
 from crediting.pipeline.encode import encode
@@ -44,11 +45,11 @@ def make_ready(study: Study, stage: str) -> None:
 
 def _check_baselines(study: Study) -> None:
     for name, baseline in study.baselines.items():
-        if hasattr(baseline, "check"):
+        if hasattr(baseline, "check") and not is_scored(study, name):
             try:
                 baseline.check(study)
             except ConfigError as error:
-                raise ConfigError(f"baseline.{name}.{error}") from error
+                raise ConfigError(located(f"baseline.{name}", str(error))) from error
 
 
 def run(study: Study, stage: str) -> None:

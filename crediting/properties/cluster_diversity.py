@@ -71,8 +71,8 @@ class ClusterDiversity:
             found = int(labels.max())
         if found < self.clusters:
             raise ConfigError(
-                f"property.cluster_diversity.clusters: expected no more than the "
-                f"{len(embeddings)} reference images can be told apart into, got {self.clusters}; "
-                "lower it, or choose a dataset with more reference images"
+                f"clusters: expected no more than the {len(embeddings)} reference images can be "
+                f"told apart into, got {self.clusters}; lower it, or choose a dataset with more "
+                "reference images"
             )
         return labels.astype(np.int64) - 1

@@ -68,7 +68,7 @@ class KernelDistance:
         needed = self.subset_size or 2
         if len(embeddings) < needed:
             raise ConfigError(
-                f"property.kid.subset_size: expected {needed} {side} images or more, "
+                f"subset_size: expected {needed} {side} images or more, "
                 f"got {len(embeddings)}; lower it, or have more images"
             )
         if self.subset_size is None:

@@ -42,7 +42,7 @@ class Precision:
             ConfigError: there are too few reference images.
         """
         real = field(reference, self.needs)
-        radii = _radii(real, self.neighbours, "property.precision")
+        radii = _radii(real, self.neighbours)
         return of_field(self.needs, lambda generated: _share_inside(generated, real, radii))
 
 
@@ -70,7 +70,7 @@ class Recall:
         real = field(reference, self.needs)
 
         def recall(generated: Tensor) -> float:
-            radii = _radii(generated, self.neighbours, "property.recall")
+            radii = _radii(generated, self.neighbours)
             return _share_inside(real, generated, radii)
 
         return of_field(self.needs, recall)
@@ -81,12 +81,12 @@ def _check_neighbours(neighbours: int) -> None:
         raise ConfigError(f"neighbours: expected 1 or more, got {neighbours}")
 
 
-def _radii(points: Tensor, neighbours: int, key: str) -> Tensor:
+def _radii(points: Tensor, neighbours: int) -> Tensor:
     """Return the distance of each point (n, d) to its k-th nearest other point, (n,)."""
     if len(points) <= neighbours:
         raise ConfigError(
-            f"{key}.neighbours: expected fewer than the {len(points)} images that are to have "
-            f"so many neighbours, got {neighbours}; lower it, or have more images"
+            f"neighbours: expected fewer than the {len(points)} images that are to have so many "
+            f"neighbours, got {neighbours}; lower it, or have more images"
         )
     # one more, since every point is its own nearest neighbour
     distances = [torch.cdist(rows, points).kthvalue(neighbours + 1) for rows in points.split(_ROWS)]

@@ -24,6 +24,8 @@ def test_numbers_are_rounded_as_in_the_paper():
     credits = np.arange(258.0)
     assert (~removed(credits, 0.4, True)).sum() == 103
     assert (~kept(credits, 0.6, True)).sum() == 103
+    assert (~removed(credits[:7], 0.25, True)).sum() == 1  # of 1.75
+    assert (~kept(credits[:7], 0.75, True)).sum() == 1
 
 
 @pytest.mark.parametrize("n", [10, 20, 50, 100])
@@ -45,6 +47,12 @@ def test_equal_credits_rank_in_player_order():
     for higher_is_better in (True, False):
         assert removed(credits, 0.5, higher_is_better).tolist() == [False, False, True, True]
         assert kept(credits, 0.5, higher_is_better).tolist() == [True, True, False, False]
+
+
+def test_many_contributors_with_few_different_credits_rank_in_player_order():
+    credits = np.random.default_rng(0).integers(0, 3, 300).astype(float)
+    ranked = sorted(range(300), key=lambda player: (-credits[player], player))
+    assert np.flatnonzero(~removed(credits, 0.5, True)).tolist() == sorted(ranked[:150])
 
 
 @pytest.mark.parametrize("choose", [kept, removed])

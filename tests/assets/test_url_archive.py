@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from crediting.assets import ByHand, UrlArchive, url_archive
-from crediting.assets.digests import files_below
+from crediting.assets.digests import files_below, folder_digest
 from crediting.assets.messages import NotFetchedError
 from crediting.errors import DataError
 
@@ -277,3 +277,13 @@ def test_what_is_got_by_hand_says_what_to_do(tmp_path):
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "face.jpg").write_bytes(b"1")
     assert faces.find() == faces.fetch() == tmp_path
+
+
+def test_a_digest_is_of_visible_files_whatever_the_order_of_the_disk(tmp_path):
+    for name in ("b", "a", "c"):
+        (tmp_path / name).write_text(name)
+    listed = files_below(tmp_path)
+    whole = folder_digest(listed)
+    assert folder_digest(dict(reversed(listed.items()))) == whole
+    (tmp_path / ".DS_Store").write_text("notes of a tool")
+    assert folder_digest(files_below(tmp_path)) == whole

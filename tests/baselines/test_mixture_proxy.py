@@ -1,8 +1,10 @@
 """The game of mixtures: its pools, its draws, its utilities and its Shapley values."""
 
+from contextlib import nullcontext
 from dataclasses import replace
 from itertools import combinations
 from math import comb
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -18,6 +20,7 @@ from crediting.errors import ConfigError
 from crediting.game.coalition import all_coalitions
 from crediting.game.toy import Additive, Airport, UnanimitySum
 from crediting.interfaces import Features
+from crediting.partitions import ByLabel
 from crediting.randomness import Stream
 
 
@@ -147,7 +150,9 @@ def test_prompts_are_known_by_their_embeddings():
     captions = normal(5, 4, 3)
     prompts = captions[[3, 0, 3]] * (1 + 1e-4)
     stranger = normal(1, 4, 3, seed=9)
-    assert captions_of_prompts(torch.cat([prompts, stranger]), captions).tolist() == [3, 0, 3, -1]
+    asked = torch.cat([prompts, stranger])
+    for scale in (1, 1e4, 1e-4):  # of the encoder's numbers, which says nothing
+        assert captions_of_prompts(scale * asked, scale * captions).tolist() == [3, 0, 3, -1]
 
 
 # ------------------------------------------------------------------------------ draws
@@ -172,6 +177,13 @@ def test_contributors_draw_in_proportion_to_their_examples():
     rows = mixture(np.eye(4), sizes, images).rows(coalition(4, 0, 1, 2))
     shares = np.bincount(rows, minlength=4) / images
     np.testing.assert_allclose(shares, [0.1, 0.3, 0.6, 0], atol=4 * 0.5 / np.sqrt(images))
+
+
+def test_which_image_is_drawn_does_not_hang_on_when_its_contributor_arrived():
+    images = 8_000
+    pools = np.kron(np.eye(2), np.full((1, 4), 0.25))
+    counts = np.bincount(mixture(pools, [1, 1], images).rows(coalition(2, 0, 1)), minlength=8)
+    np.testing.assert_allclose(counts, images / 8, atol=5 * np.sqrt(images / 8))
 
 
 def test_who_joins_replaces_nothing_but_its_own_draws():
@@ -359,6 +371,23 @@ def test_images_show_the_prompts_in_turn():
 def test_prompts_that_are_nobodys_captions_are_refused():
     with pytest.raises(ConfigError, match="none were drawn for 3 of 5 contributors"):
         proxy(assign="prompts").scores(conditional([0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("captions", "alike"),
+    [("aaaa", True), ("abab", True), ("bbaa", False), ("abaa", False)],
+)
+def test_captions_that_are_the_same_for_everybody_are_refused_before_anything_is_drawn(
+    captions, alike
+):
+    columns = {"contributor": np.array(list("xxyy")), "caption": np.array(list(captions))}
+    planned = SimpleNamespace(
+        model=SimpleNamespace(conditional=True),
+        dataset=SimpleNamespace(columns=lambda: columns),
+        partition=ByLabel("contributor").partition(columns),
+    )
+    with pytest.raises(ConfigError, match="same captions") if alike else nullcontext():
+        proxy(assign="prompts").check(planned)
 
 
 def test_a_model_that_reads_no_prompts_cannot_be_asked_for_them():

@@ -46,3 +46,19 @@ def test_of_features_that_vanish_only_lambda_is_left(capsys):
     found = RidgeInverse(nothing, 0.5, relative=False)(vectors)
     np.testing.assert_allclose(found.numpy(), vectors.numpy() / 0.5, rtol=1e-12)
     assert "damping" not in capsys.readouterr().err
+
+
+def test_relative_damping_is_a_multiple_of_the_mean_squared_norm_of_a_row():
+    rows = torch.tensor([[3.0, 4.0], [0.0, 1.0]]).double()  # of squared norms 25 and 1
+    vectors = torch.eye(2).double()
+    relative, absolute = RidgeInverse(rows, 0.5, True), RidgeInverse(rows, 0.5 * 13, False)
+    np.testing.assert_allclose(relative(vectors).numpy(), absolute(vectors).numpy(), rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(3, 300_000), (300_000, 3)])
+def test_only_the_smaller_of_both_matrices_is_ever_made(shape):
+    """The larger would be 720 GB. What it gives is the solution: multiplied back, the vectors."""
+    rows, vectors = features(*shape), features(2, shape[1], seed=1)
+    found = RidgeInverse(rows, 1.0, relative=True)(vectors)
+    damping = rows.square().sum(dim=1).mean()
+    np.testing.assert_allclose(found @ rows.T @ rows + damping * found, vectors, rtol=1e-9)

@@ -63,6 +63,11 @@ def test_both_layouts_give_the_same_rows(write, tmp_path):
     assert ByLabel("contributor").partition(columns).names == ["104", "17", "63"]
 
 
+def test_of_both_layouts_the_resized_one_is_read(tmp_path):
+    published(resized(tmp_path, size=4))
+    assert faces(tmp_path, size=None).training_images().shape == (5, 3, 4, 4)
+
+
 def test_labels_go_by_file_name_whatever_the_order_of_labels_csv(tmp_path):
     rows = [(f"{c}_{n}.jpg", c, split) for c, n, split, _ in PHOTOGRAPHS]
     found = [

@@ -237,6 +237,7 @@ def test_bad_classes_are_refused(classes, message, root):
         ({}, "expected `fine_labels`, a list of integers"),
         ({"fine_labels": ["0"], "data": np.zeros((1, 3072), np.uint8)}, "expected `fine_labels`"),
         ({"fine_labels": [2**70], "data": np.zeros((1, 3072), np.uint8)}, "integers from 0 to 99"),
+        ({"fine_labels": [-1], "data": np.zeros((1, 3072), np.uint8)}, "integers from 0 to 99"),
         ({"fine_labels": [0], "data": [0] * 3072}, "expected `data`, an array of uint8"),
         ({"fine_labels": [0], "data": np.zeros((1, 3072))}, "expected `data`, an array of uint8"),
         (

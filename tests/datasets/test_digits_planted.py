@@ -1,5 +1,6 @@
 import numpy as np
 import pytest
+import torch
 from sklearn.datasets import load_digits
 
 from crediting.datasets import Digits, DigitsPlanted
@@ -50,6 +51,12 @@ def test_everybody_holds_as_many_images_of_each_of_its_digits(planted, digit_of)
         digits = np.bincount([digit_of[image] for image in held[name]], minlength=10)
         assert sorted(set(digits)) == [0, 40]
         assert len(set(held[name])) == len(held[name])
+
+
+def test_the_images_of_a_digit_are_the_first_ones(planted):
+    digits = Digits(1297)
+    zeros = digits.training_images()[torch.from_numpy(digits.columns()["label"] == "digit_0")]
+    assert torch.equal(planted.training_images()[:40], zeros[:40])  # `plain` begins with them
 
 
 def test_copy_holds_the_images_of_original_and_no_others(planted):

@@ -132,6 +132,19 @@ def test_a_reference_folder_gives_its_own_images_and_labels(photos, tmp_path):
     assert folder(photos, reference=str(tmp_path / "other")).reference_labels() is None
 
 
+def test_the_class_of_a_reference_image_is_the_outermost_folder(photos, tmp_path):
+    for name in ("cats/young/1.png", "cats/old/2.png", "dogs/old/3.png"):
+        save(tmp_path / "held" / name, 11)
+    ours = folder(photos, reference=str(tmp_path / "held"))
+    assert ours.reference_labels().tolist() == [0, 0, 1]
+
+
+def test_of_a_root_with_a_manifest_a_folder_may_be_held_out(photos, table):
+    training = [row for row in rows_of() if not row["path"].startswith("ada/")]
+    ours = folder(photos, manifest=table(training), reference=str(photos / "ada"))
+    assert len(ours.training_images()) + len(ours.reference_images()) == len(ORDER)
+
+
 def test_images_are_brought_to_size_and_colour(photos):
     ours = folder(photos, size=[4, 5], channels=1, resize="bicubic")
     assert ours.training_images().shape == (6, 1, 4, 5)
@@ -216,7 +229,8 @@ def test_spreadsheets_and_missing_values_are_understood(photos, tmp_path):
         {"path": "./ada/1.png", "contributor": 7, "year": None},
         {"path": "bo/../bo/1.png", "contributor": 7, "share": 0.5},
     ]
-    (tmp_path / "m.jsonl").write_text("\n".join(map(json.dumps, lines)))
+    text = "\ufeff" + "\n".join(map(json.dumps, lines))
+    (tmp_path / "m.jsonl").write_text(text, encoding="utf-8")
     columns = folder(photos, manifest=str(tmp_path / "m.jsonl")).columns()
     assert {name: values.tolist() for name, values in columns.items()} == {
         "path": ["ada/1.png", "bo/1.png"],
@@ -287,6 +301,27 @@ def test_the_digest_changes_with_anything_that_is_handed_out(photos, table, tmp_
         folder(photos, manifest=table([{**rows[0], "contributor": "yi"}, *rows[1:]], "c.csv")),
     ]
     assert len({ours.digest() for ours in found}) == len(found)
+
+
+def test_the_digest_changes_with_the_class_of_a_reference_image_alone(photos, tmp_path):
+    found = []
+    for place, classes in (("one", "aab"), ("other", "abb")):
+        for number, name in enumerate(classes):
+            save(tmp_path / place / name / f"{number}.png", number)
+        found.append(folder(photos, reference=str(tmp_path / place)))
+    assert torch.equal(*(ours.reference_images() for ours in found))
+    assert [ours.reference_labels().tolist() for ours in found] == [[0, 0, 1], [0, 1, 1]]
+    assert found[0].digest() != found[1].digest()
+
+
+def test_the_digest_changes_with_the_pixels_of_a_reference_image_alone(photos, tmp_path):
+    references = [str(save(tmp_path / str(seed) / "1.png", seed).parent) for seed in (20, 21)]
+    assert len({folder(photos, reference=reference).digest() for reference in references}) == 2
+
+
+def test_of_a_sound_dataset_all_images_are_decoded(photos, monkeypatch):
+    monkeypatch.setattr("crediting.datasets.image_files._BESIDE_OTHERS", 1)
+    assert len(folder(photos).training_images()) == len(ORDER)
 
 
 def test_files_that_vanish_before_the_digest_are_named(photos):

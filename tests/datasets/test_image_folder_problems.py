@@ -7,8 +7,10 @@ import socket
 import sys
 from pathlib import Path
 
+import pyarrow
 import pytest
 from picture_files import save
+from pyarrow import parquet
 from test_image_folder import folder
 
 from crediting.datasets import image_files
@@ -90,7 +92,7 @@ def test_pictures_of_other_endings_are_not_ignored(name, photos):
     assert f"{name}: is a picture, but its name ends in {ending}; rename" in only_problem(photos)
 
 
-@pytest.mark.parametrize("name", ["stray.png", "stray.heic"])
+@pytest.mark.parametrize("name", ["stray.png", "STRAY.JPG", "stray.heic", "stray"])
 def test_an_image_beside_the_contributors(name, photos):
     save(photos / "stray.png", 9).rename(photos / name)
     assert f"{name}: lies in no contributor's folder" in only_problem(photos)
@@ -336,6 +338,20 @@ def test_tables_that_are_none(content, message, photos, tmp_path):
 
 def test_a_manifest_that_is_not_there(photos):
     assert "nowhere.csv: cannot be read" in only_problem(photos, manifest="nowhere.csv")
+
+
+@pytest.mark.parametrize(
+    ("owner", "said"),
+    [
+        (pyarrow.array([1.0, float("nan")]), "line 2: the column 'contributor' is empty"),
+        (pyarrow.array([None, b"ada"]), "line 1: the column 'contributor' is empty"),
+        (pyarrow.array([None, b"ada"]), "line 2: 'contributor' must be text or a number"),
+    ],
+)
+def test_what_is_no_name_never_becomes_a_contributor(photos, tmp_path, owner, said):
+    columns = {"path": ["ada/1.png", "ada/2.png"], "contributor": owner}
+    parquet.write_table(pyarrow.table(columns), tmp_path / "m.parquet")
+    assert any(said in line for line in said_by_images(photos, manifest=tmp_path / "m.parquet"))
 
 
 def test_lines_that_are_no_json(photos, tmp_path):

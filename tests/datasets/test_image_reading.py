@@ -93,6 +93,13 @@ def test_sixteen_bits_are_scaled_and_not_cut_off(tmp_path):
         assert read_image(tmp_path / "a.png", frame)[0, 0].tolist() == [0, 1, 128, 255, 1]
 
 
+def test_sixteen_bits_become_the_nearest_of_eight(tmp_path):
+    """65,535 levels are 255 of 257 each: 254 of those and 128 more are nearer to 254, 129 not."""
+    levels = np.array([[254 * 257 + 128, 254 * 257 + 129, 128, 129]], dtype=np.uint16)
+    Image.fromarray(levels).save(tmp_path / "a.png")
+    assert read_image(tmp_path / "a.png", GREY)[0, 0].tolist() == [254, 255, 0, 1]
+
+
 def test_sixteen_bits_know_what_is_transparent_and_what_is_a_negative(tmp_path):
     levels = np.array([[0, 257, 128 * 257, 65535]], dtype=np.uint16)
     Image.fromarray(levels).save(tmp_path / "a.png", transparency=257)
@@ -191,6 +198,7 @@ def test_what_is_no_image_is_refused(content, tmp_path):
         read_image(tmp_path / "a.png", AS_IT_IS)
 
 
+@pytest.mark.filterwarnings("ignore::PIL.Image.DecompressionBombWarning")
 @pytest.mark.parametrize("side", [10_000, 30_000])
 def test_decompression_bombs_are_refused_unopened(side, tmp_path):
     """A header that announces 10^8 (Pillow warns) or 9 * 10^8 pixels (it refuses)."""

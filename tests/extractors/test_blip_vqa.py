@@ -9,6 +9,7 @@ from transformers import BlipForQuestionAnswering, BlipImageProcessor
 
 from crediting.errors import ConfigError, DataError
 from crediting.extractors import BlipVqa
+from crediting.extractors.vision import Preprocessing
 
 
 @pytest.fixture(scope="module")
@@ -48,6 +49,11 @@ def test_only_the_vision_part_is_loaded(folder, capsys, caplog):
     assert BlipVqa(str(folder), 2).load(folder) is not network
     assert capsys.readouterr() == ("", "")
     assert not caplog.records
+
+
+def test_a_size_of_two_sides_is_height_and_width():
+    settings = {"size": {"height": 4, "width": 6}, "image_mean": [0.0] * 3, "image_std": [1.0] * 3}
+    assert Preprocessing(settings)(pictures(2, 3, 9, 9)).shape == (2, 3, 4, 6)
 
 
 @pytest.mark.parametrize("size", [(64, 64), (48, 24), (12, 12)])

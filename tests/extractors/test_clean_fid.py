@@ -80,6 +80,14 @@ def test_resizing_is_that_of_pil_without_rounding(shape):
         np.testing.assert_array_max_ulp(plane[0].numpy(), np.asarray(expected).clip(0, 255), steps)
 
 
+def test_what_overshoots_at_edges_is_cut_off_as_in_clean_fid():
+    image = 255 * np.random.default_rng(0).integers(0, 2, (24, 16, 3), dtype=np.uint8)
+    expected = make_resizer("PIL", False, "bicubic", (299, 299))(image)
+    found = resized(torch.from_numpy(image).permute(2, 0, 1)[None], 299, 299)[0]
+    np.testing.assert_array_max_ulp(found.permute(1, 2, 0).numpy(), expected, 0)
+    assert min((expected == bound).mean() for bound in (0, 255)) > 0.1
+
+
 def test_grey_images_are_seen_as_colour_ones(path):
     grey = pictures(2, 1, 32, 32)
     colour = features(path, grey.expand(-1, 3, -1, -1)).embeddings

@@ -12,10 +12,14 @@ GREY = torch.arange(3 * 8 * 8).reshape(3, 1, 8, 8).to(torch.uint8)
 
 @pytest.fixture(scope="module")
 def published():
-    """A network with random weights, as torchvision builds it."""
+    """A network with random weights that are large enough to tell images apart."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(0)
-        return inception_v3(weights=None, aux_logits=True, init_weights=False).eval()
+        network = inception_v3(weights=None, aux_logits=True, init_weights=False).eval()
+        for module in network.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        return network
 
 
 @pytest.fixture(scope="module")
@@ -97,6 +101,7 @@ def test_features_are_pooled_maps_and_logits(weights, published, tmp_path, chann
     planes = np.stack([np.repeat(enlarged(image)[None], 3, axis=0) for image in GREY[:, 0].numpy()])
     with torch.no_grad():
         logits = published(torch.from_numpy(planes).float())
+        assert logits.std(dim=0).mean() > 0.01 * logits.std()
         torch.testing.assert_close(features.logits.float(), logits, rtol=1e-3, atol=1e-4)
         from_embeddings = published.fc(features.embeddings.float())
         torch.testing.assert_close(features.logits.float(), from_embeddings, rtol=1e-3, atol=1e-4)
@@ -124,6 +129,12 @@ def test_the_published_file_is_torchvisions():
     assert asset.sha256 in asset.source
     megabytes = Inception_V3_Weights.IMAGENET1K_V1.meta["_file_size"]
     assert asset.size == pytest.approx(megabytes * 2**20, abs=2**11)
+
+
+def test_weights_of_a_larger_network_are_refused(published, tmp_path):
+    torch.save({**published.state_dict(), "more": torch.ones(2)}, tmp_path / "larger.pth")
+    with pytest.raises(DataError, match=r"larger\.pth holds .* first is more: expected shape None"):
+        InceptionV3(str(tmp_path / "larger.pth"), batch_size=2).load(tmp_path)
 
 
 def test_a_missing_file_is_named(tmp_path):

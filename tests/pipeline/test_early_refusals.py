@@ -5,6 +5,7 @@ import importlib.util
 import pytest
 from diffusers import UNet2DModel
 
+from crediting import config
 from crediting.errors import ConfigError, EvaluationError, LedgerError
 from crediting.pipeline import stages
 from crediting.pipeline.train import check_what_follows
@@ -92,6 +93,31 @@ def test_a_baseline_that_cannot_work_is_refused_before_anything_is_made(
 def test_a_baseline_that_reaches_its_bounds_is_not_refused(study, words):
     name, setting = words
     stages.make_ready(study(f"baseline=[{name}]", f"baseline.{name}.{setting}"), "compare")
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_pixels_of_images_of_other_shapes_are_not_compared(study, dry):
+    words = ("baseline=[pixel_similarity_max]", "model.unet.sample_size=16", f"dry_run={dry}")
+    with pytest.raises(
+        ConfigError,
+        match=r"^baseline\.pixel_similarity_max\._target_: .* \(1, 8, 8\), .* \(1, 16, 16\)",
+    ):
+        stages.make_ready(study(*words), "compare")
+    stages.make_ready(study(words[0]), "compare")
+
+
+@pytest.mark.parametrize("name", ["property_of_images", "mixture_proxy"])
+def test_images_that_are_too_few_for_a_property_are_told_of_before_training(study, trainings, name):
+    words = (
+        *("property=[kid,recall]", "property.kid.subset_size=5"),
+        *(f"baseline=[{name}]", f"baseline.{name}.images=4"),
+    )
+    refused = study(*words)
+    with pytest.raises(
+        ConfigError, match=rf"^baseline\.{name}\.images=4: property\.kid\.subset_size: .* got 4;"
+    ):
+        stages.compare(refused, config.methods(refused.config, config.build(refused.config)))
+    assert trainings == []
 
 
 def test_examples_that_another_study_encoded_must_fit_the_denoiser(study, trainings):

@@ -5,10 +5,10 @@ from types import SimpleNamespace
 import pytest
 import torch
 
-from crediting.errors import ConfigError, DataError, EvaluationError
+from crediting.errors import ConfigError, CreditingError, DataError, EvaluationError
 from crediting.interfaces import Features
 from crediting.pipeline.extract import gauges
-from crediting.properties import FrechetDistance
+from crediting.properties import ClusterDiversity, FrechetDistance, KernelDistance, Recall
 
 IMAGES = torch.zeros(3, 1, 4, 4, dtype=torch.uint8)
 
@@ -178,7 +178,32 @@ def test_too_few_images_are_named_with_their_key_and_the_property(opened):
         readers={"fid": "first"},
         generation=SimpleNamespace(images=1),
     )
-    with pytest.raises(EvaluationError, match=r"property\.fid, generation\.images=1: a covariance"):
+    with pytest.raises(
+        EvaluationError, match=r"^generation\.images=1: property\.fid: a covariance"
+    ):
+        gauges.check_properties(study, torch.device("cpu"))
+
+
+@pytest.mark.parametrize(
+    ("mine", "images", "said"),
+    [
+        (KernelDistance(None, 5, 1, 0), 9, r"property\.mine\.subset_size: expected 5 reference"),
+        (ClusterDiversity(None, 20), 9, r"property\.mine\.clusters: expected no more than the 4"),
+        (Recall(None, 3), 3, r"generation\.images=3: property\.mine\.neighbours: .* 3 images"),
+        (FrechetDistance(None), 1, r"generation\.images=1: property\.mine: a covariance takes"),
+    ],
+)
+def test_a_setting_that_does_not_fit_is_named_as_the_user_calls_it(opened, mine, images, said):
+    opened({}, {}, {})
+    gauges.load_reference = lambda folder, device: Features(embeddings=torch.eye(4).double())
+    study = SimpleNamespace(
+        extractors={"first": Brightness()},
+        extracted={"first": "folder"},
+        properties={"mine": mine},
+        readers={"mine": "first"},
+        generation=SimpleNamespace(images=images),
+    )
+    with pytest.raises(CreditingError, match=f"^{said}"):
         gauges.check_properties(study, torch.device("cpu"))
 
 

@@ -15,6 +15,8 @@ from crediting.game.coalition import all_coalitions
 from crediting.game.game import Sample, play
 from crediting.game.toy import Additive
 from crediting.interfaces import Estimator
+from crediting.pipeline.compare.baselines import score_baselines
+from crediting.pipeline.compare.material import StudyMaterial
 from crediting.pipeline.estimate.finding import credits_of
 from crediting.pipeline.estimate.pairing import check_pairing, drawn, kind_of
 
@@ -160,3 +162,16 @@ def test_coalitions_may_be_written_as_numbers(kind):
     assert found.coalitions.dtype == np.bool_
     assert np.array_equal(found.coalitions, THREE == 1)
     assert found.log_probabilities.dtype == np.float64
+
+
+@pytest.mark.parametrize("scores", [np.ones(3), np.ones((4, 1)), np.array([1, 2, 3, np.nan])])
+def test_a_baseline_that_does_not_score_everybody_is_named(prepared, scores):
+    class OwnBaseline:
+        def scores(self, material):
+            return scores
+
+    study = replace(prepared("baseline=[size]"), baselines={"size": OwnBaseline()})
+    with pytest.raises(
+        ConfigError, match=r"^baseline\.size\._target_: .* each of 4 contributors, .*OwnBaseline"
+    ):
+        score_baselines(study, StudyMaterial(study))

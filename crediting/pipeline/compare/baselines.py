@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crediting.errors import ConfigError
+from crediting.errors import ConfigError, located
 from crediting.files import atomic_write_text
 from crediting.game.coalition import CoalitionMatrix, coalition_key
 from crediting.interfaces import Baseline
@@ -19,6 +19,8 @@ from crediting.pipeline.artifact import completed, produce_once
 from crediting.pipeline.compare.costs import costs_of
 from crediting.pipeline.compare.material import StudyMaterial, extractor_for
 from crediting.pipeline.compare.needs import Lack
+from crediting.pipeline.extract.gauges import try_out
+from crediting.pipeline.machine import open_machine
 from crediting.pipeline.prune import prune_for
 from crediting.pipeline.study import Study
 
@@ -36,7 +38,7 @@ def score_baselines(study: Study, material: StudyMaterial) -> None:
     Raises:
         ConfigError: a baseline cannot work with this study; the message names it.
     """
-    missing = {name: b for name, b in study.baselines.items() if not _is_there(study, name)}
+    missing = {name: b for name, b in study.baselines.items() if not is_scored(study, name)}
     if not missing:
         return
     prune_for(study, study.dense)
@@ -45,8 +47,7 @@ def score_baselines(study: Study, material: StudyMaterial) -> None:
             score = partial(_score, name, baseline, material)
             produce_once(study, address_of(study, name), name, score)
         except ConfigError as error:
-            whole = str(error).startswith("baseline.")
-            raise ConfigError(str(error) if whole else f"baseline.{name}.{error}") from error
+            raise ConfigError(located(f"baseline.{name}", str(error))) from error
 
 
 def check_baselines(study: Study) -> None:
@@ -57,6 +58,20 @@ def check_baselines(study: Study) -> None:
                 extractor_for(study, baseline.extractor)
             except ConfigError as error:
                 raise ConfigError(f"baseline.{name}.{error}") from error
+
+
+def try_out_baselines(study: Study) -> None:
+    """Refuse now, when the reference is extracted, what would else be after all is trained.
+
+    Raises:
+        CreditingError: the images of which a baseline measures properties are too few for one.
+    """
+    for name, baseline in study.baselines.items():
+        images = getattr(baseline, "images", None)
+        known = images == study.generation.images or is_scored(study, name)
+        if isinstance(images, int) and not known:
+            device = open_machine(study.runtime).device
+            try_out(study, images, f"baseline.{name}.images", device)
 
 
 def evaluate_proxies(study: Study, material: StudyMaterial, coalitions: CoalitionMatrix) -> None:
@@ -93,7 +108,7 @@ def _proxy_address(study: Study, name: str, coalitions: CoalitionMatrix) -> Addr
 
 def lacks_of_baselines(study: Study, coalitions: CoalitionMatrix) -> Iterator[Lack]:
     """Yield whose scores, and which proxies' utilities of coalitions, are not computed yet."""
-    missing = [name for name in study.baselines if not _is_there(study, name)]
+    missing = [name for name in study.baselines if not is_scored(study, name)]
     if missing:
         yield Lack(f"scores of {', '.join(missing)}", len(missing), None, "computations")
     proxies = [name for name, one in study.baselines.items() if hasattr(one, "utilities")]
@@ -127,17 +142,21 @@ def _score(name: str, baseline: Baseline, material: StudyMaterial, folder: Path)
     by_property = found if isinstance(found, Mapping) else dict.fromkeys(material.properties, found)
     plain = {key: np.asarray(scores, dtype=float) for key, scores in by_property.items()}
     for key, scores in plain.items():
-        if scores.shape != (material.n_contributors,) or not np.isfinite(scores).all():
-            raise ValueError(
-                f"{type(baseline).__name__} gave {scores} for {key}, expected a finite score for "
-                f"each of {material.n_contributors} contributors"
+        odd = np.count_nonzero(~np.isfinite(scores))
+        if scores.shape != (material.n_contributors,) or odd:
+            raise ConfigError(
+                "_target_: expected scores() to return a finite number for each of "
+                f"{material.n_contributors} contributors, got for {key} an array of shape "
+                f"{scores.shape} with {odd} that are NaN or infinite; mend "
+                f"{type(baseline).__name__}, or leave it out"
             )
     text = json.dumps({key: scores.tolist() for key, scores in plain.items()}, indent=1)
     atomic_write_text(folder / _FILE, text)
     return {"seconds": seconds}
 
 
-def _is_there(study: Study, name: str) -> bool:
+def is_scored(study: Study, name: str) -> bool:
+    """Return whether the store holds the scores of a baseline."""
     address = address_of(study, name)
     return study.store.is_complete(address.stage, address.fingerprint)
 

@@ -9,6 +9,7 @@ from crediting.pipeline.compare.baselines import (
     evaluate_proxies,
     lacks_of_baselines,
     score_baselines,
+    try_out_baselines,
 )
 from crediting.pipeline.compare.contest import OWN, Contest
 from crediting.pipeline.compare.contestants import contestants, from_files
@@ -115,7 +116,7 @@ def _check_models(contest: Contest) -> None:
 
 
 def _evaluate(contest: Contest) -> None:
-    for stage in (encode, extract, train):
+    for stage in (encode, extract, try_out_baselines, train):
         stage(contest.own)
     for name, study in contest.games.items():
         say(f"compare: credits of {name}")

@@ -3,13 +3,14 @@
 import math
 import traceback
 from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from crediting.errors import ConfigError, CreditingError, EvaluationError
+from crediting.errors import ConfigError, CreditingError, EvaluationError, located
 from crediting.interfaces import Extractor, Features, Property
 from crediting.models.checkpoint import load_weights
 from crediting.pipeline.artifact import completed
@@ -41,8 +42,12 @@ class Gauge:
         """Return the extractor's features of images, uint8 (N, C, H, W)."""
         return features_of(self._name, self._extractor, self._network, images)
 
-    def try_out(self, images: int) -> None:
+    def try_out(self, images: int, key: str) -> None:
         """Measure all properties of as many reference images, some repeated.
+
+        Args:
+            images: how many.
+            key: the setting that says so, for messages.
 
         Raises:
             CreditingError: that is too few of them for a property, or a property cannot be measured
@@ -56,9 +61,7 @@ class Gauge:
             try:
                 float(measure(Features(*fields)))
             except CreditingError as error:
-                raise type(error)(
-                    f"property.{name}, generation.images={images}: {error}"
-                ) from error
+                raise type(error)(f"{key}={images}: {error}") from error
             except Exception as error:
                 raise ConfigError(
                     f"property.{name}: cannot be measured of {images} reference images "
@@ -70,7 +73,8 @@ class Gauge:
 def _bound(name: str, measured: Property, reference: Features) -> Callable[[Features], float]:
     """Return the measure of a property, which may be anybody's."""
     try:
-        return measured.bind(reference)
+        with _naming(name):
+            measure = measured.bind(reference)
     except CreditingError:
         raise
     except Exception as error:
@@ -78,6 +82,21 @@ def _bound(name: str, measured: Property, reference: Features) -> Callable[[Feat
             f"property.{name}: cannot be bound to the reference images ({type(error).__name__}: "
             f"{error}); mend it, or leave it out"
         ) from error
+
+    def named(generated: Features) -> float:
+        with _naming(name):
+            return measure(generated)
+
+    return named
+
+
+@contextmanager
+def _naming(name: str) -> Iterator[None]:
+    """Put the key of a property, which does not know it, in front of what it has to say."""
+    try:
+        yield
+    except CreditingError as error:
+        raise type(error)(located(f"property.{name}", str(error))) from error
 
 
 def features_of(
@@ -112,9 +131,19 @@ def check_properties(study: Study, device: torch.device) -> None:
     Raises:
         ConfigError: a property cannot be measured of so few images, or against so few.
     """
+    try_out(study, study.generation.images, "generation.images", device)
     for name in gauged(study):
-        Gauge(study, name, device).try_out(study.generation.images)
         _advise(study, name, device)
+
+
+def try_out(study: Study, images: int, key: str, device: torch.device) -> None:
+    """Measure all properties of as many reference images, as the setting `key` says.
+
+    Raises:
+        CreditingError: as `Gauge.try_out`.
+    """
+    for name in gauged(study):
+        Gauge(study, name, device).try_out(images, key)
 
 
 def _advise(study: Study, extractor: str, device: torch.device) -> None:
