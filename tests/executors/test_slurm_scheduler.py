@@ -155,3 +155,22 @@ def test_a_scheduler_that_refuses_is_one_message(cluster, notes, tmp_path):
     (cluster / "sbatch").write_text("#!/bin/sh\necho invalid partition specified >&2\nexit 1\n")
     with pytest.raises(EvaluationError, match=r"executor\.parameters.*invalid partition"):
         list(executor(tmp_path).run(Identified(notes), evaluators.jobs(1)))
+
+
+SBATCH_AND_CTRL_C = """
+import os, signal, subprocess, sys
+subprocess.run(["submit", *sys.argv[1:]], check=True)
+for process in (os.getppid(), os.getpid()):
+    os.kill(process, signal.SIGINT)
+"""
+
+
+def test_an_interrupt_while_jobs_are_submitted_leaves_none_of_them_behind(cluster, notes, tmp_path):
+    (cluster / "sbatch").rename(cluster / "submit")
+    (cluster / "sbatch").write_text(f"#!{sys.executable}\n{SBATCH_AND_CTRL_C}")
+    (cluster / "sbatch").chmod(0o755)
+    make = Identified(notes, waits_for=notes / "never", on="0")
+    with pytest.raises(KeyboardInterrupt):
+        list(executor(tmp_path).run(make, evaluators.jobs(4)))
+    assert len(submissions(cluster)) == 1
+    assert states(cluster) == ["CANCELLED by 0", "CANCELLED by 0"]
