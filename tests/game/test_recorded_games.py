@@ -227,6 +227,11 @@ def test_one_of_several_properties_is_read_alone(tmp_path):
     assert (recorded.names, recorded.properties) == (("a", "b"), ("fid",))
 
 
+def test_a_property_may_be_named_with_its_accent_stored_in_another_way(tmp_path):
+    text = "a,b,note,e\u0301clat\n0,0,3,7\n1,1,4,8\n"
+    assert from_text(tmp_path, text, ["\xe9clat"]) == from_text(tmp_path, text, ["e\u0301clat"])
+
+
 def test_with_named_properties_a_slip_in_a_contributors_column_is_found(tmp_path):
     message = refusal(tmp_path, "a,b,fid\n0,0,7\n2,0,9\n1,1,8\n", ["fid"])
     assert "line 3, column 'a': expected 0 or 1, got '2'" in message
@@ -238,6 +243,7 @@ def test_with_named_properties_a_slip_in_a_contributors_column_is_found(tmp_path
         ("", None, "no row"),
         ("a,b,fid\n", None, "no row"),
         ("a,a,fid\n0,0,7\n1,1,8\n", None, "'a' is there more than once"),
+        ("\xe9,e\u0301,fid\n0,0,7\n1,1,8\n", None, "'\xe9' is there more than once"),
         ("a,fid\n0,7\n1,8\n", None, "at least 2 contributors, got 1"),
         ("id,a,b,fid\nx,0,0,7\ny,1,1,8\n", None, "at least 2 contributors, got 0"),
         ("a,b\n0,0\n1,1\n", None, "no property after the contributors"),
