@@ -799,6 +799,14 @@ def test_a_method_that_the_model_is_not_made_for_is_refused_before_anything_is_e
     assert executor.evaluated == []
 
 
+@pytest.mark.parametrize("dry", [True, False])
+def test_without_a_compiler_nothing_is_evaluated_that_would_be_compiled(make, no_compiler, dry):
+    study, variants, executor = make("runtime.compile=default", f"dry_run={dry}")
+    with pytest.raises(ConfigError, match=r"^runtime\.compile: expected a C\+\+ compiler"):
+        compare(study, variants)
+    assert executor.evaluated == []
+
+
 def test_a_size_below_one_contributor_is_refused(make):
     study, variants, executor = make("compare.alphas=[0.05]")
     with pytest.raises(ConfigError, match=r"compare\.alphas: 0\.05 of 8 contributors is less"):
