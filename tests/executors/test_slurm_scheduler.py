@@ -11,6 +11,7 @@ import evaluators_for_tests as evaluators
 import fake_slurm
 import pytest
 from evaluators_of_jobs import Identified, evaluations
+from submitit.helpers import DelayedSubmission
 
 from crediting.errors import EvaluationError
 from crediting.executors import Slurm
@@ -86,6 +87,8 @@ def test_all_is_one_array_with_what_the_parameters_ask_for(cluster, notes, tmp_p
     assert {"partition=gpu", "gpus-per-node=1", "cpus-per-task=3", "mem=20GB"} <= options
     assert {"array=0-2%2", "time=60"} <= options
     assert "account" not in script
+    submitted = DelayedSubmission.load(tmp_path / "slurm/logs/1_0_submitted.pkl")
+    assert submitted._timeout_countdown == 1  # as often as retries say
 
 
 def test_a_killed_task_is_submitted_again_and_repeats_nothing(cluster, notes, tmp_path):
