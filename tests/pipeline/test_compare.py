@@ -24,7 +24,7 @@ from crediting.pipeline.compare import stage as compare_stage
 from crediting.pipeline.compare.agreements import agreements, paces
 from crediting.pipeline.compare.baselines import address_of, read_proxy
 from crediting.pipeline.compare.contest import OWN, Contest
-from crediting.pipeline.compare.contestants import contestants
+from crediting.pipeline.compare.contestants import _read_file, contestants
 from crediting.pipeline.compare.counterfactuals import counterfactuals, judged_by_their_own
 from crediting.pipeline.compare.judged import common_trainings, judge, over_budget, trained
 from crediting.pipeline.compare.material import StudyMaterial
@@ -627,6 +627,12 @@ def test_somebody_elses_scores_are_judged_like_all_others(make, tmp_path):
     folder = study.folder / "compare"
     assert "theirs: They were told." in (folder / "lds_fid.md").read_text()
     assert "They were told." not in (folder / "lds_inception_score.md").read_text()
+
+
+def test_scores_are_whose_name_looks_the_same_however_its_accent_is_stored(tmp_path):
+    path = scores_file(tmp_path, ["zo\xeb", "ann"], values=[1.0, 2.0])
+    found = _read_file("theirs", path, ["ann", "zoe\u0308"], ["fid"])
+    assert found["fid"].tolist() == [2.0, 1.0]
 
 
 def test_scores_for_one_property_are_not_waited_for_by_others(make, tmp_path):
