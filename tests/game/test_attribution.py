@@ -36,6 +36,12 @@ def test_shares_are_parts_of_the_whole_also_where_lower_is_better(unit):
     np.testing.assert_allclose(found, [0.75, 0.5, -0.25])
 
 
+def test_of_a_sum_that_only_rounding_keeps_from_zero_nobody_has_a_share():
+    credits = [0.1, 0.2, -0.3]
+    assert sum(credits) > 0
+    assert np.isnan(attribution(credits).shares).all()
+
+
 def test_rank_stability_is_the_mean_of_spearmans_correlations():
     found = attribution([4.0, 1.0, 3.0, 2.5, -1.0])
     each = [spearmanr(draw, found.credits).statistic for draw in found.draws]
