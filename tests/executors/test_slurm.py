@@ -15,7 +15,7 @@ import evaluators_for_tests as evaluators
 import pytest
 from evaluators_of_jobs import Identified, evaluations
 
-from crediting.errors import ConfigError, EvaluationError
+from crediting.errors import ConfigError, DeviceLostError, EvaluationError
 from crediting.executors import Slurm, cluster
 from crediting.executors.cluster import Cluster
 from crediting.executors.slurm_job import Submission
@@ -189,6 +189,17 @@ def test_a_stop_that_an_evaluator_takes_for_an_error_is_no_outcome(tmp_path):
 
     assert not submission._evaluated(evaluator, evaluators.jobs(1)[0])
     assert spool.names() == set()
+
+
+def test_a_gpu_that_is_lost_to_the_driver_itself_does_not_end_it(tmp_path, monkeypatch):
+    """As with executor.cluster=debug."""
+    monkeypatch.setattr(os, "_exit", lambda code: pytest.fail("the driver was ended"))
+    job = evaluators.jobs(1)[0]
+    spool = Spool(tmp_path)
+    evaluator = evaluators.LosesItsGpu(tmp_path, {"0": 1})
+    assert not Submission(b"", [job], spool, "token", 1)._evaluated(evaluator, job)
+    with pytest.raises(DeviceLostError):
+        spool.raise_what_was_raised()
 
 
 # ------------------------------------------------------------------------------ drivers that die

@@ -69,3 +69,11 @@ def test_without_draws_nothing_is_known_of_ranks():
     assert unknown.rank_probabilities().shape == (3, 3)
     assert np.isnan(unknown.top_probabilities(1)).all()
     assert np.isnan(unknown.rank_stability())
+
+
+def test_contributors_who_tie_for_certain_may_have_any_of_their_ranks():
+    found = attribution([2.0, 2.0, 1.0], draws=[[2.0, 2.0, 1.0]])
+    half = pytest.approx(0.5, abs=0.03)
+    assert found.rank_probabilities().tolist() == [[half, half, 0], [half, half, 0], [0, 0, 1]]
+    assert found.top_probabilities(2).tolist() == [1, 1, 0]
+    assert found.top_probabilities(2, higher_is_better=False).tolist() == [half, half, 1]
