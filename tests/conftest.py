@@ -41,6 +41,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: item.path not in slow)
 
 
+@pytest.fixture
+def no_compiler(monkeypatch):
+    """Let torch find no compiler for the code that it generates."""
+    from torch._inductor import cpp_builder, exc
+
+    def none() -> None:
+        raise exc.InvalidCxxCompiler
+
+    monkeypatch.setattr(cpp_builder, "get_cpp_compiler", none)
+
+
 @pytest.fixture(scope="session")
 def miniature() -> tuple[str, ...]:
     """The overrides of a whole study on the digits that takes seconds."""

@@ -86,4 +86,7 @@ def _example(key: str) -> str:
 def _absolute(key: str, path: str) -> str:
     if not path:
         raise ConfigError(f"{key}: expected a path, got ''")
-    return str(Path(path).expanduser().resolve())
+    try:
+        return str(Path(path).expanduser().resolve())
+    except RuntimeError as error:  # of `~somebody` who is not there, or of links in a circle
+        raise ConfigError(f"{key}: {path!r} leads nowhere ({error}); give another path") from error

@@ -6,12 +6,12 @@ import threading
 import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext, suppress
+from contextlib import AbstractContextManager, contextmanager, nullcontext, suppress
 from pathlib import Path
 from typing import Any
 
 from crediting.errors import ConfigError, EvaluationError
-from crediting.executors.environment import ONE_THREAD, environment
+from crediting.executors.environment import ONE_THREAD, environment, interrupts_later
 
 CLUSTERS = ("slurm", "local", "debug")
 
@@ -78,6 +78,13 @@ class Cluster:
             raise EvaluationError(
                 f"the scheduler refused a job; what it takes is set by executor.parameters: {error}"
             ) from error
+
+    def without_interrupts(self) -> AbstractContextManager[None]:
+        """Put off Ctrl-C while the scheduler is spoken to: nobody would know of what it took.
+
+        A local job must not inherit that: an interrupt is what cancels it.
+        """
+        return interrupts_later() if self.name == "slurm" else nullcontext()
 
     def revived(self, cluster_id: str) -> Any | None:
         """Return a job that a driver before submitted, or None if it is not known to go on."""

@@ -26,12 +26,12 @@ def environment_of_workers() -> Iterator[None]:
     A Ctrl-C meanwhile is heeded in the end: nothing is half started. Within, `os.environ[GPU]` may
     be set for each process: it is put back with the rest.
     """
-    with _interrupts_later(), environment(ONE_THREAD, GPU):
+    with interrupts_later(), environment(ONE_THREAD, GPU):
         yield
 
 
 @contextmanager
-def _interrupts_later() -> Iterator[None]:
+def interrupts_later() -> Iterator[None]:
     """Block Ctrl-C for what is started here, and put it off for this process.
 
     To block it does not put it off where there are other threads, such as that of a progress bar:

@@ -221,10 +221,12 @@ class _Driver:
             Submission(self._make_evaluator, batch, self._spool, token, threads, gpu)
             for token, batch, gpu in zip(tokens, batches, self._gpus, strict=False)
         ]
-        submitted = self._cluster.submit(submissions)
-        for token, batch, job in zip(tokens, batches, submitted, strict=True):
-            self._flights.append(_Flight(token, job, batch, mine=True))
-            self._spool.note_submission(token, job.job_id, [task for one in batch for task in one])
+        with self._cluster.without_interrupts():
+            submitted = self._cluster.submit(submissions)
+            for token, batch, job in zip(tokens, batches, submitted, strict=True):
+                self._flights.append(_Flight(token, job, batch, mine=True))
+                tasks = [task for one in batch for task in one]
+                self._spool.note_submission(token, job.job_id, tasks)
 
     def _cancel(self) -> None:
         self._cluster.cancel([flight.job for flight in self._flights])

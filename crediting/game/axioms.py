@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from crediting.errors import DataError
 from crediting.game.attribution import Attribution
+from crediting.game.contributor import as_stored, look
 from crediting.game.enumeration import is_complete, with_ends
 from crediting.game.game import EvaluatedSample
 
@@ -220,7 +221,7 @@ def declared_players(
 
 def _group(group: Sequence[str], names: Sequence[str]) -> list[int]:
     listed = isinstance(group, Sequence) and not isinstance(group, str)
-    distinct = dict.fromkeys(map(str, group)) if listed else {}
+    distinct = dict.fromkeys(look(str(name)) for name in group) if listed else {}
     if len(distinct) < 2:
         raise DataError(
             "axioms.duplicates: expected groups of at least 2 contributors, such as [[ada, bo]], "
@@ -230,8 +231,9 @@ def _group(group: Sequence[str], names: Sequence[str]) -> list[int]:
 
 
 def _player(name: str, names: Sequence[str], key: str) -> int:
-    if name in names:
-        return list(names).index(name)
+    (stored,) = as_stored([name], names)
+    if stored in names:
+        return list(names).index(stored)
     near = get_close_matches(str(name), names, n=3)
     hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {_listed(names)}"
     raise DataError(f"{key}: expected names of contributors, got {name!r}; {hint}")

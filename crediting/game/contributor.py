@@ -3,7 +3,7 @@
 import hashlib
 import unicodedata
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -39,7 +39,7 @@ class Partition:
                 f"a game needs at least 2 contributors, got {len(names)}: {names}; choose another "
                 "partition, or, if contributors are folders, as dataset.root the folder of these"
             )
-        looks = Counter(unicodedata.normalize("NFC", name) for name in names)
+        looks = Counter(map(look, names))
         repeated = sorted(name for name, count in looks.items() if count > 1)
         if repeated:
             raise DataError(
@@ -103,6 +103,17 @@ def group_examples(values: NDArray) -> Partition:
     return Partition(
         [Contributor(str(v), np.flatnonzero(values == v)) for v in np.unique(values)], len(values)
     )
+
+
+def look(name: str) -> str:
+    """Return what all names share that look the same: an accent can be stored in two ways."""
+    return unicodedata.normalize("NFC", name)
+
+
+def as_stored(names: Iterable[str], known: Iterable[str]) -> list[str]:
+    """Return names as those known ones are stored that look the same, others as they are."""
+    stored = {look(one): one for one in known}
+    return [stored.get(look(name), name) for name in names]
 
 
 def name_problem(name: str) -> str | None:

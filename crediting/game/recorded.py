@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from crediting.errors import DataError
 from crediting.game.coalition import CoalitionMatrix, coalition_from_key, coalition_keys
+from crediting.game.contributor import as_stored
 from crediting.game.game import Game
 from crediting.game.noise import Noise, noise_of_means
 from crediting.game.table_problems import (
@@ -131,6 +132,8 @@ def read_recorded(path: Path, properties: Sequence[str] | None) -> RecordedGame:
     path = Path(path)
     table, problems = _read_table(path)
     refuse(path, separator_problems(table.header))
+    if properties is not None:
+        properties = as_stored(properties, table.header)
     unusable = header_problems(table, properties)
     refuse(path, [*unusable, *problems] if unusable else [])
     numbers = np.array([[_number(cell) for cell in cells] for _, cells in table.rows])

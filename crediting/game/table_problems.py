@@ -1,5 +1,6 @@
 """What can be said against a table of utilities, all of it at once."""
 
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 from textwrap import shorten
@@ -9,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.errors import DataError
+from crediting.game.contributor import look
 
 REPLICATE = "replicate"
 """The last column of a table may be called so."""
@@ -31,7 +33,8 @@ def header_problems(table: Table, properties: Sequence[str] | None) -> list[str]
     header = table.header
     read = header if properties is None else header[:1]  # others without a name are not asked for
     problems = _nameless(read)
-    twice = sorted({name for name in header if name and header.count(name) > 1})
+    looks = Counter(map(look, filter(None, header)))
+    twice = sorted(name for name, count in looks.items() if count > 1)
     problems += [f"the column {name!r} is there more than once; rename one" for name in twice]
     problems += _misplaced_replicate(header, properties or ())
     if not table.rows:

@@ -26,6 +26,7 @@ from crediting.pipeline.train import check_what_follows
 from crediting.randomness import Stream
 from crediting.reporting.forecast import humanise_seconds
 from crediting.training import Recipe
+from crediting.training.compiling import compiler
 from crediting.training.examples import Examples
 
 _CALIBRATION_STEPS = 5
@@ -59,7 +60,8 @@ def dry_run(study: Study) -> None:
     """Print every stage with its fingerprint, its state and an estimate; store nothing.
 
     Raises:
-        ConfigError: training would be refused, because what follows it cannot work.
+        ConfigError: training would be refused, because what follows it cannot work, or what is
+            left could not be compiled here.
     """
     if not study.store.is_complete(study.trained.stage, study.trained.fingerprint):
         check_what_follows(study, study.model.untrained(0))
@@ -72,6 +74,7 @@ def dry_run(study: Study) -> None:
     longest, at_most = study.with_budget(looks[-1]), "at most " if len(looks) > 1 else ""
     seconds = _tell_artifacts(study, pace) + tell_evaluations(longest, pace)
     if seconds > 0:
+        compiler(study.runtime["compile"])
         tell_memory(study)
     for rule, value in rules_of(study).chosen.items():
         print(

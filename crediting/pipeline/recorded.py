@@ -14,7 +14,7 @@ from crediting.errors import ConfigError, DataError, did_you_mean
 from crediting.files import atomic_write_text
 from crediting.game.axioms import declared_players
 from crediting.game.coalition import all_coalitions
-from crediting.game.contributor import name_problem
+from crediting.game.contributor import as_stored, name_problem
 from crediting.game.enumeration import shapley_values
 from crediting.game.game import Sample, play
 from crediting.game.recorded import RecordedGame, read_recorded
@@ -71,7 +71,9 @@ class RecordedStudy:
         _check_settings(config, overrides)
         asked = config["game"]
         game = read_recorded(Path(asked["path"]), asked["properties"])
-        _check_directions(asked["lower_is_better"], game)
+        lower = as_stored(asked["lower_is_better"], game.properties)
+        _check_directions(lower, game)
+        config = {**config, "game": {**asked, "lower_is_better": lower}}
         _check_names(game)
         whole = asked["rows"] == "all"
         design: Design = parts["design"]

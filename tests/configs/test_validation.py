@@ -174,6 +174,33 @@ def test_settings_out_of_range_are_named(overrides, message, resolved):
     assert list(settings_problems(resolved())) == []
 
 
+@pytest.mark.parametrize(
+    ("key", "taken", "refused"),
+    [
+        ("replicates", "1000", "1001"),
+        ("compare.coalitions", "2", "1"),
+        ("compare.alphas", "[0.999]", "[1.0]"),
+        ("compare.keep", "[0.001]", "[0.0]"),
+        ("calibrate.coalitions", "3", "2"),
+        ("calibrate.images", "[0.5,2.0]", "[2.5]"),
+        ("stop.budget", "1", "0"),
+        ("stop.ci_width", "7.5", "0"),
+        ("stop.rank_stability", "1.0", "1.001"),
+    ],
+)
+def test_settings_reach_as_far_as_they_make_sense(key, taken, refused, resolved):
+    assert list(settings_problems(resolved(f"{key}={taken}"))) == []
+    (said,) = settings_problems(resolved(f"{key}={refused}"))
+    assert said.startswith(f"{key}: ")
+
+
+@pytest.mark.parametrize("key", ["paths.outputs", "game.path"])
+def test_a_path_in_the_home_of_nobody_is_refused(compose, key):
+    composed = compose("+experiment=recorded", "game.path=x.csv", f'{key}="~nobody-there/x"')
+    with pytest.raises(ConfigError, match=rf"^{key}: '~nobody-there/x'"):
+        config.resolve(composed)
+
+
 def test_all_problems_are_reported_together(resolved):
     plain = resolved("+dataset.trian=3", "generation.steps=few", "model.training.batch_size=b")
     with pytest.raises(ConfigError) as caught:

@@ -1,5 +1,6 @@
 """What all designs that draw have in common, and what each of them promises."""
 
+import hashlib
 from math import comb, lgamma, log
 
 import numpy as np
@@ -100,6 +101,27 @@ def test_a_seed_decides_which_coalitions(design):
     first, again, other = (design(40, seed).sample(12).coalitions for seed in (1, 1, 2))
     np.testing.assert_array_equal(first, again)
     assert len(set(keys(first)) ^ set(keys(other))) > 10
+
+
+@pytest.mark.parametrize(
+    ("design", "digest"),
+    [
+        (uniform_pairs, "a6ec7503726ebea0"),
+        (ends_and_pairs, "a649c937619276bc"),
+        (PairedKernel, "4f583a2512dbe8ad"),
+        (stratified_pairs, "9f29944d9541ec04"),
+        (stratified, "31fcfdebe44504f4"),
+        (fixed_size, "748be195ca98470d"),
+        (orders, "0f3547f385cbcd1d"),
+        (antithetic_orders, "2112fccdd4a036c4"),
+        (Bernoulli, "08caef2f1efe2699"),
+        (ShapleyKernel, "2a1b1ac164dcc39c"),
+    ],
+)
+def test_a_seed_means_what_it_meant_in_earlier_releases(design, digest):
+    """Else what a study has evaluated would be evaluated anew, and other coalitions at that."""
+    drawn = " ".join(keys(design(90, 3).sample(8).coalitions))
+    assert hashlib.sha256(drawn.encode()).hexdigest()[:16] == digest
 
 
 @pytest.mark.parametrize("design", ALL)

@@ -112,6 +112,16 @@ def test_jobs_stay_whole_until_a_worker_died_with_one_of_them_alone():
     assert not backlog
 
 
+def test_nothing_new_joins_a_job_that_a_worker_died_with():
+    """It would be suspected as well."""
+    job, fresh = evaluators.jobs(2)
+    backlog = _Backlog([job, fresh], size=2, retries=2)
+    backlog.take_back([backlog.next([]).popleft()])
+    assert backlog.next([]).popleft() == job
+    assert backlog.next([job]) is None
+    assert backlog.next([]).popleft() == fresh
+
+
 def test_with_a_single_retry_every_task_goes_for_itself():
     jobs = evaluators.jobs(4, size=2)
     backlog = _Backlog(jobs, size=2, retries=1)

@@ -351,3 +351,40 @@ def test_a_cluster_that_lost_all_its_nodes_is_not_waited_for_for_ever(monkeypatc
     with pytest.raises(EvaluationError, match="no node that could hold a worker"):
         list(crew.evaluate(evaluators.jobs(5)))
     assert fake.killed == 3
+
+
+class Answer:
+    """What an actor gives at once, but where it is lost with coalition 0."""
+
+    def __init__(self, job=()):
+        self.job = job
+
+
+class PromptActor:
+    class begin:  # noqa: N801
+        remote = Answer
+
+    class evaluate:  # noqa: N801
+        remote = Answer
+
+
+class PromptRay(FakeRay):
+    class exceptions:  # noqa: N801
+        RayActorError = WorkerCrashedError = NodeDiedError = ConnectionError
+        OutOfMemoryError = ObjectLostError = ConnectionError
+
+    def wait(self, references, num_returns, timeout):
+        return references[:1], references[1:]
+
+    def get(self, answer):
+        if any(task.coalition == "0" for task in answer.job):
+            raise ConnectionError("the actor is gone")
+        return [evaluators.outcome_of(task, int(task.coalition) ** 2) for task in answer.job]
+
+
+def test_a_worker_that_is_lost_at_work_is_replaced_however_few_the_retries():
+    """It was no false start, so there is no reason to give up."""
+    crew = ray_crew.Crew(PromptRay(), PromptActor, room=lambda: 1, size=1, retries=0)
+    dead, *done = crew.evaluate(evaluators.jobs(3))
+    assert (dead.task.coalition, dead.values) == ("0", {})
+    assert scores(done) == {"1": 1, "2": 4}

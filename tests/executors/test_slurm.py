@@ -5,18 +5,22 @@ import signal
 import subprocess
 import sys
 import time
-from contextlib import closing
+from collections import Counter
+from contextlib import closing, nullcontext
 from functools import partial
 from pathlib import Path
+from types import SimpleNamespace
 
 import evaluators_for_tests as evaluators
 import pytest
 from evaluators_of_jobs import Identified, evaluations
 
-from crediting.errors import ConfigError, EvaluationError
-from crediting.executors import Slurm
+from crediting.errors import ConfigError, DeviceLostError, EvaluationError
+from crediting.executors import Slurm, cluster
+from crediting.executors.cluster import Cluster
 from crediting.executors.slurm_job import Submission
 from crediting.executors.spool import Spool, claimed, name_of
+from crediting.executors.worker import Raised
 from crediting.interfaces import Outcome, Task
 
 pytestmark = pytest.mark.slow
@@ -187,6 +191,17 @@ def test_a_stop_that_an_evaluator_takes_for_an_error_is_no_outcome(tmp_path):
     assert spool.names() == set()
 
 
+def test_a_gpu_that_is_lost_to_the_driver_itself_does_not_end_it(tmp_path, monkeypatch):
+    """As with executor.cluster=debug."""
+    monkeypatch.setattr(os, "_exit", lambda code: pytest.fail("the driver was ended"))
+    job = evaluators.jobs(1)[0]
+    spool = Spool(tmp_path)
+    evaluator = evaluators.LosesItsGpu(tmp_path, {"0": 1})
+    assert not Submission(b"", [job], spool, "token", 1)._evaluated(evaluator, job)
+    with pytest.raises(DeviceLostError):
+        spool.raise_what_was_raised()
+
+
 # ------------------------------------------------------------------------------ drivers that die
 
 
@@ -235,10 +250,11 @@ def test_what_a_killed_driver_left_is_nobody_elses(killed_driver, slurm, notes):
     assert scores(slurm().run(make, evaluators.jobs(3))) == squares(3)
 
 
-def test_a_late_failure_is_tried_again(slurm, notes, tmp_path):
+def test_a_late_failure_or_error_is_tried_again(slurm, notes, tmp_path):
     spool = Spool(tmp_path / "slurm/spool" / Identified.identity)
     (task,) = evaluators.tasks(1)
     spool.put(Outcome(task, {}, {"": "out of memory"}, seed=0, seconds=1.0, device="cpu"))
+    spool.put_raised(Raised("evaluating", "a slip that was mended", None), (task,))
     assert scores(slurm().run(Identified(notes), [(task,)])) == {"0": 0}
 
 
@@ -247,6 +263,85 @@ def test_two_drivers_at_once_do_not_share_a_spool(tmp_path):
         assert first.folder != second.folder
     with claimed(tmp_path, "game") as third:
         assert third.folder == first.folder
+
+
+def test_a_spool_that_no_other_driver_could_know_is_removed(tmp_path):
+    with claimed(tmp_path, None) as spool:
+        spool.put(evaluators.outcome_of(Task("1", 0, ("score",)), 1.0))
+    assert list(tmp_path.iterdir()) == []
+
+
+class EndsUnseen:
+    """A scheduler whose jobs have ended when first asked for; what they wrote shows up later."""
+
+    name, threads = "slurm", 1
+
+    def __init__(self) -> None:
+        self.submissions: list[Submission] = []
+        self.looks: Counter[str] = Counter()
+
+    def without_interrupts(self):
+        return nullcontext()
+
+    def submit(self, submissions):
+        self.submissions += submissions
+        return [SimpleNamespace(job_id=str(number)) for number in range(len(submissions))]
+
+    def revived(self, cluster_id):
+        return SimpleNamespace(job_id=cluster_id)
+
+    def has_ended(self, job) -> bool:
+        self.looks[job.job_id] += 1
+        if self.looks[job.job_id] == 2 and self.submissions:
+            for submission in self.submissions:
+                for task in [task for job in submission.jobs for task in job]:
+                    submission.spool.put(evaluators.outcome_of(task, int(task.coalition) ** 2))
+        return True
+
+    def cancel(self, jobs) -> None:
+        pass
+
+    let_exit = cancel
+
+
+@pytest.fixture
+def unseen(monkeypatch):
+    """Let such a scheduler be that of every executor."""
+    scheduler = EndsUnseen()
+    monkeypatch.setattr(Slurm, "_made_cluster", lambda self: scheduler)
+    return scheduler
+
+
+def test_what_shows_up_after_the_end_of_a_job_is_not_submitted_again(slurm, notes, unseen):
+    executor = slurm(jobs_per_submission=4, poll_seconds=0.01)
+    assert scores(executor.run(Identified(notes), evaluators.jobs(4))) == squares(4)
+    assert len(unseen.submissions) == 1
+
+
+def test_the_end_of_another_drivers_job_uses_up_no_retry(slurm, notes, unseen, tmp_path):
+    spool = Spool(tmp_path / "slurm/spool" / Identified.identity)
+    spool.note_submission("token", "theirs", evaluators.tasks(2))
+    executor = slurm(retries=0, poll_seconds=0.01)
+    assert scores(executor.run(Identified(notes), evaluators.jobs(2))) == squares(2)
+    assert unseen.looks["theirs"] == 2
+
+
+def test_a_pre_empted_job_has_ended_if_it_is_not_queued_again(tmp_path, monkeypatch):
+    """SLURM says so of a job, too, that it is about to queue again."""
+    job = SimpleNamespace(job_id="1", state="PREEMPTED", done=lambda: False)
+    clock = {"seconds": 0.0}
+    monkeypatch.setattr(cluster.time, "monotonic", lambda: clock["seconds"])
+    scheduler = Cluster("local", tmp_path, 1, 60, {}, 1)
+    assert not scheduler.has_ended(job)
+    clock["seconds"] = 800.0
+    assert not scheduler.has_ended(job)
+    job.state = "RUNNING"
+    assert not scheduler.has_ended(job)
+    job.state = "PREEMPTED by 0"
+    clock["seconds"] = 1600.0
+    assert not scheduler.has_ended(job)
+    clock["seconds"] = 2501.0
+    assert scheduler.has_ended(job)
 
 
 def test_an_outcome_comes_back_as_it_was(tmp_path):

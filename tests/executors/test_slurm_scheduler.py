@@ -11,6 +11,7 @@ import evaluators_for_tests as evaluators
 import fake_slurm
 import pytest
 from evaluators_of_jobs import Identified, evaluations
+from submitit.helpers import DelayedSubmission
 
 from crediting.errors import EvaluationError
 from crediting.executors import Slurm
@@ -86,6 +87,8 @@ def test_all_is_one_array_with_what_the_parameters_ask_for(cluster, notes, tmp_p
     assert {"partition=gpu", "gpus-per-node=1", "cpus-per-task=3", "mem=20GB"} <= options
     assert {"array=0-2%2", "time=60"} <= options
     assert "account" not in script
+    submitted = DelayedSubmission.load(tmp_path / "slurm/logs/1_0_submitted.pkl")
+    assert submitted._timeout_countdown == 1  # as often as retries say
 
 
 def test_a_killed_task_is_submitted_again_and_repeats_nothing(cluster, notes, tmp_path):
@@ -155,3 +158,22 @@ def test_a_scheduler_that_refuses_is_one_message(cluster, notes, tmp_path):
     (cluster / "sbatch").write_text("#!/bin/sh\necho invalid partition specified >&2\nexit 1\n")
     with pytest.raises(EvaluationError, match=r"executor\.parameters.*invalid partition"):
         list(executor(tmp_path).run(Identified(notes), evaluators.jobs(1)))
+
+
+SBATCH_AND_CTRL_C = """
+import os, signal, subprocess, sys
+subprocess.run(["submit", *sys.argv[1:]], check=True)
+for process in (os.getppid(), os.getpid()):
+    os.kill(process, signal.SIGINT)
+"""
+
+
+def test_an_interrupt_while_jobs_are_submitted_leaves_none_of_them_behind(cluster, notes, tmp_path):
+    (cluster / "sbatch").rename(cluster / "submit")
+    (cluster / "sbatch").write_text(f"#!{sys.executable}\n{SBATCH_AND_CTRL_C}")
+    (cluster / "sbatch").chmod(0o755)
+    make = Identified(notes, waits_for=notes / "never", on="0")
+    with pytest.raises(KeyboardInterrupt):
+        list(executor(tmp_path).run(make, evaluators.jobs(4)))
+    assert len(submissions(cluster)) == 1
+    assert states(cluster) == ["CANCELLED by 0", "CANCELLED by 0"]

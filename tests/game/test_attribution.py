@@ -36,6 +36,12 @@ def test_shares_are_parts_of_the_whole_also_where_lower_is_better(unit):
     np.testing.assert_allclose(found, [0.75, 0.5, -0.25])
 
 
+def test_of_a_sum_that_only_rounding_keeps_from_zero_nobody_has_a_share():
+    credits = [0.1, 0.2, -0.3]
+    assert sum(credits) > 0
+    assert np.isnan(attribution(credits).shares).all()
+
+
 def test_rank_stability_is_the_mean_of_spearmans_correlations():
     found = attribution([4.0, 1.0, 3.0, 2.5, -1.0])
     each = [spearmanr(draw, found.credits).statistic for draw in found.draws]
@@ -63,3 +69,11 @@ def test_without_draws_nothing_is_known_of_ranks():
     assert unknown.rank_probabilities().shape == (3, 3)
     assert np.isnan(unknown.top_probabilities(1)).all()
     assert np.isnan(unknown.rank_stability())
+
+
+def test_contributors_who_tie_for_certain_may_have_any_of_their_ranks():
+    found = attribution([2.0, 2.0, 1.0], draws=[[2.0, 2.0, 1.0]])
+    half = pytest.approx(0.5, abs=0.03)
+    assert found.rank_probabilities().tolist() == [[half, half, 0], [half, half, 0], [0, 0, 1]]
+    assert found.top_probabilities(2).tolist() == [1, 1, 0]
+    assert found.top_probabilities(2, higher_is_better=False).tolist() == [half, half, 1]

@@ -8,6 +8,7 @@ from crediting.errors import DataError
 from crediting.estimators import Exact
 from crediting.estimators.uncertainty import by_covariance, unknown, without_sampling_error
 from crediting.game.axioms import (
+    declared_players,
     findings,
     interchangeable_players,
     null_player_gap,
@@ -246,6 +247,7 @@ def test_exact_credits_are_judged_by_the_noise_that_replicates_measured(noise, e
         ([], ["zzzz"], "axioms.null_players: .*; choose from ada, bo, cy and 1 more"),
         ([["ada"]], [], r"axioms.duplicates: .*at least 2 .* got \['ada'\]"),
         ([["ada", "ada"]], [], "axioms.duplicates: .*at least 2"),
+        ([["\xe9", "e\u0301"]], [], "axioms.duplicates: .*at least 2"),
         (["ada", "bo"], [], r"such as \[\[ada, bo\]\], got 'ada'"),
         ([7], [], "axioms.duplicates: .* got 7"),
     ],
@@ -253,6 +255,21 @@ def test_exact_credits_are_judged_by_the_noise_that_replicates_measured(noise, e
 def test_what_names_no_contributor_is_refused(duplicates, null_players, message):
     with pytest.raises(DataError, match=message):
         lines([1, 1, 1, 2], np.eye(4), duplicates, null_players)
+
+
+def test_the_last_digit_of_a_high_utility_tells_nobody_apart():
+    """Means of replicates may differ in it."""
+    sample = play(lambda rows: 1e9 + GAME(rows), Sample(all_coalitions(4), np.zeros(16)))
+    utilities = sample.utilities.copy()
+    utilities[1] = np.nextafter(utilities[1], np.inf)  # player 0 alone
+    said = findings(replace(sample, utilities=utilities), Exact(0.95)(sample), NAMES, [], [])
+    assert any("ada and cy are interchangeable" in line for line in said)
+
+
+def test_names_are_known_however_their_accents_are_stored():
+    names = ["e\u0301va", "zoe\u0308", "ann"]
+    declared = declared_players(names, [["zo\xeb", "\xe9va"]], ["e\u0301va", "zo\xeb"])
+    assert declared == ([[1, 0]], [0, 1])
 
 
 @pytest.mark.parametrize("level", [0.0, 1e6, 1e12])

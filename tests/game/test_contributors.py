@@ -24,6 +24,14 @@ def test_digest_depends_on_names_and_owners_only():
     assert partition.digest() == same.digest() != other.digest()
 
 
+def test_digest_tells_names_apart_wherever_they_end():
+    digests = {
+        Partition([Contributor(name, np.array([i])) for i, name in enumerate(names)], 2).digest()
+        for names in (("ab", "c"), ("a", "bc"))
+    }
+    assert len(digests) == 2
+
+
 @pytest.mark.parametrize(
     ("owned", "message"),
     [

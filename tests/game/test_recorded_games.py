@@ -156,6 +156,23 @@ def test_a_row_that_is_missing_makes_no_noise_of_what_replicates_add(tmp_path):
     assert told.noises["fid"] == (pytest.approx(0, abs=1e-12), 2)
 
 
+def test_spaces_around_a_replicate_make_no_other_of_it(tmp_path):
+    assert from_text(tmp_path, SHIFTED.replace("1,0,102,y", "1,0,102, y")) == from_text(
+        tmp_path, SHIFTED
+    )
+
+
+def test_a_replicate_that_is_told_twice_makes_no_noise_of_what_others_add(tmp_path):
+    told = from_text(tmp_path, SHIFTED.replace("1,1,103,y", "1,1,3,x"))
+    assert told.noises["fid"] == (pytest.approx(0, abs=1e-12), 2)
+
+
+def test_replicates_of_a_single_coalition_tell_no_noise():
+    """What they share with those of others, which is no noise, cannot be told."""
+    found = noise_of_means(np.array([1.0, 2.0]), np.zeros(2, int), np.arange(2))
+    assert math.isnan(found.variance)
+
+
 def test_replicates_that_all_have_other_names_take_no_memory():
     """Such as the seeds of all rows: none is shared, so they tell no more than none would."""
     which, values = np.arange(3000).repeat(2), np.random.default_rng(0).normal(size=6000)
@@ -227,6 +244,11 @@ def test_one_of_several_properties_is_read_alone(tmp_path):
     assert (recorded.names, recorded.properties) == (("a", "b"), ("fid",))
 
 
+def test_a_property_may_be_named_with_its_accent_stored_in_another_way(tmp_path):
+    text = "a,b,note,e\u0301clat\n0,0,3,7\n1,1,4,8\n"
+    assert from_text(tmp_path, text, ["\xe9clat"]) == from_text(tmp_path, text, ["e\u0301clat"])
+
+
 def test_with_named_properties_a_slip_in_a_contributors_column_is_found(tmp_path):
     message = refusal(tmp_path, "a,b,fid\n0,0,7\n2,0,9\n1,1,8\n", ["fid"])
     assert "line 3, column 'a': expected 0 or 1, got '2'" in message
@@ -238,6 +260,7 @@ def test_with_named_properties_a_slip_in_a_contributors_column_is_found(tmp_path
         ("", None, "no row"),
         ("a,b,fid\n", None, "no row"),
         ("a,a,fid\n0,0,7\n1,1,8\n", None, "'a' is there more than once"),
+        ("\xe9,e\u0301,fid\n0,0,7\n1,1,8\n", None, "'\xe9' is there more than once"),
         ("a,fid\n0,7\n1,8\n", None, "at least 2 contributors, got 1"),
         ("id,a,b,fid\nx,0,0,7\ny,1,1,8\n", None, "at least 2 contributors, got 0"),
         ("a,b\n0,0\n1,1\n", None, "no property after the contributors"),
@@ -300,6 +323,21 @@ def test_a_table_in_another_encoding_is_told_how_to_be_saved(tmp_path, encoding)
 def test_truths_of_data_frames_are_zeros_and_ones(tmp_path):
     game = from_text(tmp_path, "ada,bo,fid\nFalse,False,1\nTrue,False,2\nFalse,True,3\nTrue,True,4")
     assert (game.n_players, game.n_coalitions) == (2, 4)
+
+
+def with_utility(value):
+    return f"ada,bo,fid\n0,0,0\n1,0,0\n1,1,{value}\n"
+
+
+@pytest.mark.parametrize("value", ["2e100", "-2e100", "5e-101"])
+def test_numbers_whose_squares_cannot_be_told_apart_are_refused(tmp_path, value):
+    assert "column 'fid': expected numbers" in refusal(tmp_path, with_utility(value), ["fid"])
+
+
+@pytest.mark.parametrize("value", ["1e100", "-1e-100", "0"])
+def test_numbers_whose_squares_and_theirs_are_numbers_are_taken(tmp_path, value):
+    game = from_text(tmp_path, with_utility(value), ["fid"]).of("fid")
+    assert game(np.ones((1, 2), bool)) == float(value)
 
 
 @pytest.mark.parametrize("mark", [";", "\t"])

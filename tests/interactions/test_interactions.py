@@ -1,10 +1,13 @@
 import itertools
 import math
 from dataclasses import replace
+from math import comb
 from pathlib import Path
 
 import numpy as np
 import pytest
+from scipy.linalg import null_space
+from scipy.stats import multivariate_normal
 
 from crediting.design import PairedUniform
 from crediting.errors import LedgerError
@@ -12,7 +15,14 @@ from crediting.game import EvaluatedSample, Sample, play
 from crediting.game.coalition import all_coalitions
 from crediting.game.recorded import read_recorded
 from crediting.game.toy import Additive, Airport, UnanimitySum
-from crediting.interactions.model import PairSums, Prior, likeliest_prior, posterior
+from crediting.interactions.model import (
+    SIGNALS,
+    STEEPNESSES,
+    PairSums,
+    Prior,
+    likeliest_prior,
+    posterior,
+)
 from crediting.interactions.pairwise import (
     interactions,
     minimum_coalitions,
@@ -201,6 +211,42 @@ def test_neither_the_order_of_rows_nor_lone_or_repeated_ones_change_anything():
     )
     np.testing.assert_array_equal(found.values, again.values)
     assert again.n_coalitions == 40
+
+
+@pytest.mark.parametrize("sample", [everything(random_game(5), 5), paired(random_game(6), 6, 36)])
+def test_ends_among_the_rows_change_nothing(sample):
+    n = sample.n_players
+    both = np.array([[False] * n, [True] * n])
+    with_ends = replace(
+        sample,
+        coalitions=np.vstack([both, sample.coalitions]),
+        utilities=np.append([sample.v_empty, sample.v_full], sample.utilities),
+        log_probabilities=np.zeros(len(sample) + 2),
+    )
+    expected, found = interactions(sample), interactions(with_ends)
+    assert found.exact == expected.exact
+    np.testing.assert_allclose(found.values, expected.values, atol=1e-9)
+    np.testing.assert_array_equal(found.std_errors, found.std_errors.T)
+
+
+def test_the_prior_is_the_likeliest_by_the_density_of_normal_numbers():
+    n, rng = 8, np.random.default_rng(0)
+    signs = np.where(PairedUniform(80, 0, ends=True).sample(n).coalitions[::2], 1.0, -1.0)
+    sizes = (signs > 0).sum(axis=1)
+    pairwise = np.array([row[:, None] * row for row in signs])[:, *np.triu_indices(n, 1)]
+    rests = n**2 / (4 * sizes * (n - sizes))
+    sums = pairwise @ rng.normal(size=comb(n, 2)) / 4 + rests**1.5 * rng.normal(size=len(signs))
+    contrasts = null_space(np.stack([signs.mean(axis=1) ** power for power in (0, 2, 4)]))
+    seen = contrasts.T @ sums
+
+    def density(signal, steepness):
+        mixed = signal * pairwise @ pairwise.T / comb(n, 2) + np.diag(rests**steepness)
+        covariance = contrasts.T @ mixed @ contrasts
+        scale = seen @ np.linalg.solve(covariance, seen) / len(seen)
+        return multivariate_normal.logpdf(seen, cov=scale * covariance)
+
+    likeliest = max(itertools.product(SIGNALS, STEEPNESSES), key=lambda prior: density(*prior))
+    assert likeliest_prior(PairSums(signs, sums, 0.0))[:2] == pytest.approx(likeliest)
 
 
 def test_the_unit_of_the_property_does_not_matter():

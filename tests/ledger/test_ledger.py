@@ -10,6 +10,7 @@ from writers_for_tests import GAME, SCORE, count_of, outcome
 from crediting.errors import CreditingError, LedgerError
 from crediting.interfaces import Outcome, Task
 from crediting.ledger import Ledger
+from crediting.ledger.tables import explained
 
 BOTH = SCORE | {"fid": "fid-fingerprint"}
 
@@ -359,6 +360,34 @@ def test_every_commit_is_flushed(ledger):
     """What `record` returned from survives a power cut only with both of these."""
     assert ledger._query("PRAGMA journal_mode") == [("delete",)]
     assert ledger._query("PRAGMA synchronous") == [(3,)]
+
+
+def test_a_new_ledger_is_in_its_folder_for_good(tmp_path, monkeypatch):
+    """Else a power cut could take it away with all that was recorded."""
+    flushed = []
+
+    def flush(file):
+        flushed.append((os.fstat(file).st_ino, (tmp_path / "ledger.sqlite").exists()))
+
+    monkeypatch.setattr(os, "fsync", flush)
+    Ledger.open(tmp_path, GAME, {}).close()
+    assert (tmp_path.stat().st_ino, True) in flushed
+
+
+@pytest.mark.parametrize(
+    ("code", "advice"),
+    [
+        (sqlite3.SQLITE_IOERR_FSYNC, "mend the disk"),
+        (sqlite3.SQLITE_READONLY_DIRECTORY, "make it and its folder writable"),
+        (sqlite3.SQLITE_CORRUPT_INDEX, "It is damaged"),
+        (sqlite3.SQLITE_BUSY_RECOVERY, "Another process held it"),
+    ],
+)
+def test_errors_told_in_detail_are_those_that_they_are_a_kind_of(tmp_path, code, advice):
+    error = sqlite3.OperationalError("in detail")
+    error.sqlite_errorcode = code
+    with pytest.raises(CreditingError, match=advice), explained(tmp_path / "ledger.sqlite"):
+        raise error
 
 
 def test_a_ledger_moved_away_without_its_log_is_not_raised_from_the_dead(tmp_path):

@@ -13,7 +13,7 @@ import pytest
 import writers_for_tests as writers
 
 from crediting.errors import ArtifactError, CreditingError
-from crediting.files import atomic_write_bytes, atomic_write_text
+from crediting.files import atomic_write_bytes, atomic_write_text, exclusive_lock
 from crediting.ledger import Store, fingerprint
 
 CONTENT = {"width": 64}
@@ -160,6 +160,34 @@ def test_a_file_system_without_locks_is_told(store, monkeypatch):
         store.producing("model", ADDRESS, CONTENT),
     ):
         pass
+
+
+def test_all_of_an_artifact_is_on_the_disk_once_it_is_complete(store, monkeypatch):
+    """Else a power cut could leave a manifest of files that are not there."""
+    flushed = set()
+    monkeypatch.setattr(os, "fsync", lambda file: flushed.add(os.fstat(file).st_ino))
+    folder = produce(store)
+    names = ("", "weights.bin", "deep/config.json", "complete.json")
+    assert {(folder / name).stat().st_ino for name in names} <= flushed
+
+
+def test_a_lock_is_released_though_a_child_has_inherited_it(tmp_path, monkeypatch):
+    path, lock, inherited = tmp_path / "lock", fcntl.flock, []
+
+    def with_a_child(file, how):
+        inherited.append(os.dup(file.fileno()))  # the same open file, as in a child
+        lock(file, how)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(fcntl, "flock", with_a_child)
+        with exclusive_lock(path):
+            pass
+    try:
+        with path.open("ab") as file:
+            lock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    finally:
+        for descriptor in inherited:
+            os.close(descriptor)
 
 
 def test_a_second_process_waits_and_finds_the_artifact(tmp_path):

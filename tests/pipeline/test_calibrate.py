@@ -362,6 +362,13 @@ def test_a_dry_run_tells_and_evaluates_nothing(make, capsys, tmp_path):
     assert not (tmp_path / "outputs").exists()
 
 
+def test_a_dry_run_looks_for_the_compiler_of_what_is_left(make, no_compiler):
+    calibrate(*make()[:2])
+    calibrate(*make("dry_run=true", "runtime.compile=default")[:2])
+    with pytest.raises(ConfigError, match=r"^runtime\.compile: expected a C\+\+ compiler"):
+        calibrate(*make("dry_run=true", "runtime.compile=default", "calibrate.replicates=3")[:2])
+
+
 # ------------------------------------------------------------------------------ costs, variances
 
 

@@ -24,7 +24,7 @@ from crediting.pipeline.compare import stage as compare_stage
 from crediting.pipeline.compare.agreements import agreements, paces
 from crediting.pipeline.compare.baselines import address_of, read_proxy
 from crediting.pipeline.compare.contest import OWN, Contest
-from crediting.pipeline.compare.contestants import contestants
+from crediting.pipeline.compare.contestants import _read_file, contestants
 from crediting.pipeline.compare.counterfactuals import counterfactuals, judged_by_their_own
 from crediting.pipeline.compare.judged import common_trainings, judge, over_budget, trained
 from crediting.pipeline.compare.material import StudyMaterial
@@ -629,6 +629,12 @@ def test_somebody_elses_scores_are_judged_like_all_others(make, tmp_path):
     assert "They were told." not in (folder / "lds_inception_score.md").read_text()
 
 
+def test_scores_are_whose_name_looks_the_same_however_its_accent_is_stored(tmp_path):
+    path = scores_file(tmp_path, ["zo\xeb", "ann"], values=[1.0, 2.0])
+    found = _read_file("theirs", path, ["ann", "zoe\u0308"], ["fid"])
+    assert found["fid"].tolist() == [2.0, 1.0]
+
+
 def test_scores_for_one_property_are_not_waited_for_by_others(make, tmp_path):
     path = scores_file(tmp_path, make()[0].partition.names)
     study, variants, _ = make(f"+compare.scores.theirs={path}", "compare.removals=[own,theirs]")
@@ -795,6 +801,14 @@ def test_a_method_that_the_model_is_not_made_for_is_refused_before_anything_is_e
     with pytest.raises(
         ConfigError, match=r"method\.lora_shapley: finetuning\.targets: .*attention"
     ):
+        compare(study, variants)
+    assert executor.evaluated == []
+
+
+@pytest.mark.parametrize("dry", [True, False])
+def test_without_a_compiler_nothing_is_evaluated_that_would_be_compiled(make, no_compiler, dry):
+    study, variants, executor = make("runtime.compile=default", f"dry_run={dry}")
+    with pytest.raises(ConfigError, match=r"^runtime\.compile: expected a C\+\+ compiler"):
         compare(study, variants)
     assert executor.evaluated == []
 

@@ -5,6 +5,7 @@ import time
 
 import pytest
 
+from crediting.errors import ConfigError
 from crediting.pipeline import dry_run, stages
 from crediting.pipeline.extract.gauges import Gauge
 from crediting.pipeline.memory import typical_steps
@@ -140,6 +141,14 @@ def test_a_fine_tuning_that_cannot_be_foretold_is_told_until_some_was_seen(study
     more = told(study(*few, "design.budget=8"))
     assert " missing: " in more
     assert without not in more
+
+
+def test_a_compiler_is_looked_for_where_anything_is_left(study, prepared, told, no_compiler):
+    stages.run(prepared("property=[fid]"), "evaluate")
+    compiled = ("property=[fid]", "runtime.compile=default")
+    assert "Altogether less than a second" in told(study(*compiled))
+    with pytest.raises(ConfigError, match=r"^runtime\.compile: expected a C\+\+ compiler"):
+        told(study(*compiled, "design.budget=12"))
 
 
 def test_it_says_if_the_coalitions_are_too_few_to_be_of_use(study, capsys):

@@ -153,6 +153,13 @@ def test_nothing_is_written_unless_asked_for(words, run, table, capsys):
     assert ("exact on 16 coalitions of recorded" in printed) == (words == ["dry_run=true"])
 
 
+def test_a_direction_is_known_however_an_accent_is_stored(run, tmp_path):
+    header = (*NAMES, "toy", "e\u0301cart")
+    path = write(tmp_path / "accents.csv", rows_of(all_coalitions(4)), header)
+    folder = run(path, "estimator=exact", 'game.lower_is_better=["\xe9cart"]', "stage=report")
+    assert read(folder / "shapley_e\u0301cart.csv")[0]["contributor"] == "bob"  # who lowers it
+
+
 def test_what_is_known_beforehand_is_judged_under_every_table(run, table):
     folder = run(table, "estimator=exact", "axioms.null_players=[cem]", "stage=report")
     for ending, name in (("md", "cem"), ("tex", "cem")):

@@ -1,17 +1,13 @@
 """What generated code takes is looked for before anything is trained."""
 
 import pytest
-from torch._inductor import cpp_builder, exc
+from torch._inductor import cpp_builder
 
 from crediting.errors import ConfigError
 from crediting.training import compiling
 
 
-def test_no_compiler_is_told_beforehand(monkeypatch):
-    def none():
-        raise exc.InvalidCxxCompiler
-
-    monkeypatch.setattr(cpp_builder, "get_cpp_compiler", none)
+def test_no_compiler_is_told_beforehand(no_compiler):
     with pytest.raises(ConfigError, match=r"^runtime\.compile: expected a C\+\+ compiler"):
         compiling.compiler("default")
     assert compiling.compiler(None) is compiling.as_it_is

@@ -20,6 +20,7 @@ from crediting.pipeline.study import Study
 from crediting.pipeline.train import train
 from crediting.progress import say
 from crediting.reporting.forecast import humanise_seconds
+from crediting.training.compiling import compiler
 
 
 def calibrate(study: Study, alter: Alter) -> None:
@@ -96,6 +97,8 @@ def _tell(settings: Settings) -> None:
             print("          measured on the first of the images as it is")
         else:
             seconds += tell_evaluations(setting.study, pace)
+    if seconds > 0:
+        compiler(settings.own.study.runtime["compile"])
     for said in settings.left_out:
         print(said)
     print(

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 from crediting.errors import DataError, LedgerError
 from crediting.game.attribution import Attribution
 from crediting.game.coalition import CoalitionMatrix, coalition_keys
+from crediting.game.contributor import look
 from crediting.game.game import EvaluatedSample
 from crediting.pipeline.compare.baselines import Scores, hours_of, read_scores
 from crediting.pipeline.compare.contest import Contest
@@ -173,15 +174,16 @@ def _read_file(
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise DataError(f"{where} cannot be read ({error}); give the path of a .csv") from error
     columns = [name for name in (rows[0] if rows else {}) if name in properties]
-    by_name = {row.get("contributor"): row for row in rows}
-    if set(by_name) != set(names) or len(rows) != len(names) or not columns:
+    by_name = {look(row.get("contributor") or ""): row for row in rows}
+    looks = [look(name) for name in names]
+    if set(by_name) != set(looks) or len(rows) != len(names) or not columns:
         raise DataError(
             f"{where}: expected the column contributor with each of the {len(names)} contributors "
             f"once ({', '.join(names[:3])} ...) and a column for one of {', '.join(properties)}; "
             f"or go without it: ~compare.scores.{key}"
         )
     try:
-        scores = {c: np.array([float(by_name[name][c]) for name in names]) for c in columns}
+        scores = {c: np.array([float(by_name[name][c]) for name in looks]) for c in columns}
     except (TypeError, ValueError) as error:
         raise DataError(f"{where}: expected a number in every row ({error})") from error
     for column, values in scores.items():

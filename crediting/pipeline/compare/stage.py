@@ -35,6 +35,7 @@ from crediting.pipeline.prune import prune
 from crediting.pipeline.study import Study
 from crediting.pipeline.train import check_what_follows, train
 from crediting.progress import say
+from crediting.training.compiling import compiler
 
 Variants = Mapping[str, tuple[Mapping[str, Any], Mapping[str, Any]]]
 
@@ -100,13 +101,14 @@ def _models(contest: Contest) -> Iterator[Lack]:
 
 
 def _check_models(contest: Contest) -> None:
-    """Refuse now what fine-tuning would refuse after those before it were evaluated."""
+    """Refuse now what training would refuse after those before it were evaluated."""
     new = {
         name: study
         for name, study in contest.distinct_games.items()
         if not study.stored_in(study.game.address).exists()
     }
     if new:
+        compiler(contest.own.runtime["compile"])
         denoiser = contest.own.model.untrained(0)
     for name, study in new.items():
         try:
