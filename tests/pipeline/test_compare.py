@@ -896,11 +896,3 @@ def test_tables_of_an_earlier_comparison_do_not_stay(compared, make, capsys):
     assert not {name for name in left if name.startswith("counterfactual")}
     assert not {name for name in left if "inception_score" in name or "gone" in name}
     assert {"lds_fid.csv", "compare.md", own.name} <= left
-
-
-@pytest.mark.parametrize("dry", [True, False])
-def test_a_baseline_without_its_extractor_is_refused_before_anything_is_evaluated(make, dry):
-    study, variants, executor = make("baseline=[size,aesthetic_of_images_mean]", f"dry_run={dry}")
-    with pytest.raises(ConfigError, match=r"baseline\.aesthetic_of_images_mean\.extractor: a base"):
-        compare(study, variants)
-    assert not executor.evaluated

@@ -5,7 +5,6 @@ from typing import Any
 
 from crediting.errors import ConfigError
 from crediting.pipeline.compare.baselines import (
-    check_baselines,
     evaluate_proxies,
     lacks_of_baselines,
     score_baselines,
@@ -49,7 +48,6 @@ def compare(study: Study, variants: Variants) -> None:
         DataError: a file of scores cannot be read.
         EvaluationError: coalitions failed, and allow_missing is off.
     """
-    check_baselines(study)
     from_files(study)  # refused before anything is evaluated, as this is
     contest = Contest.assemble(study, variants)
     if study.config["dry_run"] or contest.settings["evaluate"]:
