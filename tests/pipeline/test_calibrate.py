@@ -147,6 +147,18 @@ def test_all_that_hardly_matters_is_proposed_together(make, capsys):
     assert repr(study.config) == before
 
 
+def test_tables_of_an_earlier_calibration_do_not_stay(make):
+    study, alter, _ = make()
+    folder = study.folder / "calibrate"
+    folder.mkdir(parents=True)
+    earlier = ("settings_gone.csv", "agreement_gone.png", "variance_gone.md", "of_mine.md")
+    for name in earlier:
+        (folder / name).write_text("earlier")
+    calibrate(study, alter)
+    assert [name for name in earlier if (folder / name).exists()] == ["of_mine.md"]
+    assert (folder / "variance_fid.csv").exists()
+
+
 def test_what_reverses_ranks_is_never_proposed(make, capsys):
     words = ("calibrate.images=[]",)
     study, alter, _ = make(*words, spoil=reversing(lambda finetuning, _: finetuning < 8))

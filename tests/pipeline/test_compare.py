@@ -325,6 +325,14 @@ def test_hours_and_scores_grow_with_the_budget(compared):
     assert [point.coalitions for point in curves["own"]] == [14, 30, 44, 60]
 
 
+def test_the_curve_over_the_budget_ends_in_the_score_by_all_coalitions_be_they_odd(compared):
+    contest, everybody = compared("plan.coalitions=45", "baseline=[]", noise=3.0)
+    judged = judge(contest, everybody, "fid")
+    points = over_budget(contest, judged, "fid")[OWN]
+    assert [point.coalitions for point in points] == [10, 22, 32, 45]
+    assert points[-1].score.score == judged[0].scores[0.5].score
+
+
 def test_credits_come_nearer_to_those_by_retraining_with_the_budget(compared):
     contest, everybody = compared("method=[retrain_shapley]", noise=3.0)
     found = judge(contest, everybody, "inception_score")
@@ -789,12 +797,19 @@ def test_what_cannot_be_compared_is_refused_by_key(make, words, said):
         make(*words)
 
 
+@pytest.mark.parametrize(
+    ("word", "where"),
+    [
+        ("method=[lora_shapley]", r"method\.lora_shapley"),
+        ("finetuning@compare.truth.finetuning=lora", r"compare\.truth"),
+    ],
+)
 @pytest.mark.parametrize("dry", [True, False])
-def test_a_method_that_the_model_is_not_made_for_is_refused_before_anything_is_evaluated(make, dry):
-    study, variants, executor = make("method=[lora_shapley]", f"dry_run={dry}")
-    with pytest.raises(
-        ConfigError, match=r"method\.lora_shapley: finetuning\.targets: .*attention"
-    ):
+def test_what_the_model_is_not_made_for_is_refused_before_anything_is_evaluated(
+    make, dry, word, where
+):
+    study, variants, executor = make(word, f"dry_run={dry}")
+    with pytest.raises(ConfigError, match=rf"^{where}: finetuning\.targets: .*attention"):
         compare(study, variants)
     assert executor.evaluated == []
 

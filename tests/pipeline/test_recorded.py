@@ -272,6 +272,16 @@ def test_tables_of_the_default_study_are_not_replaced(resolved, table, tmp_path,
     assert (tmp_path / "outputs/studies/mine/report.md").exists()
 
 
+def test_a_folder_that_cannot_be_made_is_told_before_anything_is_estimated(
+    run, table, tmp_path, monkeypatch
+):
+    (tmp_path / "outputs/studies").mkdir(parents=True)
+    (tmp_path / "outputs/studies/recorded").write_text("in the way")
+    monkeypatch.setattr(recorded, "estimate", pytest.fail)
+    with pytest.raises(FileExistsError):  # of which the user is told in one message
+        run(table)
+
+
 @pytest.mark.parametrize(
     ("overrides", "complaint"),
     [

@@ -98,9 +98,11 @@ def _models(contest: Contest) -> Iterator[Lack]:
 
 def _check_models(contest: Contest) -> None:
     """Refuse now what fine-tuning would refuse after those before it were evaluated."""
+    games = {**contest.distinct_games, "truth": contest.truth}
+    keys = {OWN: "", "truth": "compare.truth: "}
     new = {
         name: study
-        for name, study in contest.distinct_games.items()
+        for name, study in games.items()
         if not study.stored_in(study.game.address).exists()
     }
     if new:
@@ -109,7 +111,7 @@ def _check_models(contest: Contest) -> None:
         try:
             check_what_follows(study, denoiser)
         except ConfigError as error:
-            raise ConfigError(str(error) if name == OWN else f"method.{name}: {error}") from error
+            raise ConfigError(f"{keys.get(name, f'method.{name}: ')}{error}") from error
 
 
 def _evaluate(contest: Contest) -> None:
