@@ -172,6 +172,11 @@ def test_of_many_contributors_the_ends_of_the_last_budget_are_drawn():
     assert {text.get_text() for text in figure.axes[0].texts} == expected
     note = figure.axes[0].get_title(loc="left")
     assert note == "the 5 highest and 5 lowest of 30 contributors"
+    values[-1, 8:] = NAN
+    figure = figure_of(convergence_chart, "t", "credit", BUDGETS, names, values, low, high)
+    drawn = [line for line in figure.axes[0].lines if line.get_label() in names]
+    assert {line.get_label() for line in drawn} == {*names[:7]}
+    assert len(drawn) == 7
 
 
 def test_a_contributor_is_named_at_its_last_known_value_or_not_at_all():
