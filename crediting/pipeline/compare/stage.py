@@ -48,7 +48,7 @@ def compare(study: Study, variants: Variants) -> None:
         DataError: a file of scores cannot be read.
         EvaluationError: coalitions failed, and allow_missing is off.
     """
-    from_files(study)  # refused before anything is evaluated, as this is
+    from_files(study)  # refused before anything is evaluated
     contest = Contest.assemble(study, variants)
     if study.config["dry_run"] or contest.settings["evaluate"]:
         _check_models(contest)
