@@ -160,7 +160,7 @@ def measure(denoiser: nn.Module, work: Work, folder: Path) -> Cost:
     model, generation = work.parts["model"], work.parts["generation"]
     recipe = replace(work.parts["finetuning"].recipe, steps=RUN_IN + work.steps)
     ids = torch.arange(len(work.trainer.loss.examples), device=work.device)
-    clock = Clock(work.device)
+    clock = Clock()
     forget_peak(work.device)
     started = time.perf_counter()
     work.trainer.train(denoiser, recipe, ids, Stream("benchmark"), on_step=clock)
@@ -172,7 +172,7 @@ def measure(denoiser: nn.Module, work: Work, folder: Path) -> Cost:
             return generation.generate(called, model, 0, work.prompts)
 
     generate()
-    images, drawn = timed(generate, work.device)
+    images, drawn = timed(generate)
     once = time.perf_counter() - started - trained - 2 * drawn
     memory = torch.cuda.max_memory_allocated() if work.device.type == "cuda" else 0
     features = seconds_of_features(images, work, folder)
@@ -202,8 +202,8 @@ def measure_reference(denoiser: nn.Module, work: Work, folder: Path) -> Cost:
 
     forget_peak(work.device)
     train(RUN_IN)
-    _, trained = timed(lambda: train(work.steps), work.device)
-    images, drawn = timed(generate, work.device)
+    _, trained = timed(lambda: train(work.steps))
+    images, drawn = timed(generate)
     memory = torch.cuda.max_memory_allocated() if work.device.type == "cuda" else 0
     features = seconds_of_features(images, work, folder)
     count = generation.images
@@ -227,7 +227,7 @@ def seconds_of_features(images: torch.Tensor, work: Work, folder: Path) -> float
         return 0.0
     network = extractor.load(folder).to(work.device)
     extractor.features(network, images[:64])
-    return timed(lambda: extractor.features(network, images), work.device)[1]
+    return timed(lambda: extractor.features(network, images))[1]
 
 
 def forget_peak(device: torch.device) -> None:

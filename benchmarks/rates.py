@@ -8,7 +8,7 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from crediting.pipeline.evaluate.step_rates import wait
+from crediting.pipeline.machine import wait_for_the_gpu
 
 
 class Rates:
@@ -19,11 +19,11 @@ class Rates:
         size = 8192 if device.type == "cuda" else 1024
         a, b = (torch.randn(size, size, device=device, dtype=kind) for _ in range(2))
         repeats = 20
-        timed(lambda: a @ b, device)
-        _, work = timed(lambda: [a @ b for _ in range(repeats)], device)
+        timed(lambda: a @ b)
+        _, work = timed(lambda: [a @ b for _ in range(repeats)])
         self.operations = 2 * size**3 * repeats / work
         large = torch.empty(2**28 if device.type == "cuda" else 2**25, device=device)
-        _, moved = timed(lambda: [large.clone() for _ in range(repeats)], device)
+        _, moved = timed(lambda: [large.clone() for _ in range(repeats)])
         self.bytes = 2 * large.nbytes * repeats / moved
         print(
             f"matrix products {self.operations / 1e12:.2f} TFLOP/s, memory "
@@ -50,10 +50,10 @@ class Rates:
         return {"arithmetic of training": training, "arithmetic of drawing": drawing}
 
 
-def timed(work: Callable[[], Any], device: torch.device) -> tuple[Any, float]:
+def timed(work: Callable[[], Any]) -> tuple[Any, float]:
     """Return what some work returns, and the seconds it took."""
-    wait(device)
+    wait_for_the_gpu()
     started = time.perf_counter()
     result = work()
-    wait(device)
+    wait_for_the_gpu()
     return result, time.perf_counter() - started

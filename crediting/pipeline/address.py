@@ -20,6 +20,11 @@ class Addressed:
     parents: tuple[str, ...]
 
 
+def addressed(stage: str, content: Mapping[str, Any], *parents: str) -> Addressed:
+    """Return the address of a result, given its content and the fingerprints of its parents."""
+    return Addressed(stage, fingerprint(stage, content, parents), content, parents)
+
+
 @dataclass(frozen=True)
 class GameSpec:
     """Which model every coalition starts from, and how its own model is obtained from that."""
@@ -53,30 +58,29 @@ def locate(
     encoder = {key: family[key] for key in ("_target_", *parts["model"].encoder_settings)}
     drawing, prompts = _drawing(config["generation"], parts["generation"])
 
-    def address(stage: str, content: Mapping[str, Any], *parents: str) -> Addressed:
-        return Addressed(stage, fingerprint(stage, content, parents), content, parents)
-
-    trained = address("model", {"model": family, **seed}, data)
+    trained = addressed("model", {"model": family, **seed}, data)
 
     def game(settings: Mapping[str, Any], pruning: Pruning, finetuning: FineTuning) -> GameSpec:
-        start = address("sparse", {"pruning": settings["pruning"], **seed}, trained.fingerprint)
+        start = addressed("sparse", {"pruning": settings["pruning"], **seed}, trained.fingerprint)
         content = {
             "players": partition.digest(),
             "finetuning": settings["finetuning"],
             "generation": drawing,
             **seed,
         }
-        return GameSpec(address("game", content, start.fingerprint), start, pruning, finetuning)
+        return GameSpec(addressed("game", content, start.fingerprint), start, pruning, finetuning)
 
     extracted = {
-        name: address("extractor", {"extractor": identified(node, parts["extractor"][name])}, data)
+        name: addressed(
+            "extractor", {"extractor": identified(node, parts["extractor"][name])}, data
+        )
         for name, node in config["extractor"].items()
     }
     own = game(config, parts["pruning"], parts["finetuning"])
     dense = _dense(game)
     return {
-        "examples": address("examples", {"encoder": encoder}, data),
-        "prompts": address("prompts", {"encoder": encoder, **prompts}, data),
+        "examples": addressed("examples", {"encoder": encoder}, data),
+        "prompts": addressed("prompts", {"encoder": encoder, **prompts}, data),
         "trained": trained,
         "extracted": extracted,
         "game": own,

@@ -19,7 +19,7 @@ from crediting.pipeline.evaluate.stage import counted
 from crediting.pipeline.evaluate.stopping import looks_at, rules_of
 from crediting.pipeline.extract.gauges import Gauge, gauged
 from crediting.pipeline.file_names import obstacle
-from crediting.pipeline.machine import make_trainer, open_machine, placed
+from crediting.pipeline.machine import make_trainer, open_machine, placed, wait_for_the_gpu
 from crediting.pipeline.memory import predictions_per_image, tell_memory, typical_steps
 from crediting.pipeline.study import Study
 from crediting.pipeline.train import check_what_follows
@@ -241,13 +241,8 @@ def _noise(inputs: Mapping[str, torch.Tensor], count: int) -> Examples:
 
 
 def _timed(work: Callable[[], object]) -> float:
-    _wait_for_the_gpu()
+    wait_for_the_gpu()
     started = time.perf_counter()
     work()
-    _wait_for_the_gpu()
+    wait_for_the_gpu()
     return time.perf_counter() - started
-
-
-def _wait_for_the_gpu() -> None:
-    if torch.cuda.is_initialized():
-        torch.cuda.synchronize()

@@ -1,12 +1,15 @@
 """The folder of a study, and names that its files may be called after: shapley_<property>.csv."""
 
 import os
+from collections.abc import Collection
 from pathlib import Path
 
 from crediting.errors import ConfigError, as_user_error
 
 LONGEST = 200
 """Bytes; file systems allow 255, of which some are added."""
+
+_ENDINGS = (".csv", ".md", ".tex", ".png")
 
 
 def can_name_files(name: str) -> bool:
@@ -35,3 +38,14 @@ def make_folder(folder: Path) -> None:
             f"name, paths.outputs: the folder {folder} cannot be made ({error.strerror}); "
             "choose others"
         ) from error
+
+
+def remove_earlier(folder: Path, of_all: Collection[str], of_a_property: Collection[str]) -> None:
+    """Remove the tables and figures of an earlier command, which may have had other properties.
+
+    They are called as `of_all` says, or after a property: <one of `of_a_property`>_<property>.
+    """
+    for path in folder.iterdir():
+        ours = path.stem in of_all or path.stem.partition("_")[0] in of_a_property
+        if ours and path.suffix in _ENDINGS:
+            path.unlink()

@@ -102,6 +102,12 @@ def release_memory() -> None:
         torch.cuda.empty_cache()
 
 
+def wait_for_the_gpu() -> None:
+    """Return when the GPU, if this process uses one, has done all that it was asked for."""
+    if torch.cuda.is_initialized():
+        torch.cuda.synchronize()
+
+
 def capacity(runtime: Mapping[str, Any]) -> int:
     """Return how many evaluators this machine can well hold: one per GPU, or else per core."""
     if _device(runtime["device"]) == "cuda":

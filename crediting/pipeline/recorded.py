@@ -121,6 +121,8 @@ def run(config: Mapping[str, Any], parts: Mapping[str, Any], overrides: Sequence
             f"{study.design}\nreport    {study.folder}\nNothing was run."
         )
         return
+    if config["stage"] != "estimate":
+        make_folder(study.folder)
     findings = estimate(study)
     compared = compare(study, findings)
     notes = {name: (comparison.sentence,) for name, comparison in compared.items()}
@@ -160,7 +162,6 @@ def compare(study: RecordedStudy, findings: Mapping[str, Finding]) -> dict[str, 
 
 def report(study: RecordedStudy, results: Results, compared: Mapping[str, Comparison]) -> None:
     """Write everything under outputs/studies/<name>/ and print the tables."""
-    make_folder(study.folder)
     written = write_results(results, study.folder)
     for name, comparison in compared.items():
         path = study.folder / f"exact_{name}.csv"

@@ -2,9 +2,8 @@
 
 from collections.abc import Callable
 
-from crediting.errors import ConfigError, located
 from crediting.pipeline.calibrate.stage import calibrate
-from crediting.pipeline.compare.baselines import is_scored
+from crediting.pipeline.compare.baselines import check_baselines
 from crediting.pipeline.compare.stage import compare
 from crediting.pipeline.dry_run import dry_run
 from crediting.pipeline.encode import encode
@@ -34,22 +33,13 @@ def make_ready(study: Study, stage: str) -> None:
             made.
     """
     if stage == "compare":
-        _check_baselines(study)
+        check_baselines(study)
     if study.config["dry_run"]:
         return
     if stage in _EVALUATING and hasattr(study.executor, "check"):
         study.executor.check()
     if stage in _WRITING:
         make_folder(study.folder)
-
-
-def _check_baselines(study: Study) -> None:
-    for name, baseline in study.baselines.items():
-        if hasattr(baseline, "check") and not is_scored(study, name):
-            try:
-                baseline.check(study)
-            except ConfigError as error:
-                raise ConfigError(located(f"baseline.{name}", str(error))) from error
 
 
 def run(study: Study, stage: str) -> None:

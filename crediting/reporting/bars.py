@@ -59,21 +59,6 @@ def score_bars(
     Raises:
         ValueError: there is no group.
     """
-    save(bars_figure(title, x_label, groups, published, highlighted), path)
-
-
-def bars_figure(
-    title: str,
-    x_label: str,
-    groups: Groups,
-    published: Mapping[str, Estimate],
-    highlighted: str,
-) -> Any:
-    """Return the figure of `score_bars`.
-
-    Raises:
-        ValueError: there is no group.
-    """
     if not groups:
         raise ValueError("expected at least one group of scores, got none")
     labels = list(dict.fromkeys(label for scores in groups.values() for label in scores))
@@ -92,7 +77,7 @@ def bars_figure(
     _label_values(axes, x_label)
     add_title(figure, title)
     add_legend(figure, _handles(list(groups), with_published), "lower left", 4)
-    return figure
+    save(figure, path)
 
 
 def tints(colour: str, count: int) -> list[str]:

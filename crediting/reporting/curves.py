@@ -65,7 +65,20 @@ def curve_chart(
     Raises:
         ValueError: there is no curve, or the parts of one differ in length.
     """
-    save(curves_figure(title, x_label, y_label, series), path)
+    if not series:
+        raise ValueError("expected at least one curve, got none")
+    series = [one._replace(label=_wrapped(one.label)) for one in series]
+    lines = sum(one.label.count("\n") + 1 for one in series)
+    figure = new_chart(CHART_INCHES, max(_CURVES_HEIGHT, 1.0 + 0.18 * lines))
+    axes = figure.add_subplot()
+    labels = list(dict.fromkeys(one.label for one in series))
+    handles = [_draw(axes, one, labels.index(one.label)) for one in series]
+    if not x_label.endswith("[%]"):
+        _scale_x(axes, np.concatenate([np.asarray(one.x, dtype=float) for one in series]))
+    _finish(axes, x_label, y_label)
+    add_title(figure, title)
+    add_legend(figure, handles, "right center", 1)
+    save(figure, path)
 
 
 def convergence_chart(
@@ -82,45 +95,6 @@ def convergence_chart(
 
     Of more than 10 contributors, the 5 highest and the 5 lowest at the last budget are drawn, and
     the chart says so. Equal inputs give equal bytes.
-
-    Raises:
-        ValueError: values, low or high are not of these budgets and names.
-    """
-    save(convergence_figure(title, y_label, budgets, names, values, low, high), path)
-
-
-def curves_figure(title: str, x_label: str, y_label: str, series: Sequence[Series]) -> Any:
-    """Return the figure of `curve_chart`.
-
-    Raises:
-        ValueError: there is no curve, or the parts of one differ in length.
-    """
-    if not series:
-        raise ValueError("expected at least one curve, got none")
-    series = [one._replace(label=_wrapped(one.label)) for one in series]
-    lines = sum(one.label.count("\n") + 1 for one in series)
-    figure = new_chart(CHART_INCHES, max(_CURVES_HEIGHT, 1.0 + 0.18 * lines))
-    axes = figure.add_subplot()
-    labels = list(dict.fromkeys(one.label for one in series))
-    handles = [_draw(axes, one, labels.index(one.label)) for one in series]
-    if not x_label.endswith("[%]"):
-        _scale_x(axes, np.concatenate([np.asarray(one.x, dtype=float) for one in series]))
-    _finish(axes, x_label, y_label)
-    add_title(figure, title)
-    add_legend(figure, handles, "right center", 1)
-    return figure
-
-
-def convergence_figure(
-    title: str,
-    y_label: str,
-    budgets: Sequence[int],
-    names: Sequence[str],
-    values: Floats,
-    low: Floats,
-    high: Floats,
-) -> Any:
-    """Return the figure of `convergence_chart`.
 
     Raises:
         ValueError: values, low or high are not of these budgets and names.
@@ -145,7 +119,7 @@ def convergence_figure(
         note = f"the {half} highest and {half} lowest of {len(names):,} contributors"
         axes.set_title(note, loc="left", fontsize=SMALL, color=FAINT)
     add_title(figure, title)
-    return figure
+    save(figure, path)
 
 
 def _draw(axes: Any, series: Series, place: int) -> Any:

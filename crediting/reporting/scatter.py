@@ -44,15 +44,6 @@ def scatter_chart(
     Raises:
         ValueError: there is no panel, or one has not as many x as y.
     """
-    save(scatter_figure(title, x_label, y_label, panels), path)
-
-
-def scatter_figure(title: str, x_label: str, y_label: str, panels: Sequence[Panel]) -> Any:
-    """Return the figure of `scatter_chart`.
-
-    Raises:
-        ValueError: there is no panel, or one has not as many x as y.
-    """
     if not panels:
         raise ValueError("expected at least one panel of points, got none")
     columns = min(len(panels), MOST_PER_ROW)
@@ -68,7 +59,7 @@ def scatter_figure(title: str, x_label: str, y_label: str, panels: Sequence[Pane
     beside = _wrapped(y_label, _PANEL_INCHES * rows)
     figure.supylabel(beside, fontsize=9, color=INK, parse_math=False)
     add_title(figure, title)
-    return figure
+    save(figure, path)
 
 
 def _wrapped(label: str, inches: float) -> str:

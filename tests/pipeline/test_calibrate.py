@@ -19,10 +19,12 @@ from crediting.estimators.uncertainty import unknown
 from crediting.game.coalition import coalition_from_key, coalition_key
 from crediting.interfaces import Outcome
 from crediting.pipeline.calibrate import stage as calibrate_stage
-from crediting.pipeline.calibrate.choices import choices
-from crediting.pipeline.calibrate.costs import Work, costs, fitted_rates, work_of
+from crediting.pipeline.calibrate.choices import Choice, choices
+from crediting.pipeline.calibrate.costs import Costs, Work, costs, fitted_rates, work_of
 from crediting.pipeline.calibrate.image_parts import PartFactory
-from crediting.pipeline.calibrate.settings import Settings, proper_coalitions
+from crediting.pipeline.calibrate.judged import Agreement, Judged
+from crediting.pipeline.calibrate.proposal import Found, Tried, combined_choices
+from crediting.pipeline.calibrate.settings import Setting, Settings, proper_coalitions
 from crediting.pipeline.calibrate.stage import calibrate, found_by
 from crediting.pipeline.calibrate.variance import best_spent, halves
 from crediting.pipeline.evaluate.stage import evaluate
@@ -147,6 +149,18 @@ def test_all_that_hardly_matters_is_proposed_together(make, capsys):
     assert repr(study.config) == before
 
 
+def test_tables_of_an_earlier_calibration_do_not_stay(make):
+    study, alter, _ = make()
+    folder = study.folder / "calibrate"
+    folder.mkdir(parents=True)
+    earlier = ("settings_gone.csv", "agreement_gone.png", "variance_gone.md", "of_mine.md")
+    for name in earlier:
+        (folder / name).write_text("earlier")
+    calibrate(study, alter)
+    assert [name for name in earlier if (folder / name).exists()] == ["of_mine.md"]
+    assert (folder / "variance_fid.csv").exists()
+
+
 def test_what_reverses_ranks_is_never_proposed(make, capsys):
     words = ("calibrate.images=[]",)
     study, alter, _ = make(*words, spoil=reversing(lambda finetuning, _: finetuning < 8))
@@ -183,6 +197,30 @@ def test_of_several_values_the_least_that_agrees_is_taken(found):
         spoil=reversing(lambda _, generation: generation < 2),
     )
     assert several.proposal.setting.name == "generation.steps=2"
+
+
+def tried(factor, amount, seconds, agrees=True):
+    choice = Choice(factor, (f"{factor}={amount}",), "generation", {}, None, amount)
+    judged = Judged(Agreement(1.0, 1.0, 1.0, 0.0), N if agrees else 0, N, 0.0)
+    return Tried(Setting((choice,), None, None), seconds, {"fid": judged})
+
+
+def test_the_least_of_every_factor_that_agrees_is_combined():
+    by_itself = [tried("steps", 4, 3.0), tried("steps", 2, 2.0), tried("steps", 1, 1.0, False)]
+    assert combined_choices(by_itself, 0.9) == []
+    both = combined_choices([*by_itself, tried("images", 8, 4.0)], 0.9)
+    assert [choice.amount for choice in both] == [2, 8]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "proposed"),
+    [((10.0, 12.0), None), ((12.0, 8.0, 6.0), 6.0), ((math.nan, 8.0), 8.0)],
+)
+def test_what_takes_as_long_as_the_study_is_not_proposed(seconds, proposed):
+    settings = [tried("steps", place, one) for place, one in enumerate(seconds, 1)]
+    threshold = SimpleNamespace(threshold=0.9)
+    found = Found(threshold, settings, {}, Costs(10.0, {}, math.nan), {}, {})
+    assert (found.proposal and found.proposal.seconds) == proposed
 
 
 def test_where_nothing_agrees_nothing_is_proposed(make, capsys):

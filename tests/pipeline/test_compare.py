@@ -21,7 +21,7 @@ from crediting.ledger import Ledger
 from crediting.pipeline.compare import charts
 from crediting.pipeline.compare import contest as contest_module
 from crediting.pipeline.compare import stage as compare_stage
-from crediting.pipeline.compare.agreements import agreements, paces
+from crediting.pipeline.compare.agreements import Pace, agreements, paces
 from crediting.pipeline.compare.baselines import address_of, read_proxy
 from crediting.pipeline.compare.contest import OWN, Contest
 from crediting.pipeline.compare.contestants import _read_file, contestants
@@ -29,6 +29,7 @@ from crediting.pipeline.compare.counterfactuals import counterfactuals, judged_b
 from crediting.pipeline.compare.judged import common_trainings, judge, over_budget, trained
 from crediting.pipeline.compare.material import StudyMaterial
 from crediting.pipeline.compare.needs import (
+    Lack,
     agreement_coalitions,
     lacks,
     needs_of_methods,
@@ -36,6 +37,8 @@ from crediting.pipeline.compare.needs import (
 )
 from crediting.pipeline.compare.remarks import _apart
 from crediting.pipeline.compare.stage import compare, still_lacking
+from crediting.pipeline.compare.tables import runtime_grid
+from crediting.pipeline.compare.written import missing_text
 from crediting.pipeline.extract.gauges import Gauge
 from crediting.pipeline.report.trust import trust
 from crediting.pipeline.study import Study
@@ -133,9 +136,18 @@ def test_who_needs_every_coalition_is_said_to_know_the_tests(compared):
         assert said in text
 
 
-def test_who_is_shown_to_be_behind_is_named_and_single_trainings_are_told(compared):
+def test_who_is_shown_to_be_behind_is_named_and_single_trainings_are_told(compared, monkeypatch):
+    drawn = {}
+
+    def keep(path, title, x_label, groups, published, highlighted):
+        drawn[path.stem] = {alpha: list(scores) for alpha, scores in groups.items()}
+
+    monkeypatch.setattr(charts, "score_bars", keep)
     contest, _ = compared("baseline=[size,pixel_similarity_mean]", "compare.trainings=1")
     judged = table(contest, "lds_inception_score")
+    ranked = sorted(judged, key=lambda row: -float(row["LDS alpha=0.5"]))
+    best_first = [row["method"] for row in ranked]
+    assert drawn["lds_inception_score"]["alpha=0.25"] == best_first
     behind = [row["method"] for row in judged if float(row["own leads by_low"] or -1) > 0]
     text = (contest.own.folder / "compare/lds_inception_score.md").read_text()
     said = "own is shown to be ahead (paired interval above 0) of"
@@ -143,6 +155,8 @@ def test_who_is_shown_to_be_behind_is_named_and_single_trainings_are_told(compar
         (f"{said} {', '.join(behind)}." in text.replace("\\", "")) if behind else said not in text
     )
     assert "size" in behind
+    best_first.remove(OWN)
+    assert f"the best baseline is {best_first[0]} with" in text.replace("\\", "")
     assert text.count("1 training of each, so that intervals are over coalitions alone") == 3
 
 
@@ -222,6 +236,9 @@ def test_where_lower_is_better_those_who_lower_it_are_on_top(compared):
     found, _ = counterfactuals(contest, everybody, "fid")
     removed = next(one for one in found if one.which == "removed")
     assert removed.change.mean == pytest.approx(100 * -(1 + 2) / WEIGHTS.sum())
+    for name, better in (("fid", "fid rises"), ("inception_score", r"inception\_score falls")):
+        text = (contest.own.folder / f"compare/counterfactual_{name}.md").read_text()
+        assert f"The better the credits, the more {better} without the top contributors." in text
 
 
 def test_ways_to_a_model_are_held_against_retraining(compared):
@@ -323,6 +340,14 @@ def test_hours_and_scores_grow_with_the_budget(compared):
     evaluated = contest.own.coalitions(contest.own.game)
     assert hours[-1] == len(evaluated)  # one hour each
     assert [point.coalitions for point in curves["own"]] == [14, 30, 44, 60]
+
+
+def test_the_curve_over_the_budget_ends_in_the_score_by_all_coalitions_be_they_odd(compared):
+    contest, everybody = compared("plan.coalitions=45", "baseline=[]", noise=3.0)
+    judged = judge(contest, everybody, "fid")
+    points = over_budget(contest, judged, "fid")[OWN]
+    assert [point.coalitions for point in points] == [10, 22, 32, 45]
+    assert points[-1].score.score == judged[0].scores[0.5].score
 
 
 def test_credits_come_nearer_to_those_by_retraining_with_the_budget(compared):
@@ -440,6 +465,23 @@ def test_what_is_missing_is_counted_and_priced(make):
     evaluate_coalitions(first.study, first.spec, first.coalitions[:10])
     expected = ("credits of own", distinct - 10, distinct - 10.0, "evaluations")
     assert lacks([first])[0] == expected
+    part = first._replace(purpose="a part of them", coalitions=first.coalitions[:30])
+    assert lacks([part, first]) == [
+        ("a part of them", 20, 20.0, "evaluations"),
+        ("credits of own", distinct - 30, distinct - 30.0, "evaluations"),
+    ]
+
+
+def test_what_takes_an_unknown_time_is_not_lost_in_the_sum():
+    text = missing_text([Lack("tests", 2, 1.0), Lack("credits", 3, None)])
+    assert "- tests: 2 evaluations, about 60 minutes of work\n- credits: 3 evaluations\n" in text
+    assert text.endswith("Altogether about 60 minutes of work, plus those of unknown duration.")
+
+
+def test_times_faster_are_the_seconds_of_retraining_over_those_of_a_method():
+    known = [Pace("retraining", 100.0, 0, 0.0), Pace("own", 4.0, 60, 0.1)]
+    grid = runtime_grid(SimpleNamespace(settings={"published": {}}), known)
+    assert [row[:3] for row in grid.rows] == [["retraining", 100.0, 1.0], ["own", 4.0, 25.0]]
 
 
 def test_a_dry_run_tells_what_is_missing_and_evaluates_nothing(make, capsys, tmp_path):
@@ -528,6 +570,16 @@ def test_published_numbers_stand_beside_ours_where_these_are_the_same_quantity(c
     assert "Placed by hours." in (page / "budget_fid.md").read_text()
     assert "Placed by hours." not in (page / "budget_inception_score.md").read_text()
     assert "published pearson" not in table(contest, "agreement_inception_score")[0]
+
+
+def test_published_changes_stand_where_as_many_are_removed(make):
+    facts = {"removed": {"own": {"0.3": -9.0}}, "kept": {"own": {"0.75": 4.0}}}
+    study, variants, _ = make(published={"property": "fid", **facts})
+    curves = charts._published_changes(Contest.assemble(study, variants), "fid")
+    assert {one.label: (one.x, one.y) for one in curves} == {
+        "own, top removed, published": ([30.0], [-9.0]),
+        "own, bottom removed, published": ([25.0], [4.0]),
+    }
 
 
 def test_only_steps_are_otherwise_where_published_numbers_of_steps_stand(compared, monkeypatch):
@@ -795,12 +847,19 @@ def test_what_cannot_be_compared_is_refused_by_key(make, words, said):
         make(*words)
 
 
+@pytest.mark.parametrize(
+    ("word", "where"),
+    [
+        ("method=[lora_shapley]", r"method\.lora_shapley"),
+        ("finetuning@compare.truth.finetuning=lora", r"compare\.truth"),
+    ],
+)
 @pytest.mark.parametrize("dry", [True, False])
-def test_a_method_that_the_model_is_not_made_for_is_refused_before_anything_is_evaluated(make, dry):
-    study, variants, executor = make("method=[lora_shapley]", f"dry_run={dry}")
-    with pytest.raises(
-        ConfigError, match=r"method\.lora_shapley: finetuning\.targets: .*attention"
-    ):
+def test_what_the_model_is_not_made_for_is_refused_before_anything_is_evaluated(
+    make, dry, word, where
+):
+    study, variants, executor = make(word, f"dry_run={dry}")
+    with pytest.raises(ConfigError, match=rf"^{where}: finetuning\.targets: .*attention"):
         compare(study, variants)
     assert executor.evaluated == []
 
@@ -910,11 +969,3 @@ def test_tables_of_an_earlier_comparison_do_not_stay(compared, make, capsys):
     assert not {name for name in left if name.startswith("counterfactual")}
     assert not {name for name in left if "inception_score" in name or "gone" in name}
     assert {"lds_fid.csv", "compare.md", own.name} <= left
-
-
-@pytest.mark.parametrize("dry", [True, False])
-def test_a_baseline_without_its_extractor_is_refused_before_anything_is_evaluated(make, dry):
-    study, variants, executor = make("baseline=[size,aesthetic_of_images_mean]", f"dry_run={dry}")
-    with pytest.raises(ConfigError, match=r"baseline\.aesthetic_of_images_mean\.extractor: a base"):
-        compare(study, variants)
-    assert not executor.evaluated

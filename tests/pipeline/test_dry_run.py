@@ -2,8 +2,10 @@
 
 import math
 import time
+from dataclasses import replace
 
 import pytest
+from toy_executor import ToyExecutor
 
 from crediting.errors import ConfigError
 from crediting.pipeline import dry_run, stages
@@ -65,6 +67,14 @@ def test_what_two_games_share_is_told_once(study, told):
     text = told(study("endpoints=dense", "pruning=none", "property=[fid]"))
     assert text.count("\nprune ") == 1
     assert text.count("\nevaluate ") == 2
+
+
+@pytest.mark.parametrize("width", [1, 3])
+def test_as_many_evaluations_take_the_time_of_one_as_there_are_workers(study, monkeypatch, width):
+    shared = replace(study("partition.contributors=4"), executor=ToyExecutor(width=width))
+    monkeypatch.setattr(dry_run, "_seconds_per_coalition", lambda *_: 60.0)
+    missing = len(shared.coalitions(shared.game))
+    assert dry_run.tell_evaluations(shared, lambda: None) == 60 * math.ceil(missing / width)
 
 
 def test_no_time_is_told_for_what_cannot_be_foretold(study, told):

@@ -65,6 +65,10 @@ def test_a_method_that_cannot_work_on_the_model_trains_nothing(
             *("aesthetic_of_images_mean", "extractor=reference_classifier"),
             r"extractor: expected one that gives scores, and reference_classifier gives none",
         ),
+        (
+            *("aesthetic_of_images_mean", "extractor=aesthetic"),
+            r"extractor: a baseline reads aesthetic, and chosen are only reference_classifier",
+        ),
     ],
 )
 @pytest.mark.parametrize("dry", [True, False])

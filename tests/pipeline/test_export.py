@@ -118,6 +118,14 @@ def test_rows_go_by_size_and_then_by_key(study):
     assert keys == sorted(keys)  # sizes have one digit here
 
 
+def test_sizes_of_two_digits_come_after_those_of_one(study):
+    of_many = study("property=[fid]", "partition.contributors=12", "design.budget=60")
+    record(of_many, of_many.game, of_many.coalitions(of_many.game))
+    exported(of_many)
+    sizes = [line.split(",")[:12].count("1") for line in lines(of_many)[1:]]
+    assert sizes == sorted(of_many.coalitions(of_many.game).sum(axis=1))
+
+
 def test_the_ends_are_those_of_the_endpoints(study):
     dense = study("property=[fid]", "endpoints=dense")
     record(dense, dense.game, all_coalitions(4))

@@ -43,9 +43,11 @@ def test_the_rate_is_that_of_the_errors_at_half_and_at_all(told):
 
 
 def test_what_is_left_are_the_coalitions_that_are_not_evaluated(told):
-    _, said = told("estimator=bayesian", "design=paired_uniform", "design.budget=240", noise=1.0)
+    words = ("estimator=bayesian", "design=paired_uniform", "design.budget=240")
+    _, said = told(*words, noise=1.0)
     assert "Evaluating all other coalitions makes the credits for fid exact, i.e. 14 more" in said
     assert "about 14 hours on 1 worker" in said
+    assert "about 7 hours on 2 workers" in told(*words, noise=1.0, width=2)[1]
 
 
 def test_coalitions_that_another_study_evaluated_are_not_left(told):

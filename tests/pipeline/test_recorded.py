@@ -89,13 +89,24 @@ def test_all_rows_give_the_values_of_the_game_and_every_file(run, table, capsys)
         ranks = read(folder / f"ranks_{name}.csv")
         assert [row["contributor"] for row in ranks] == NAMES
         assert [sum(map(float, list(row.values())[1:])) for row in ranks] == [1] * 4
-    assert read(folder / "shapley_fid.csv")[0]["contributor"] == "bob"  # who lowers it
+        (first,) = [row["contributor"] for row in ranks if float(row["1"]) == 1]
+        assert first == read(folder / f"shapley_{name}.csv")[0]["contributor"]
+        turned = "turns the signs round" in (folder / f"interactions_{name}.md").read_text()
+        assert turned == (name == "fid")
+    assert first == "bob"  # who lowers it
     endings = {f"{kind}_{name}" for kind in ("shapley", "interactions") for name in ("toy", "fid")}
     assert endings <= {path.stem for path in folder.glob("*.png")}
     printed = capsys.readouterr()
     said = "4 contributors (ann, bob, cem, dan), all 16 coalitions on 16 rows, properties toy, fid"
     assert said in printed.err
     assert "4 of 4 exact values lie in their intervals" in " ".join(printed.out.split())
+
+
+def test_colours_of_interactions_mean_the_opposite_where_lower_is_better(run, table, monkeypatch):
+    drawn = {}
+    monkeypatch.setattr(tables, "interaction_chart", lambda *told: drawn.update({told[2]: told[4]}))
+    run(table, "estimator=exact", "game.lower_is_better=[fid]")
+    assert drawn == {"toy": True, "fid": False}
 
 
 def test_the_manifest_tells_the_table_apart(run, table):
@@ -277,6 +288,16 @@ def test_tables_of_the_default_study_are_not_replaced(resolved, table, tmp_path,
     named = [*words, "name=mine"]
     recorded.run(resolved(*named), parts, named)
     assert (tmp_path / "outputs/studies/mine/report.md").exists()
+
+
+def test_a_folder_that_cannot_be_made_is_told_before_anything_is_estimated(
+    run, table, tmp_path, monkeypatch
+):
+    (tmp_path / "outputs/studies").mkdir(parents=True)
+    (tmp_path / "outputs/studies/recorded").write_text("in the way")
+    monkeypatch.setattr(recorded, "estimate", pytest.fail)
+    with pytest.raises(FileExistsError):  # of which the user is told in one message
+        run(table)
 
 
 @pytest.mark.parametrize(

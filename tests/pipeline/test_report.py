@@ -12,6 +12,7 @@ from crediting.errors import EvaluationError
 from crediting.pipeline import stages
 from crediting.pipeline.estimate.stage import read_sample
 from crediting.pipeline.evaluate.diffusion_game import DiffusionGame
+from crediting.pipeline.report import stage as report_stage
 from crediting.pipeline.study import Study
 
 QUICKLY = pytest.mark.usefixtures("begun", "undrawn")
@@ -26,12 +27,22 @@ def read_manifest(study):
 
 
 @QUICKLY
-def test_more_top_contributors_than_there_are_and_unknown_uncertainty(study):
+def test_more_top_contributors_than_there_are_and_unknown_uncertainty(study, monkeypatch):
+    titles, draw = [], report_stage.image_grid
+
+    def keep(panels, *rest):
+        titles.extend(title for title, _ in panels)
+        draw(panels, *rest)
+
+    monkeypatch.setattr(report_stage, "image_grid", keep)
     bare = study("estimator=leave_one_out", "property=[fid]", "report.top=9")
     stages.run(bare, "all")
     assert (bare.folder / "images_fid.png").exists()
     with (bare.folder / "shapley_fid.csv").open() as file:
-        assert {row["std_error"] for row in csv.DictReader(file)} == {""}
+        rows = list(csv.DictReader(file))
+    assert {row["std_error"] for row in rows} == {""}
+    left_out = [name for name in bare.partition.names if name != rows[-1]["contributor"]]
+    assert titles == ["all contributors", f"without {', '.join(left_out)}"]
     assert read_manifest(bare)["properties"]["fid"]["coalitions"] == 4
 
 

@@ -3,9 +3,10 @@ from itertools import pairwise
 
 import pytest
 from matplotlib.colors import to_hex
+from pictures import figure_of
 from PIL import Image
 
-from crediting.reporting.bars import UNKNOWN, bars_figure, score_bars, tints
+from crediting.reporting.bars import UNKNOWN, score_bars, tints
 from crediting.reporting.grid import Estimate
 from crediting.reporting.style import BLUE, VERMILION
 
@@ -18,7 +19,7 @@ PUBLISHED = {"trak": Estimate(10.0, 8.0, 12.0), "somebody else": Estimate(1.0, 0
 
 
 def axes_of(groups=GROUPS, published=PUBLISHED, highlighted="own"):
-    figure = bars_figure("scores", "LDS [%]", groups, published, highlighted)
+    figure = figure_of(score_bars, "scores", "LDS [%]", groups, published, highlighted)
     return figure.axes[0], figure
 
 

@@ -48,9 +48,12 @@ def test_caption_states_every_fact(make_table):
         assert fact in caption
 
 
-def test_caption_names_exact_and_unknown_uncertainty(make_table, exact_table):
+def test_caption_names_exact_and_unknown_uncertainty(make_table, exact_table, exactly):
     assert "no sampling error" in exact_table(True).caption[1]
     assert "uncertainty unknown" in make_table(known=False).caption[1]
+    known_of_one = replace(exactly([1.0, 2.0], 0.0, 3.0), std_errors=np.array([0.0, 0.5]))
+    table = credit_table(known_of_one, "ab", None, "p", "", True, 1)
+    assert "confidence level 95%" in table.caption[1]
 
 
 def test_numbers_are_plain_python(make_table):

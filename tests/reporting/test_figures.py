@@ -3,6 +3,8 @@ import sys
 
 import numpy as np
 import pytest
+from matplotlib.colors import to_hex
+from pictures import figure_of
 from PIL import Image
 
 from crediting.reporting import figures
@@ -58,6 +60,19 @@ def test_chart_shows_rank_order_direction_unit_and_intervals(make_table, tmp_pat
     assert axes.get_ylim()[0] > axes.get_ylim()[1]
     assert axes.get_xlabel() == "credit [FID]"
     assert drawn[0].get_suptitle() == "fid ↓ lower is better"
+
+
+@pytest.mark.parametrize("higher_is_better", [True, False])
+def test_who_improves_the_property_is_blue_and_who_worsens_it_orange(higher_is_better, exactly):
+    up, down = ("#0072B2", "#E69F00")[:: 1 if higher_is_better else -1]
+    table = credit_table(
+        exactly([3.0, -2.0, 0.0], 0.0, 1.0), "abc", [1] * 3, "p", "", higher_is_better, 1
+    )
+    figure = figure_of(lambda path: credit_chart(table, path))
+    drawn = {bar.get_width(): to_hex(bar.get_facecolor()).upper() for bar in figure.axes[0].patches}
+    assert (drawn[3.0], drawn[-2.0]) == (up, down)
+    meanings = [text.get_text() for text in figure.legends[0].get_texts()]
+    assert meanings == ["improves the property", "worsens it"]
 
 
 @pytest.mark.parametrize("credits", [[0.0, 0.0], [1e-9, -2e-9], [1e7, 1.0]])

@@ -45,14 +45,19 @@ def test_nobody_is_paid_for_harm(exactly):
 
 
 def test_credits_that_are_zero_up_to_rounding_get_nothing(exactly):
-    fund = Fund(100, exactly([1e-15, -1e-16, 0.0], 7.0, 7.0), higher_is_better=True)
-    assert fund.parts.tolist() == [0, 0, 0]
+    for v_empty in (7.0, 0.0):
+        fund = Fund(100, exactly([1e-15, -1e-16, 0.0], v_empty, 7.0), higher_is_better=True)
+        assert fund.parts.tolist() == [0, 0, 0]
 
 
 def test_payouts_of_several_properties_are_summed_most_first(exactly):
     quality = Fund(100, exactly([1.0, 3.0, 0.0], 0.0, 4.0), higher_is_better=True)
     fid = Fund(200, exactly([0.0, -1.0, -3.0], 9.0, 5.0), higher_is_better=False)
-    rows = list(csv.reader(grid_csv(payout_grid({"q": quality, "fid": fid}, NAMES)).splitlines()))
+    grid = payout_grid({"q": quality, "fid": fid}, NAMES)
+    said = "in proportion to credits; who has a {} credit gets nothing of it."
+    assert grid.notes[0] == f"100.00 for q, {said.format('negative')}"
+    assert grid.notes[1] == f"200.00 for fid, {said.format('positive')}"
+    rows = list(csv.reader(grid_csv(grid).splitlines()))
     assert rows[0] == ["contributor", "for q", "for fid", "payout", "payout_low", "payout_high"]
     assert [row[0] for row in rows[1:]] == ["cem", "bob", "ann"]
     assert [list(map(float, row[1:4])) for row in rows[1:]] == [
@@ -73,6 +78,10 @@ def test_intervals_are_quantiles_of_what_plausible_credits_pay(exactly):
         ["cem", Estimate(0, 0, 0)],
     ]
     assert "Intervals: 90%, from the uncertainty of credits." in grid.notes
+    nothing = Fund(0, replace(attribution, confidence=0.5), higher_is_better=True)
+    both = payout_grid({"q": Fund(100, attribution, higher_is_better=True), "p": nothing}, NAMES)
+    assert "Intervals: 50%, from the uncertainty of credits, properties taken" in both.notes[-1]
+    assert both.rows[0][-1] == Estimate(50, 25, 75)
 
 
 def test_errors_of_properties_are_taken_as_independent(exactly):
@@ -86,8 +95,10 @@ def test_errors_of_properties_are_taken_as_independent(exactly):
     assert width[2] / width[1] == pytest.approx(2**0.5, rel=0.02)
 
 
-def test_unknown_errors_give_no_interval(make_attribution):
-    attribution = make_attribution(3, known=False)
-    grid = payout_grid({"q": Fund(10, attribution, higher_is_better=True)}, NAMES)
+@pytest.mark.parametrize("others", [{}, {"p": True}])
+def test_unknown_errors_give_no_interval(make_attribution, others):
+    errors = {**others, "q": False}
+    funds = {name: Fund(10, make_attribution(3, known), True) for name, known in errors.items()}
+    grid = payout_grid(funds, NAMES)
     assert all(np.isnan([row[-1].low, row[-1].high]).all() for row in grid.rows)
     assert "How far payouts may be off is unknown, as it is for the credits." in grid.notes

@@ -3,8 +3,9 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
+from pictures import figure_of
 
-from crediting.reporting.scatter import Panel, scatter_chart, scatter_figure
+from crediting.reporting.scatter import Panel, scatter_chart
 
 NAN = math.nan
 NEAR = Panel("near", [1.0, 2.0, 5.0], [2.0, 1.5, 4.0])
@@ -13,7 +14,7 @@ UNKNOWN = Panel("unknown", [NAN, 1.0], [1.0, NAN])
 
 
 def draw(panels):
-    return scatter_figure("t", "retrained", "estimated", panels)
+    return figure_of(scatter_chart, "t", "retrained", "estimated", panels)
 
 
 def test_equal_inputs_give_equal_bytes(tmp_path):

@@ -5,8 +5,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 
 from crediting.game.coalition import CoalitionMatrix
-from crediting.ledger import fingerprint
-from crediting.pipeline.address import Addressed, GameSpec
+from crediting.pipeline.address import GameSpec, addressed
 from crediting.pipeline.evaluate.diffusion_game import DiffusionGame, Drawn, GameFactory
 from crediting.pipeline.evaluate.stage import evaluate_coalitions
 from crediting.pipeline.study import Study
@@ -83,6 +82,4 @@ class ImagePart:
 
     def _addressed(self, spec: GameSpec) -> GameSpec:
         content = {"images": [self.first, self.last]}
-        parents = (spec.address.fingerprint,)
-        address = Addressed("game", fingerprint("game", content, parents), content, parents)
-        return replace(spec, address=address)
+        return replace(spec, address=addressed("game", content, spec.address.fingerprint))

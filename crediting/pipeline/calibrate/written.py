@@ -13,6 +13,7 @@ from crediting.pipeline.calibrate.remarks import (
     setting_notes,
     variance_notes,
 )
+from crediting.pipeline.file_names import remove_earlier
 from crediting.reporting.curves import Series, curve_chart
 from crediting.reporting.formats import escape_markdown
 from crediting.reporting.grid import Cell, Column, Estimate, Grid, grid_csv, grid_markdown
@@ -27,13 +28,13 @@ def write_calibration(found: Found) -> None:
     study = found.settings.own.study
     folder = study.folder / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
+    remove_earlier(folder, (), ("settings", "agreement", "variance"))
     proposal = proposal_text(found)
     parts = [f"# {escape_markdown(study.name)}: cheaper settings", proposal]
     for name in study.properties:
         parts.append(f"## {escape_markdown(name)}")
         parts.append(_table(settings_grid(found, name), folder, f"settings_{name}"))
         path = folder / f"agreement_{name}.png"
-        path.unlink(missing_ok=True)
         if draw_agreement(found, name, path):
             parts.append(image_markdown(f"Agreement against cost for {name}", path.name))
         parts.append(_table(variance_grid(found, name), folder, f"variance_{name}"))

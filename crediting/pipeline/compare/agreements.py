@@ -86,7 +86,7 @@ def remember(contest: Contest, name: str, found: Sequence[Agreement]) -> None:
     """Keep, for reports, how every method stands for retraining at the main size."""
     for one in found if contest.retrains else ():
         if one.alpha == contest.main_alpha and one.name in contest.distinct_games:
-            remember_fidelity(contest.distinct_games[one.name], {name: one.fidelity})
+            remember_fidelity(contest.distinct_games[one.name], name, one.fidelity)
 
 
 def _by_methods(

@@ -13,8 +13,7 @@ from crediting.errors import ConfigError, located
 from crediting.files import atomic_write_text
 from crediting.game.coalition import CoalitionMatrix, coalition_key
 from crediting.interfaces import Baseline
-from crediting.ledger import fingerprint
-from crediting.pipeline.address import Addressed, identified
+from crediting.pipeline.address import Addressed, addressed, identified
 from crediting.pipeline.artifact import completed, produce_once
 from crediting.pipeline.compare.costs import costs_of
 from crediting.pipeline.compare.material import StudyMaterial, extractor_for
@@ -51,13 +50,15 @@ def score_baselines(study: Study, material: StudyMaterial) -> None:
 
 
 def check_baselines(study: Study) -> None:
-    """Raise ConfigError now if a baseline reads what no chosen extractor gives."""
+    """Raise ConfigError now if a baseline cannot work, or reads what no chosen extractor gives."""
     for name, baseline in study.baselines.items():
-        if hasattr(baseline, "extractor"):
-            try:
+        try:
+            if hasattr(baseline, "extractor"):
                 extractor_for(study, baseline.extractor)
-            except ConfigError as error:
-                raise ConfigError(f"baseline.{name}.{error}") from error
+            if hasattr(baseline, "check") and not is_scored(study, name):
+                baseline.check(study)
+        except ConfigError as error:
+            raise ConfigError(located(f"baseline.{name}", str(error))) from error
 
 
 def try_out_baselines(study: Study) -> None:
@@ -102,8 +103,7 @@ def read_proxy(study: Study, name: str, coalitions: CoalitionMatrix) -> Scores |
 
 def _proxy_address(study: Study, name: str, coalitions: CoalitionMatrix) -> Addressed:
     content = {"coalitions": [coalition_key(row) for row in coalitions]}
-    parents = (address_of(study, name).fingerprint,)
-    return Addressed("proxy", fingerprint("proxy", content, parents), content, parents)
+    return addressed("proxy", content, address_of(study, name).fingerprint)
 
 
 def lacks_of_baselines(study: Study, coalitions: CoalitionMatrix) -> Iterator[Lack]:
@@ -172,4 +172,4 @@ def address_of(study: Study, name: str) -> Addressed:
     }
     extracted = (address.fingerprint for address in study.extracted.values())
     parents = (study.trained.fingerprint, study.examples.fingerprint, *extracted)
-    return Addressed("baseline", fingerprint("baseline", content, parents), content, parents)
+    return addressed("baseline", content, *parents)

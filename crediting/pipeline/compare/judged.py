@@ -25,8 +25,8 @@ from crediting.pipeline.study import Study
 from crediting.randomness import derive_seed
 
 RESAMPLES = 2000
-BUDGETS = (0.25, 0.5, 0.75, 1.0)
-"""Shares of a method's coalitions at which it is judged."""
+BUDGETS = (0.25, 0.5, 0.75)
+"""Shares of a method's coalitions at which it is judged, besides all of them."""
 FEW = 0.1
 """A share of the test coalitions that may be left out for lack of trainings that others have."""
 
@@ -150,7 +150,7 @@ def over_budget(
 
 
 def parts_of(study: Study, besides: Iterable[int] = ()) -> list[Study]:
-    """Return the study with growing shares of its budget, in whole pairs, as far as it can do.
+    """Return the study with growing shares of its budget, in whole pairs, and with all of it.
 
     `besides` are further budgets, of which those that exceed its own are left out.
     """
@@ -158,7 +158,7 @@ def parts_of(study: Study, besides: Iterable[int] = ()) -> list[Study]:
         return []
     least, most = study.estimator.minimum_coalitions(len(study.partition)), len(study.sample)
     shares = {2 * math.floor(share * most / 2) for share in BUDGETS}
-    budgets = sorted(shares.union(besides))
+    budgets = sorted({*shares, *besides, most})
     return [study.with_budget(budget) for budget in budgets if max(least, 1) <= budget <= most]
 
 

@@ -13,9 +13,8 @@ from torch import nn
 from crediting.errors import ConfigError
 from crediting.game.coalition import coalition_key, grand_coalition
 from crediting.interfaces import Features
-from crediting.ledger import fingerprint
 from crediting.models.checkpoint import load_weights, save_weights
-from crediting.pipeline.address import Addressed
+from crediting.pipeline.address import Addressed, addressed
 from crediting.pipeline.artifact import completed, produce_once
 from crediting.pipeline.compare.costs import SharedCosts, costs_of
 from crediting.pipeline.encode import load_examples, load_prompts, prompts_of
@@ -125,15 +124,14 @@ class StudyMaterial:
 
     def _address(self, what: str, settings: Mapping[str, Any]) -> Addressed:
         study = self._study
-        generation = study.dense.address.content["generation"]
         content = {
             "what": what,
             "settings": settings,
-            "generation": generation,
+            "generation": study.dense.address.content["generation"],
             "seed": study.seed,
         }
         parents = (study.trained.fingerprint, study.examples.fingerprint)
-        return Addressed("material", fingerprint("material", content, parents), content, parents)
+        return addressed("material", content, *parents)
 
     @cached_property
     def _generated(self) -> torch.Tensor:

@@ -5,7 +5,6 @@ from typing import Any
 
 from crediting.errors import ConfigError
 from crediting.pipeline.compare.baselines import (
-    check_baselines,
     evaluate_proxies,
     lacks_of_baselines,
     score_baselines,
@@ -51,8 +50,7 @@ def compare(study: Study, variants: Variants) -> None:
         DataError: a file of scores cannot be read.
         EvaluationError: coalitions failed, and allow_missing is off.
     """
-    check_baselines(study)
-    from_files(study)  # refused before anything is evaluated, as this is
+    from_files(study)  # refused before anything is evaluated
     contest = Contest.assemble(study, variants)
     if study.config["dry_run"] or contest.settings["evaluate"]:
         _check_models(contest)
@@ -102,9 +100,11 @@ def _models(contest: Contest) -> Iterator[Lack]:
 
 def _check_models(contest: Contest) -> None:
     """Refuse now what training would refuse after those before it were evaluated."""
+    games = {**contest.distinct_games, "truth": contest.truth}
+    keys = {OWN: "", "truth": "compare.truth: "}
     new = {
         name: study
-        for name, study in contest.distinct_games.items()
+        for name, study in games.items()
         if not study.stored_in(study.game.address).exists()
     }
     if new:
@@ -114,7 +114,7 @@ def _check_models(contest: Contest) -> None:
         try:
             check_what_follows(study, denoiser)
         except ConfigError as error:
-            raise ConfigError(str(error) if name == OWN else f"method.{name}: {error}") from error
+            raise ConfigError(f"{keys.get(name, f'method.{name}: ')}{error}") from error
 
 
 def _evaluate(contest: Contest) -> None:

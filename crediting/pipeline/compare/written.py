@@ -13,6 +13,7 @@ from crediting.pipeline.compare.counterfactuals import counterfactuals, judged_b
 from crediting.pipeline.compare.judged import judge, over_budget, trained
 from crediting.pipeline.compare.needs import Lack
 from crediting.pipeline.compare.published import elsewhere_grid
+from crediting.pipeline.file_names import remove_earlier
 from crediting.reporting.forecast import humanise_seconds
 from crediting.reporting.formats import escape_markdown
 from crediting.reporting.grid import Grid, grid_csv, grid_latex, grid_markdown
@@ -27,7 +28,6 @@ _OF_A_PROPERTY = (
 )
 """What files are called after, the latter with an underscore and the name of the property."""
 _PRINTED = ("lds", "counterfactual", "agreement")
-_ENDINGS = (".csv", ".md", ".tex", ".png")
 
 
 def write_comparison(
@@ -39,7 +39,7 @@ def write_comparison(
     """
     folder = contest.own.folder / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    _remove_earlier(folder)
+    remove_earlier(folder, _OF_ALL, _OF_A_PROPERTY)
     missing = missing_text(lacks)
     parts = [f"# {escape_markdown(contest.own.name)}: credits against retraining", missing]
     if not contest.retrains:
@@ -60,14 +60,6 @@ def write_comparison(
         parts.append(_table(besides, folder, "published"))
     atomic_write_text(folder / "compare.md", "\n\n".join(part.strip() for part in parts) + "\n")
     print(f"\n{missing}\nEverything is in {folder}")
-
-
-def _remove_earlier(folder: Path) -> None:
-    """Remove the tables and figures of an earlier comparison, which may have been another."""
-    for path in folder.iterdir():
-        ours = path.stem in _OF_ALL or path.stem.partition("_")[0] in _OF_A_PROPERTY
-        if ours and path.suffix in _ENDINGS:
-            path.unlink()
 
 
 def missing_text(lacks: Sequence[Lack]) -> str:

@@ -8,15 +8,13 @@ from dataclasses import replace
 from multiprocessing import connection, get_context
 from typing import Any
 
-import torch
-
 from crediting.errors import is_out_of_memory
 from crediting.game.coalition import grand_coalition
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.artifact import completed
 from crediting.pipeline.encode import load_examples
 from crediting.pipeline.evaluate.coalition_models import CoalitionModels, train
-from crediting.pipeline.machine import make_trainer, open_machine, release_memory
+from crediting.pipeline.machine import make_trainer, open_machine, release_memory, wait_for_the_gpu
 from crediting.pipeline.study import Study
 from crediting.randomness import Stream
 from crediting.training.cuda_graphs import WARM_UP
@@ -71,7 +69,7 @@ def _prepared(study: Study, spec: GameSpec, size: int) -> Callable[..., float] |
         brief = [
             replace(one, recipe=replace(one.recipe, steps=RUN_IN + steps)) for one in trainings
         ]
-        clock = Clock(accelerator.device, begin=begin)
+        clock = Clock(begin)
         if size > 1:
             train_stacked(trainer, brief, Stream("tuning"), clock)
         else:
@@ -85,36 +83,24 @@ class Clock:
     """Times the steps of a training but for the first ones; it is told of every step.
 
     Args:
-        device: where it trains.
         begin: called after the first RUN_IN steps; the clock starts when it returns.
     """
 
-    def __init__(
-        self,
-        device: torch.device,
-        begin: Callable[[], Any] = lambda: None,
-    ) -> None:
-        self._device = device
+    def __init__(self, begin: Callable[[], Any] = lambda: None) -> None:
         self._begin = begin
         self._started = 0.0
 
     def __call__(self, step: int) -> None:
         """Take notice of the number of finished steps."""
         if step == RUN_IN:
-            wait(self._device)
+            wait_for_the_gpu()
             self._begin()
             self._started = time.perf_counter()
 
     def seconds(self) -> float:
         """Return the seconds since it started."""
-        wait(self._device)
+        wait_for_the_gpu()
         return time.perf_counter() - self._started
-
-
-def wait(device: torch.device) -> None:
-    """Return when a device has done all that it was asked for."""
-    if device.type == "cuda":
-        torch.cuda.synchronize()
 
 
 def in_processes(study: Study, spec: GameSpec, processes: int) -> float:

@@ -6,7 +6,6 @@ It is kept beside the ledger of the game, so every study that plays the game can
 import json
 import math
 import re
-from collections.abc import Mapping
 from pathlib import Path
 
 from crediting.agreement import Fidelity, verdict
@@ -16,10 +15,9 @@ from crediting.ledger import Ledger
 from crediting.pipeline.study import Study
 
 
-def remember_fidelity(study: Study, found: Mapping[str, Fidelity]) -> None:
-    """Keep how well the utilities of a study's game stand for retraining, by property."""
-    for name, one in found.items():
-        atomic_write_text(_path(study, name), json.dumps(one._asdict(), indent=1))
+def remember_fidelity(study: Study, name: str, found: Fidelity) -> None:
+    """Keep how well the utilities of a study's game stand for retraining, for a property."""
+    atomic_write_text(_path(study, name), json.dumps(found._asdict(), indent=1))
 
 
 def trust(study: Study) -> str:
