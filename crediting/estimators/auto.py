@@ -1,17 +1,4 @@
-"""The estimator that predicts held-out pairs of complements best, in terms of Shapley values.
-
-Credits phi predict the difference v(S) - v(N without S) as sum_i x_i phi_i, x_i being 1 for members
-and -1 for others. Weighed by the Shapley kernel, the mean squared error over all pairs is that of
-the Shapley values plus 2 / (1 + 1/2 + ... + 1/(n - 1)) times the squared error of the credits,
-whatever the game. So whichever credits predict best are nearest to the Shapley values, once every
-pair weighs the kernel over its probability to be evaluated. Where all pairs weigh the same, those
-of middling size decide, and credits of a game that saturates are not chosen for being right.
-A curve of the coalition's size is taken off first: it favours nobody, as errors in credits that sum
-to zero have no mean over coalitions of one size.
-
-Source: Charnes et al., "Extremal principle solutions of games in characteristic function form",
-1988 (the kernel); Covert & Lee, "Improving KernelSHAP", 2021 (its matrix).
-"""
+"""The estimator that predicts held-out pairs of complements best, in terms of Shapley values."""
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
@@ -22,11 +9,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.errors import ConfigError, LedgerError
-from crediting.estimators.kernel_shap import importance_weights
+from crediting.estimators.pairs.differences import Pairs, pairs_of
+from crediting.estimators.pairs.judging import size_curve
 from crediting.game.attribution import Attribution
-from crediting.game.coalition import CoalitionMatrix, is_proper
+from crediting.game.coalition import CoalitionMatrix
 from crediting.game.game import EvaluatedSample
-from crediting.game.rows import Floats, Rows, distinct_rows
+from crediting.game.rows import Floats, distinct_rows
 
 FEWEST_PAIRS_PER_FOLD = 2
 """With fewer to be held out, which candidate does best is a matter of luck."""
@@ -48,29 +36,17 @@ class Fold(NamedTuple):
     """The sample without some pairs, the pairs that it keeps, and those to be judged by."""
 
     sample: EvaluatedSample
-    kept: "Differences"
-    judged: "Differences"
-
-
-class Differences(NamedTuple):
-    """Signs (p, n), 1 for members and -1 for others, v(S) - v(N without S), (p,), weights (p,)."""
-
-    signs: Floats
-    values: Floats
-    weights: Floats
-
-    def of(self, which: NDArray[np.bool_]) -> "Differences":
-        """Return some of them, (p,)."""
-        return Differences(*(part[which] for part in self))
+    kept: Pairs
+    judged: Pairs
 
 
 @dataclass(frozen=True)
 class Auto:
     """Whichever candidate has the least squared error on pairs that it was not shown.
 
-    See the module. Where every single contributor is there with its complement, these pairs are
-    always shown, and judged by as well: designs that put them first evaluate all of them, so they
-    are known of any game, and estimators rely on that.
+    See `pairs.judging`. Where every single contributor is there with its complement, these pairs
+    are always shown, and judged by as well: designs that put them first evaluate all of them, so
+    they are known of any game, and estimators rely on that.
 
     Args:
         candidates: estimators by any name; the first one is taken if there are too few pairs to
@@ -182,9 +158,8 @@ class Auto:
         """Yield the folds, none if there are too few pairs that can be held out."""
         rows = distinct_rows(sample)
         halves = rows.halves()
-        pairs = _differences(rows, halves)
-        at_ends = _at_ends(pairs)
-        optional = ~at_ends if at_ends.sum() == sample.n_players else np.full(len(halves), True)
+        pairs = pairs_of(rows, halves, sample.v_full - sample.v_empty)
+        optional = ~pairs.always_there
         n_optional = int(optional.sum())
         if n_optional < FEWEST_PAIRS_PER_FOLD * self.folds:
             return
@@ -198,25 +173,6 @@ class Auto:
             out = fold_of == number
             shown = _without(sample, of_row[rows.which], number, out.sum() / n_optional)
             yield Fold(shown, pairs.of(~out), pairs.of(out | ~optional))
-
-
-def _differences(rows: Rows, halves: NDArray[np.int64]) -> Differences:
-    """Return the pairs of some halves, (p,), weighed by the kernel over their probabilities."""
-    chances = rows.log_probabilities - np.log(rows.counts)
-    proper = is_proper(rows.coalitions)
-    weights = np.zeros(len(proper))
-    weights[proper] = importance_weights(rows.coalitions[proper], chances[proper])
-    return Differences(
-        np.where(rows.coalitions[halves], 1.0, -1.0),
-        (rows.utilities - rows.of_partner(rows.utilities))[halves],
-        (weights + rows.of_partner(weights))[halves],
-    )
-
-
-def _at_ends(pairs: Differences) -> NDArray[np.bool_]:
-    """Return which pairs are of one contributor and everybody else, (p,)."""
-    joined = (pairs.signs > 0).sum(axis=1)
-    return np.minimum(joined, pairs.signs.shape[1] - joined) == 1
 
 
 def _without(
@@ -258,20 +214,10 @@ def _prediction_errors(candidate: Candidate, fold: Fold) -> Floats:
     if len(fold.sample) < least:
         raise LedgerError(f"it needs {least} coalitions, a fold leaves {len(fold.sample)}")
     credits = candidate(fold.sample).credits
-    left_over = fold.kept.values - fold.kept.signs @ credits
-    curve = np.linalg.lstsq(_size_curve(fold.kept), left_over)[0]
+    left_over = fold.kept.differences - fold.kept.signs @ credits
+    curve = np.linalg.lstsq(size_curve(fold.kept), left_over)[0]
     judged = fold.judged
-    return judged.values - judged.signs @ credits - _size_curve(judged) @ curve
-
-
-def _size_curve(pairs: Differences) -> Floats:
-    """Return t and t^3 for the relative size t = (2 |S| - n) / n, and t apart at the ends, (p, 3).
-
-    Utilities jump at the ends.
-    """
-    t, at_ends = pairs.signs.mean(axis=1), _at_ends(pairs)
-    inner = np.where(at_ends, 0, t)
-    return np.column_stack([inner, inner**3, np.where(at_ends, t, 0)])
+    return judged.differences - judged.signs @ credits - size_curve(judged) @ curve
 
 
 def _told(chosen: str, errors: Mapping[str, float], reasons: Mapping[str, str]) -> str:

@@ -21,6 +21,7 @@ from crediting.errors import ConfigError
 from crediting.estimators.exact import exactly
 from crediting.estimators.pairs.differences import Pairs, complementary_pairs, has_complement
 from crediting.estimators.pairs.expectation import left_by_size
+from crediting.estimators.pairs.judging import spread
 from crediting.estimators.pairs.posterior import (
     SIGNALS,
     Posterior,
@@ -145,25 +146,26 @@ class Bayesian:
             return exactly(credits, sample, self.name, self.confidence)
         if not (np.any(centred(pairs)) or sample.noise_variance > 0):
             return unknown(np.full(n, pairs.total / n), sample, self.name, ALL_ALIKE)
-        mean, covariance, weights = self._average(pairs, 2 * sample.noise_variance)
+        found = self._average(pairs, 2 * sample.noise_variance)
         left = left_by_size(pairs)
         if left < 1:
-            return unknown(pairs.total / n + mean, sample, self.name, ALL_SIZE)
+            return unknown(pairs.total / n + found.mean, sample, self.name, ALL_SIZE)
         degrees = max(left - FITTED, 1)
-        covariance *= left / degrees
-        of_the_total = 1 / n - weights @ pairs.relative_sizes
-        noise = 2 * sample.noise_variance * ((weights**2).sum(axis=1) + of_the_total**2)
+        found = found._replace(covariance=found.covariance * left / degrees)
+        found, told = respread(pairs, found)
+        of_the_total = 1 / n - found.weights @ pairs.relative_sizes
+        noise = 2 * sample.noise_variance * ((found.weights**2).sum(axis=1) + of_the_total**2)
         # Shrinkage can make a credit's whole error less than what noise alone would do unshrunk.
-        noise = np.minimum(noise, np.diag(covariance))
+        noise = np.minimum(noise, np.diag(found.covariance))
         return by_covariance(
-            pairs.total / n + mean,
-            covariance,
-            degrees_with_noise(degrees, noise, covariance, sample.noise_degrees),
+            pairs.total / n + found.mean,
+            found.covariance,
+            degrees_with_noise(degrees, noise, found.covariance, sample.noise_degrees),
             sample,
             self.name,
             self.confidence,
             np.sqrt(noise),
-            _unpaired(sample.coalitions),
+            " ".join(filter(None, (told, _unpaired(sample.coalitions)))),
         )
 
     def _leaning(self, n_players: int) -> Floats | None:
@@ -192,7 +194,31 @@ class Bayesian:
         for (means, _), at in zip(found, likely, strict=True):
             apart = means - mean[:, None]
             covariance += (apart * weights[at]) @ apart.T
-        return Posterior(mean, covariance, np.sum([part.weights for _, part in found], axis=0))
+        weights_of_pairs = np.sum([part.weights for _, part in found], axis=0)
+        taken = np.sum([part.taken for _, part in found], axis=0)
+        return Posterior(mean, covariance, weights_of_pairs, taken)
+
+
+def respread(pairs: Pairs, found: Posterior) -> tuple[Posterior, str]:
+    """Return credits as far apart as pairs want them that have not been seen, and what to say.
+
+    Priors do not foresee everything: in a game that few contributors decide, differences of large
+    coalitions are zero, and credits come out alike with hardly an error. Errors are stretched with
+    the credits but not shrunk, and how far to stretch has an error of its own.
+    """
+    credits = pairs.total / pairs.signs.shape[1] + found.mean
+    judged = spread(pairs, credits, found.covariance, found.taken)
+    if not judged.is_off:
+        return found, ""
+    factor = 1 + judged.share
+    apart = found.mean - found.mean.mean()
+    covariance = max(factor, 1) ** 2 * found.covariance + judged.variance * np.outer(apart, apart)
+    told = (
+        f"Pairs that credits had not seen want them {factor:.3g} times as far apart as the model "
+        f"does (standard error {judged.error:.2g}), which is done."
+    )
+    stretched = found.mean + judged.share * apart
+    return Posterior(stretched, covariance, factor * found.weights, found.taken), told
 
 
 def _unpaired(coalitions: CoalitionMatrix) -> str:

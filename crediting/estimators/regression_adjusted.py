@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from crediting.errors import ConfigError
 from crediting.estimators.exact import exactly
-from crediting.estimators.pairs.differences import Pairs, shapley_weights, weighted_covariance
+from crediting.estimators.pairs.differences import shapley_weights, weighted_covariance
 from crediting.estimators.regression.odd import (
     Observations,
     Ridge,
@@ -193,7 +193,7 @@ def _slope(predictions: Floats, truths: Floats, weights: Floats) -> float:
 
 
 def _weights(data: Observations, ridge: Ridge, penalty: float) -> Weights:
-    own = shapley_weights(Pairs(data.signs, data.targets, data.total))
+    own = shapley_weights(data.signs)
     own[:, data.lone] = 0  # their residuals hold what is even as well
     spread = own / ridge.roots
     kept = ridge.kept(penalty)

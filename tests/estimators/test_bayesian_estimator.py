@@ -133,7 +133,7 @@ def test_the_posterior_is_that_of_the_regression_on_all_coefficients(
         to_credits[list(members), n + column] = 1 / 3
     at_growth = slice(len(coefficients) - len(terms) * n, len(coefficients))
     to_credits[:, at_growth] = credits_of_growth(n, growth.powers)
-    to_credits[:, len(coefficients) :] = shapley_weights(everything)
+    to_credits[:, len(coefficients) :] = shapley_weights(everything.signs)
     given = inside[:-1, :-1] - np.outer(inside[:-1, -1], inside[:-1, -1]) / inside[-1, -1]
     left = m - 2  # t and t^3 are fitted
     scale = observed[:-1] @ np.linalg.solve(given, observed[:-1]) / left
@@ -178,10 +178,10 @@ def test_what_evaluated_pairs_leave_unexplained_counts_with_its_weight_in_the_de
     found = BAYESIAN(sample_of(lacking, game))
     assert error(found.credits, game.shapley_values) < 1e-3
     everything = complementary_pairs(sample_of(all_coalitions(6), game), "test")
-    exact = everything.total / 6 + shapley_weights(everything) @ everything.differences
+    exact = everything.total / 6 + shapley_weights(everything.signs) @ everything.differences
     np.testing.assert_allclose(exact, game.shapley_values, atol=1e-12)
     variance = np.array([3.0, 2.0, 1.0, 2.0, 3.0])
-    w = shapley_weights(everything)
+    w = shapley_weights(everything.signs)
     brute = (w * variance[everything.sizes - 1]) @ w.T
     np.testing.assert_allclose(weighted_covariance(variance), brute, atol=1e-12)
 

@@ -14,7 +14,7 @@ from crediting.design import (
 )
 from crediting.errors import ConfigError, LedgerError
 from crediting.estimators import Exact, RegressionAdjusted, regression_adjusted
-from crediting.estimators.pairs.differences import Pairs, shapley_weights
+from crediting.estimators.pairs.differences import shapley_weights
 from crediting.estimators.regression import odd as odd_regression
 from crediting.estimators.regression.odd import best_penalty, decompose, observe
 from crediting.game.coalition import all_coalitions
@@ -265,7 +265,7 @@ def test_errors_are_those_of_the_model_written_out(penalty, noise):
         data, ridge, penalty, regression_adjusted._weights(data, ridge, penalty), variance, noise
     )
     blurred = variance / 2 if np.isnan(noise) else noise
-    own = shapley_weights(Pairs(everything.signs, everything.targets, everything.total))
+    own = shapley_weights(everything.signs)
     seen = np.array([(row == data.signs).all(axis=1).any() for row in everything.signs])
     where = [
         int(np.flatnonzero((row == data.signs).all(axis=1))[0]) for row in everything.signs[seen]

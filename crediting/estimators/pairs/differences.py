@@ -11,9 +11,10 @@ from numpy.typing import NDArray
 from scipy.special import gammaln
 
 from crediting.errors import LedgerError
+from crediting.estimators.kernel import importance_weights
 from crediting.game.coalition import CoalitionMatrix, is_proper
 from crediting.game.game import EvaluatedSample
-from crediting.game.rows import distinct_rows
+from crediting.game.rows import Rows, distinct_rows
 
 Floats = NDArray[np.float64]
 
@@ -22,11 +23,13 @@ class Pairs(NamedTuple):
     """Distinct pairs, each told by its half with player 0.
 
     `signs` (p, n) are 1 for the members of that half and -1 for the others, `differences` (p,) are
-    v(S) - v(N without S), `total` is v(N) - v(empty).
+    v(S) - v(N without S), `weights` (p,) the Shapley kernel over a pair's probability to be there,
+    `total` is v(N) - v(empty).
     """
 
     signs: Floats
     differences: Floats
+    weights: Floats
     total: float
 
     @property
@@ -38,6 +41,20 @@ class Pairs(NamedTuple):
     def sizes(self) -> NDArray[np.int64]:
         """The members of the halves, (p,)."""
         return (self.signs > 0).sum(axis=1)
+
+    @property
+    def at_ends(self) -> NDArray[np.bool_]:
+        """Which are of one contributor and everybody else, (p,)."""
+        return np.minimum(self.sizes, self.signs.shape[1] - self.sizes) == 1
+
+    @property
+    def always_there(self) -> NDArray[np.bool_]:
+        """Which are those at the ends, if these are all there as designs ask for, (p,)."""
+        return self.at_ends & (self.at_ends.sum() == self.signs.shape[1])
+
+    def of(self, which: NDArray[np.bool_]) -> "Pairs":
+        """Return some of them, told by a mask (p,)."""
+        return Pairs(self.signs[which], self.differences[which], self.weights[which], self.total)
 
 
 def complementary_pairs(sample: EvaluatedSample, estimator: str) -> Pairs:
@@ -55,9 +72,22 @@ def complementary_pairs(sample: EvaluatedSample, estimator: str) -> Pairs:
             f"estimator={estimator} compares coalitions with their complements, and none of the "
             f"{len(sample)} coalitions has its own; evaluate some with design=paired_uniform."
         )
-    signs = np.where(rows.coalitions[halves], 1.0, -1.0)
-    differences = rows.utilities[halves] - rows.utilities[rows.partners[halves]]
-    return Pairs(signs, differences, sample.v_full - sample.v_empty)
+    return pairs_of(rows, halves, sample.v_full - sample.v_empty)
+
+
+def pairs_of(rows: Rows, halves: NDArray[np.int64], total: float) -> Pairs:
+    """Return the pairs of which these rows (p,) are the halves; total is v(N) - v(empty)."""
+    proper = is_proper(rows.coalitions)
+    weights = np.zeros(len(proper))
+    chances = rows.log_probabilities[proper] - np.log(rows.counts[proper])
+    weights[proper] = importance_weights(rows.coalitions[proper], chances)
+    partners = rows.partners[halves]
+    return Pairs(
+        np.where(rows.coalitions[halves], 1.0, -1.0),
+        rows.utilities[halves] - rows.utilities[partners],
+        weights[halves] + weights[partners],
+        total,
+    )
 
 
 def has_complement(coalitions: CoalitionMatrix) -> NDArray[np.bool_]:
@@ -67,15 +97,15 @@ def has_complement(coalitions: CoalitionMatrix) -> NDArray[np.bool_]:
     return is_proper(coalitions) & paired
 
 
-def shapley_weights(pairs: Pairs) -> Floats:
-    """Return what a difference adds to each Shapley value, (n, p), if all pairs are summed.
+def shapley_weights(signs: Floats) -> Floats:
+    """Return what the difference of signs (p, n) adds to each Shapley value, (n, p), of all summed.
 
     phi_i = (v(N) - v(empty)) / n + sum over all pairs of w_i d, with w_i = 1 / (n C(n-1, s-1)) for
     members of the half of size s and w_i = -1 / (n C(n-1, s)) for the others.
     """
-    joined, apart = _weights_by_size(pairs.signs.shape[1])
-    sizes = pairs.sizes - 1
-    return np.where(pairs.signs.T > 0, joined[sizes], -apart[sizes])
+    joined, apart = _weights_by_size(signs.shape[1])
+    sizes = (signs > 0).sum(axis=1) - 1
+    return np.where(signs.T > 0, joined[sizes], -apart[sizes])
 
 
 def weighted_covariance(variance_by_size: Floats) -> Floats:

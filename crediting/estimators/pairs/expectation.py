@@ -28,6 +28,8 @@ Floats = NDArray[np.float64]
 
 RANK_TOLERANCE = 1e-12
 """Eigenvalues below this share of the largest are zeros blurred by rounding."""
+ENTRIES_AT_ONCE = 2**24
+"""Of a matrix that is not kept whole."""
 SIZE_VARIANCE = 1e6
 """Of a size covariate, against a first-order coefficient: next to no prior."""
 
@@ -97,6 +99,13 @@ class Decomposed(NamedTuple):
         """Return the rows (..., p) that have these parts (..., k) of the eigenvectors."""
         rows = parts @ self.axes.T
         return rows if self.factor is None else rows @ self.factor.T
+
+    def leverages(self, parts: Floats) -> Floats:
+        """Return sums over eigenvectors of their squares times these parts (..., k), (p, ...)."""
+        rows = self.axes if self.factor is None else self.factor
+        blocks = np.array_split(rows, 1 + rows.size // ENTRIES_AT_ONCE)
+        squares = ((b if self.factor is None else b @ self.axes) ** 2 for b in blocks)
+        return np.concatenate([square @ parts.T for square in squares])
 
 
 def remainder_variance(sizes: NDArray[np.int64], n_players: int, exponent: float) -> Floats:

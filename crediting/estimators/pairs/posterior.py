@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from crediting.estimators.pairs.differences import Pairs, shapley_weights, weighted_covariance
 from crediting.estimators.pairs.expectation import (
     CONSTANT,
+    Decomposed,
     Growth,
     Prior,
     decomposed,
@@ -43,6 +44,8 @@ MOST_PAIRS_FOR_THIRD_ORDER = 700
 """Beyond them matrices of pairs by pairs take too long, and triples are left to the remainder."""
 SAME_SIZE = 1e-9
 """Relative sizes that are no further apart are equal."""
+DETERMINED = 1e-9
+"""A pair that leaves less than this of itself to others cannot be predicted from them."""
 UNMEASURED_NOISE = 0.5
 """Share of the remainder's variance taken for noise where no replicate has measured it."""
 
@@ -59,11 +62,15 @@ class Candidate(NamedTuple):
 
 
 class Posterior(NamedTuple):
-    """Of the credits: mean (n,), covariance (n, n), their weights (n, p) on the differences."""
+    """Of the credits: mean (n,), covariance (n, n), their weights (n, p) on the differences.
+
+    `taken` (p,) is what a pair's difference adds to what credits predict of it, having seen it.
+    """
 
     mean: Floats
     covariance: Floats
     weights: Floats
+    taken: Floats
 
 
 def candidates(pairs: Pairs, noise: float, towards: Floats | None) -> list[Candidate]:
@@ -139,7 +146,7 @@ def posterior(
     shrunk = 1 / (1 + signals * parts.values)
     # A credit is what the model says plus the weighted remainders of the evaluated pairs.
     modelled = parts.along(model.cross / parts.deviations)
-    own = shapley_weights(pairs) * parts.deviations
+    own = shapley_weights(pairs.signs) * parts.deviations
     remaining = parts.along(own)
     outside = own - parts.summed(remaining)
     standard = centred(pairs) / parts.deviations
@@ -159,13 +166,31 @@ def posterior(
     )
     linear = modelled * (weights @ (signals * shrunk)) + remaining * (weights @ shrunk)
     linear = (parts.summed(linear) + weights.sum() * outside) / parts.deviations
-    return means, Posterior(means @ weights, covariance, linear)
+    surprises = _surprises(parts, standard, seen, shrunk, weights)
+    taken = (pairs.signs.T * linear).sum(axis=0) * surprises
+    return means, Posterior(means @ weights, covariance, linear, taken)
+
+
+def _surprises(
+    parts: Decomposed, standard: Floats, seen: Floats, shrunk: Floats, weights: Floats
+) -> Floats:
+    """Return by how much a pair misses what all others make of it, (p,), the mean over SIGNALS.
+
+    A pair that no other tells anything about surprises nobody.
+    Source: Rasmussen & Williams, "Gaussian processes for machine learning", 2006, equation 5.12.
+    """
+    likely = np.flatnonzero(weights)
+    kept = 1 - shrunk[likely]
+    residuals = standard[:, None] - parts.summed(kept * seen).T
+    left = 1 - parts.leverages(kept)
+    told = np.where(left > DETERMINED, residuals / np.fmax(left, DETERMINED), 0)
+    return parts.deviations * (told @ weights[likely]) / weights.sum()
 
 
 def _noise_covariance(pairs: Pairs, variance: float) -> Floats:
     """Return what noise of the pairs as they enter the definition adds to the credits' errors."""
     n = pairs.signs.shape[1]
-    own = shapley_weights(pairs)
+    own = shapley_weights(pairs.signs)
     return variance * (own @ own.T + 1 / n**2)
 
 
