@@ -292,13 +292,25 @@ def test_prompts_that_cannot_be_drawn_are_refused(prompts, guidance, message):
         Ddim(1, 1, 1, prompts, guidance)
 
 
-def test_pndm_is_the_scheduler_of_diffusers():
-    noise = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
-    model, denoiser = Pixels(**noise, clip_sample=False), unet()
-    ours = Pndm(3, 10, 3, **PLAIN)._denoise(
-        denoiser.eval(), model, Stream("generation", 3), torch.arange(3), None
+BETAS = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
+
+
+@pytest.mark.parametrize(
+    ("sampler", "scheduler", "calls"),
+    [
+        (
+            Pndm,
+            PNDMScheduler(**BETAS, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1),
+            11,
+        ),
+        (DpmSolver, DPMSolverMultistepScheduler(**BETAS, solver_order=2, use_lu_lambdas=True), 10),
+    ],
+)
+def test_samplers_are_the_schedulers_of_diffusers(sampler, scheduler, calls):
+    model, denoiser = Pixels(**BETAS, clip_sample=False), unet().eval()
+    ours = sampler(3, 10, 3, **PLAIN)._denoise(
+        denoiser, model, Stream("generation", 3), torch.arange(3), None
     )
-    scheduler = PNDMScheduler(**noise, skip_prk_steps=True, set_alpha_to_one=False, steps_offset=1)
     scheduler.set_timesteps(10)
     theirs = initial_noise(3, 3)
     with torch.no_grad():
@@ -306,23 +318,7 @@ def test_pndm_is_the_scheduler_of_diffusers():
             predicted = denoiser(theirs, timestep).sample
             theirs = scheduler.step(predicted, timestep, theirs).prev_sample
     torch.testing.assert_close(ours, theirs)
-    assert len(scheduler.timesteps) == 11
-
-
-def test_the_solver_is_the_second_order_scheduler_of_diffusers():
-    noise = {"beta_schedule": "scaled_linear", "beta_start": 0.00085, "beta_end": 0.012}
-    model, denoiser = Pixels(**noise, clip_sample=False), unet()
-    ours = DpmSolver(3, 10, 3, **PLAIN)._denoise(
-        denoiser.eval(), model, Stream("generation", 3), torch.arange(3), None
-    )
-    scheduler = DPMSolverMultistepScheduler(**noise, solver_order=2, use_lu_lambdas=True)
-    scheduler.set_timesteps(10)
-    theirs = initial_noise(3, 3)
-    with torch.no_grad():
-        for timestep in scheduler.timesteps:
-            predicted = denoiser(theirs, timestep).sample
-            theirs = scheduler.step(predicted, timestep, theirs).prev_sample
-    torch.testing.assert_close(ours, theirs)
+    assert len(scheduler.timesteps) == calls
 
 
 # ---------------------------------------------------------------------------------- timesteps
