@@ -6,8 +6,8 @@ evaluated pair belongs to them with the weight that the pair has in their defini
 of the pairs that were not evaluated remains uncertain. So the credits become exact as the pairs
 become complete. How strong credits are against the remainder, third order against first, and how
 much more the smallest and largest coalitions vary, is averaged over by how well it explains the
-differences. No prior foresees every game: where pairs contradict how far apart credits lie that have
-not seen them, credits are spread anew, and errors with them (`pairs.judging`).
+differences. No prior foresees every game: where pairs contradict how far apart credits lie that
+have not seen them, credits are spread anew, and errors with them (`pairs.judging`).
 """
 
 from collections.abc import Sequence
