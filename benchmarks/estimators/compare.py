@@ -81,8 +81,8 @@ def _read(path: Path) -> list[Row]:
 
 def _merged(old: list[Row], new: list[Row]) -> list[Row]:
     """Return old rows with new ones in their place; games stay in the order of the old ones."""
-    again = {row[:3] for row in new}
-    rows = [row for row in old if row[:3] not in again] + new
+    again = {row[:3]: row for row in new}
+    rows = [again.pop(row[:3], row) for row in old] + list(again.values())
     games = list(dict.fromkeys(row[0] for row in rows))
     return sorted(rows, key=lambda row: games.index(row[0]))
 

@@ -205,8 +205,11 @@ def respread(pairs: Pairs, found: Posterior) -> tuple[Posterior, str]:
 
     Priors do not foresee everything: in a game that few contributors decide, differences of large
     coalitions are zero, and credits come out alike with hardly an error. Errors are stretched with
-    the credits but not shrunk, and how far to stretch has an error of its own.
+    the credits but not shrunk, and how far to stretch has an error of its own. Where not all
+    single contributors are there, the few that are would decide, as they weigh most.
     """
+    if not pairs.always_there.any():
+        return found, ""
     credits = pairs.total / pairs.signs.shape[1] + found.mean
     judged = spread(pairs, credits, found.covariance, found.taken)
     if not judged.is_off:

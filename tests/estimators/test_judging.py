@@ -114,6 +114,14 @@ def test_credits_of_other_games_are_left_as_they_are():
     assert told == [""] * 30
 
 
+def test_without_all_single_contributors_credits_are_left_as_they_are():
+    told = []
+    for seed in range(4):
+        sample = play(few_decide(seed)[0], PairedUniform(1000, seed, ends=False).sample(PLAYERS))
+        told.append(BAYESIAN(sample).explanation)
+    assert told == [""] * 4
+
+
 def test_single_contributors_and_everybody_else_alone_contradict_nothing():
     game, _ = few_decide(0)
     sample = play(game, PairedUniform(2 * PLAYERS, 0, ends=True).sample(PLAYERS))
