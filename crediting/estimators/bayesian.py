@@ -214,14 +214,14 @@ def respread(pairs: Pairs, found: Posterior) -> tuple[Posterior, str]:
     judged = spread(pairs, credits, found.covariance, found.taken)
     if not judged.is_off:
         return found, ""
-    factor = 1 + judged.share
+    factor = max(1 + judged.share, 0)
     apart = found.mean - found.mean.mean()
     covariance = max(factor, 1) ** 2 * found.covariance + judged.variance * np.outer(apart, apart)
     told = (
         f"Pairs that credits had not seen want them {factor:.3g} times as far apart as the model "
         f"does (standard error {judged.error:.2g}), which is done."
     )
-    stretched = found.mean + judged.share * apart
+    stretched = found.mean + (factor - 1) * apart
     return Posterior(stretched, covariance, factor * found.weights, found.taken), told
 
 
