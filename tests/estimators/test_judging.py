@@ -114,6 +114,14 @@ def test_credits_of_other_games_are_left_as_they_are():
     assert told == [""] * 30
 
 
+def test_credits_that_are_alike_but_for_rounding_are_left_so():
+    game = UnanimitySum.random(6, (6, 6, 6), seed=0)
+    pairs = complementary_pairs(play(game, Exhaustive().sample(6)), "test")
+    taken = np.random.default_rng(0).normal(size=len(pairs.differences))
+    for credits in (np.ones(6), 1 + 1e-16 * np.arange(6), 1 + 1e-15 * np.arange(6)):
+        assert not spread(pairs, credits, np.eye(6), taken).is_off
+
+
 @pytest.mark.parametrize("seed", [1, 3])
 def test_without_all_single_contributors_credits_are_left_as_they_are(seed):
     """The few that are there by chance contradict these credits so much as to turn them around."""

@@ -28,6 +28,8 @@ CONTRADICTED = 2.5
 192 samples of recorded games was, and none of 240 of toy games."""
 FEWEST_PAIRS = 2
 """With no more that count, by how much the spread is off cannot be told."""
+ROUNDING = 1e-9
+"""Credits that lie no further apart than this share of the largest difference are alike."""
 MOST_WIDENED = 3.0
 """The variance of what few pairs tell is taken for so many times what it seems to be at most."""
 
@@ -72,13 +74,13 @@ def spread(pairs: Pairs, credits: Floats, claimed: Floats, taken: Floats) -> Spr
         taken: how much of what credits predict of a pair's difference comes from itself, (p,).
     """
     apart = credits - credits.mean()
+    if abs(apart).max() <= ROUNDING * abs(pairs.differences).max():
+        return Spread(0.0, 0.0, 0.0, 0.0)
     unseen = np.where(pairs.always_there, 0, taken)
     predicted = pairs.signs @ apart - unseen
     missed = pairs.differences - pairs.signs @ credits + unseen
     weighed = pairs.weights * predicted
     scale = float(weighed @ predicted)
-    if not scale:
-        return Spread(0.0, 0.0, 0.0, 0.0)
     root = np.sqrt(pairs.weights)[:, None]
     curve = np.linalg.lstsq(root * size_curve(pairs), root[:, 0] * missed)[0]
     left = missed - size_curve(pairs) @ curve
