@@ -100,21 +100,18 @@ def _models(contest: Contest) -> Iterator[Lack]:
 
 def _check_models(contest: Contest) -> None:
     """Refuse now what training would refuse after those before it were evaluated."""
-    games = {**contest.distinct_games, "truth": contest.truth}
-    keys = {OWN: "", "truth": "compare.truth: "}
-    new = {
-        name: study
-        for name, study in games.items()
-        if not study.stored_in(study.game.address).exists()
-    }
+    methods = contest.distinct_games.items()
+    games = [("" if name == OWN else f"method.{name}: ", study) for name, study in methods]
+    games.append(("compare.truth: ", contest.truth))
+    new = [(key, s) for key, s in games if not s.stored_in(s.game.address).exists()]
     if new:
         compiler(contest.own.runtime["compile"])
         denoiser = contest.own.model.untrained(0)
-    for name, study in new.items():
+    for key, study in new:
         try:
             check_what_follows(study, denoiser)
         except ConfigError as error:
-            raise ConfigError(f"{keys.get(name, f'method.{name}: ')}{error}") from error
+            raise ConfigError(f"{key}{error}") from error
 
 
 def _evaluate(contest: Contest) -> None:
