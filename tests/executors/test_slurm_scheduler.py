@@ -168,7 +168,11 @@ for process in (os.getppid(), os.getpid()):
 """
 
 
-def test_an_interrupt_while_jobs_are_submitted_leaves_none_of_them_behind(cluster, notes, tmp_path):
+def test_an_interrupt_while_jobs_are_submitted_leaves_none_of_them_behind(
+    cluster, notes, tmp_path, request
+):
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # scripts may ignore it
+    request.addfinalizer(lambda: signal.signal(signal.SIGINT, before))
     (cluster / "sbatch").rename(cluster / "submit")
     (cluster / "sbatch").write_text(f"#!{sys.executable}\n{SBATCH_AND_CTRL_C}")
     (cluster / "sbatch").chmod(0o755)
