@@ -152,7 +152,7 @@ class Bayesian:
         if left < 1:
             return unknown(pairs.total / n + found.mean, sample, self.name, ALL_SIZE)
         degrees = max(left - FITTED, 1)
-        found = found._replace(covariance=found.covariance * left / degrees)
+        found = found._replace(covariance=found.covariance * (left / degrees))
         found, told = respread(pairs, found)
         of_the_total = 1 / n - found.weights @ pairs.relative_sizes
         noise = 2 * sample.noise_variance * ((found.weights**2).sum(axis=1) + of_the_total**2)
