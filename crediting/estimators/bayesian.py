@@ -6,8 +6,7 @@ evaluated pair belongs to them with the weight that the pair has in their defini
 of the pairs that were not evaluated remains uncertain. So the credits become exact as the pairs
 become complete. How strong credits are against the remainder, third order against first, and how
 much more the smallest and largest coalitions vary, is averaged over by how well it explains the
-differences. No prior foresees every game: where pairs contradict how far apart credits lie that
-have not seen them, credits are spread anew, and errors with them (`pairs.judging`).
+differences.
 """
 
 from collections.abc import Sequence
@@ -22,7 +21,6 @@ from crediting.errors import ConfigError
 from crediting.estimators.exact import exactly
 from crediting.estimators.pairs.differences import Pairs, complementary_pairs, has_complement
 from crediting.estimators.pairs.expectation import left_by_size
-from crediting.estimators.pairs.judging import spread
 from crediting.estimators.pairs.posterior import (
     SIGNALS,
     Posterior,
@@ -147,13 +145,12 @@ class Bayesian:
             return exactly(credits, sample, self.name, self.confidence)
         if not (np.any(centred(pairs)) or sample.noise_variance > 0):
             return unknown(np.full(n, pairs.total / n), sample, self.name, ALL_ALIKE)
-        found = self._average(pairs, 2 * sample.noise_variance)
         left = left_by_size(pairs)
         if left < 1:
-            return unknown(pairs.total / n + found.mean, sample, self.name, ALL_SIZE)
+            return unknown(np.full(n, pairs.total / n), sample, self.name, ALL_SIZE)
+        found = self._average(pairs, 2 * sample.noise_variance)
         degrees = max(left - FITTED, 1)
         found = found._replace(covariance=found.covariance * (left / degrees))
-        found, told = respread(pairs, found)
         of_the_total = 1 / n - found.weights @ pairs.relative_sizes
         noise = 2 * sample.noise_variance * ((found.weights**2).sum(axis=1) + of_the_total**2)
         # Shrinkage can make a credit's whole error less than what noise alone would do unshrunk.
@@ -166,7 +163,7 @@ class Bayesian:
             self.name,
             self.confidence,
             np.sqrt(noise),
-            " ".join(filter(None, (told, _unpaired(sample.coalitions)))),
+            _unpaired(sample.coalitions),
         )
 
     def _leaning(self, n_players: int) -> Floats | None:
@@ -196,33 +193,7 @@ class Bayesian:
             apart = means - mean[:, None]
             covariance += (apart * weights[at]) @ apart.T
         weights_of_pairs = np.sum([part.weights for _, part in found], axis=0)
-        taken = np.sum([part.taken for _, part in found], axis=0)
-        return Posterior(mean, covariance, weights_of_pairs, taken)
-
-
-def respread(pairs: Pairs, found: Posterior) -> tuple[Posterior, str]:
-    """Return credits as far apart as pairs want them that have not been seen, and what to say.
-
-    Priors do not foresee everything: in a game that few contributors decide, differences of large
-    coalitions are zero, and credits come out alike with hardly an error. Errors are stretched with
-    the credits but not shrunk, and how far to stretch has an error of its own. Where not all
-    single contributors are there, the few that are would decide, as they weigh most.
-    """
-    if not pairs.always_there.any():
-        return found, ""
-    credits = pairs.total / pairs.signs.shape[1] + found.mean
-    judged = spread(pairs, credits, found.covariance, found.taken)
-    if not judged.is_off:
-        return found, ""
-    factor = max(1 + judged.share, 0)
-    apart = found.mean - found.mean.mean()
-    covariance = max(factor, 1) ** 2 * found.covariance + judged.variance * np.outer(apart, apart)
-    told = (
-        f"Pairs that credits had not seen want them {factor:.3g} times as far apart as the model "
-        f"does (standard error {judged.error:.2g}), which is done."
-    )
-    stretched = found.mean + (factor - 1) * apart
-    return Posterior(stretched, covariance, factor * found.weights, found.taken), told
+        return Posterior(mean, covariance, weights_of_pairs)
 
 
 def _unpaired(coalitions: CoalitionMatrix) -> str:

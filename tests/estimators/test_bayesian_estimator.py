@@ -19,7 +19,8 @@ from crediting.estimators.pairs.differences import (
     shapley_weights,
     weighted_covariance,
 )
-from crediting.estimators.pairs.expectation import CONSTANT, SIZE_VARIANCE, Prior
+from crediting.estimators.pairs.expectation import Prior
+from crediting.estimators.pairs.growth import CONSTANT, Growth, Remainder
 from crediting.game import EvaluatedSample, Sample, play
 from crediting.game.coalition import all_coalitions
 from crediting.game.enumeration import shapley_values
@@ -27,6 +28,7 @@ from crediting.game.recorded import read_recorded
 from crediting.game.toy import Additive, Airport, Gloves, UnanimitySum
 
 DIGITS_GAME = Path(__file__).parents[2] / "benchmarks" / "estimators" / "digits_game.csv"
+SATURATING = Growth(0.0, (), 4.0)
 BAYESIAN = Bayesian(confidence=0.95, signal=10.0, signal_spread=1.25, towards=None)
 
 
@@ -85,83 +87,118 @@ def mixed(n, seed=0):
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 3.0])
-@pytest.mark.parametrize("exponent", [0.0, 2.0])
+@pytest.mark.parametrize("remainder", [Remainder(0.0), Remainder(2.0), Remainder(-2.0, 30.0, 4.0)])
 @pytest.mark.parametrize("leaning", [0.0, 1.5])
-@pytest.mark.parametrize("growth", pair_posterior.GROWTHS)
+@pytest.mark.parametrize("growth", [*pair_posterior.GROWTHS, SATURATING])
 @pytest.mark.parametrize("which", [0, 9, 20])
 def test_the_posterior_is_that_of_the_regression_on_all_coefficients(
-    share, exponent, leaning, growth, which
+    share, remainder, leaning, growth, which
 ):
     """Written out: every coefficient and every remainder is unknown, the grand pair is observed."""
     n, m = 5, 9
     sample = sample_of(pairs(n, m), mixed(n)[0], noise=0.3)
     found = complementary_pairs(sample, "test")
     towards = leaning * np.array([1.0, -2.0, 0.5, 0.5, 0.0])
-    prior = Prior(exponent, share, growth, towards)
-    (candidate,) = pair_posterior.judged(found, 0.0, prior, [exponent])
+    prior = Prior(Remainder(0.0), share, growth, towards)
+    (candidate,) = pair_posterior.judged(found, 0.0, prior, [remainder])
     weights = np.eye(len(pair_posterior.SIGNALS))[which]
     _, posterior = pair_posterior.posterior(found, candidate, weights, noise=0.0)
 
     everything = complementary_pairs(sample_of(all_coalitions(n), mixed(n)[0]), "test")
     triples = list(itertools.combinations(range(n), 3))
     each = share / math.comb(n - 1, 2)
-
-    def features(signs):
-        size = signs.mean(axis=1)
-        products = np.array([signs[:, list(t)].prod(axis=1) for t in triples]).T
-        proper = abs(size) < 1
-        grown = [signs * size[:, None] ** power for power in growth.powers]
-        return np.column_stack([signs, products, size * proper, size**3 * proper, *grown])
-
-    terms = [growth.variance] * len(growth.powers)
-    signal = pair_posterior.SIGNALS[which] / (n * (1 + share / 3 + sum(terms)))
-    coefficients = [1.0] * n + [each] * len(triples) + 2 * [SIZE_VARIANCE] + terms * n
-    remainders = [(n**2 / (4 * s * (n - s))) ** exponent for s in everything.sizes]
-    prior = np.diag(np.concatenate([signal * np.array(coefficients), remainders]))
+    terms = [1.0] + [growth.variance] * len(growth.powers)
+    remainders = variances_of(remainder, everything.signs)
+    strength = n * (share / 3 + sum(terms))
+    if growth is SATURATING:
+        single = np.flatnonzero(np.isin(everything.sizes, (1, n - 1)))[0]
+        strength = n * saturating(1 - 2 / n) ** 2 / remainders[single]
+    signal = pair_posterior.SIGNALS[which] / strength
+    coefficients = np.repeat([*terms, each], [n] * len(terms) + [len(triples)])
+    prior = np.diag(np.concatenate([signal * coefficients, remainders]))
     prior[:n, :n] += signal * np.outer(towards, towards)
     at = [int(np.flatnonzero((everything.signs == row).all(axis=1))[0]) for row in found.signs]
     picks = np.eye(len(everything.signs))[at]
-    rows = np.column_stack([features(found.signs), picks])
-    grand = np.append(features(np.ones((1, n)))[0], np.zeros(len(remainders)))
-    rows = np.vstack([rows, grand])
-    observed = np.append(found.differences - found.total * found.signs.mean(axis=1), 0.0)
+    grand = np.append(features(np.ones((1, n)), growth, triples)[0], np.zeros(len(remainders)))
+    rows = np.vstack([np.column_stack([features(found.signs, growth, triples), picks]), grand])
+    size = found.signs.mean(axis=1)
+    effects = np.column_stack([size, np.sinh(2 * size) if growth is SATURATING else size**3])
+    observed = found.differences - found.total * size
     inside = rows @ prior @ rows.T + np.diag([0.0] * m + [1e-9])
-    gain = prior @ rows.T @ np.linalg.inv(inside)
     to_credits = np.zeros((n, len(prior)))
-    to_credits[:, :n] = np.eye(n)
+    to_credits[:, : len(terms) * n] = credits_of_growth(n, growth)
     for column, members in enumerate(triples):
-        to_credits[list(members), n + column] = 1 / 3
-    at_growth = slice(len(coefficients) - len(terms) * n, len(coefficients))
-    to_credits[:, at_growth] = credits_of_growth(n, growth.powers)
+        to_credits[list(members), len(terms) * n + column] = 1 / 3
     to_credits[:, len(coefficients) :] = shapley_weights(everything.signs)
+    mean, covariance, square = least_squares(inside, effects, observed)
+    scale = square / (m - 2)  # t and its curve are fitted
     given = inside[:-1, :-1] - np.outer(inside[:-1, -1], inside[:-1, -1]) / inside[-1, -1]
-    left = m - 2  # t and t^3 are fitted
-    scale = observed[:-1] @ np.linalg.solve(given, observed[:-1]) / left
-    evidence = -left / 2 * (np.log(scale) + 1) - np.linalg.slogdet(given)[1] / 2
-    evidence += (m - left) / 2 * np.log(signal)
-    evidence += pair_posterior.EXPONENTS[exponent] + pair_posterior.GROWTHS[growth]
+    volumes = (given, effects.T @ np.linalg.inv(given) @ effects)
+    evidence = -(m - 2) / 2 * (np.log(scale) + 1)
+    evidence -= sum(np.linalg.slogdet(volume)[1] for volume in volumes) / 2
+    evidence += np.linalg.slogdet(effects.T @ effects)[1] / 2  # in whatever unit they are told
+    beforehand = pair_posterior.GROWTHS | pair_posterior.SATURATIONS
+    evidence += pair_posterior.REMAINDERS.get(remainder, 0.0) + beforehand[growth]
     evidence -= math.log(1 + share) / 2
 
-    np.testing.assert_allclose(posterior.mean, to_credits @ gain @ observed, atol=1e-5)
-    covariance = scale * to_credits @ (prior - gain @ rows @ prior) @ to_credits.T
+    crossed = to_credits @ prior @ rows.T
+    np.testing.assert_allclose(posterior.mean, crossed @ mean, atol=1e-5)
+    covariance = scale * (to_credits @ prior @ to_credits.T - crossed @ covariance @ crossed.T)
     np.testing.assert_allclose(posterior.covariance, covariance, atol=1e-5 * abs(covariance).max())
     assert candidate.log_evidence[which] == pytest.approx(evidence, rel=1e-6)
-    np.testing.assert_allclose(posterior.weights @ observed[:-1], posterior.mean, atol=1e-9)
+    np.testing.assert_allclose(posterior.weights @ observed, posterior.mean, atol=1e-9)
 
 
-def credits_of_growth(n, powers):
-    """Return the Shapley values (n, len(powers) n) of all x_i t^power, by enumeration."""
+def saturating(t):
+    """What coefficients grow like where utilities saturate at a rate of 4."""
+    return np.cosh(2 * t) / np.cosh(2)
+
+
+def grown(growth, size):
+    """Return the terms of a player's coefficient at these sizes."""
+    first = saturating(size) if growth is SATURATING else np.ones_like(size)
+    return [first, *(size**power for power in growth.powers)]
+
+
+def features(signs, growth, triples):
+    linear = [signs * term[:, None] for term in grown(growth, signs.mean(axis=1))]
+    return np.column_stack([*linear, *(signs[:, list(t)].prod(axis=1) for t in triples)])
+
+
+def variances_of(remainder, signs):
+    t = signs.mean(axis=1)
+    by_size = 1 / (1 - t**2)  # n^2 / (4 s (n - s))
+    if remainder.excess:
+        return 1 + 30 * saturating(t) ** 2 / by_size**2
+    return by_size**remainder.exponent
+
+
+def credits_of_growth(n, growth):
+    """Return the Shapley values (n, terms n) of all x_i g(t), by enumeration."""
     signs = np.where(all_coalitions(n), 1.0, -1.0)
-    size = signs.mean(axis=1)
-    games = [signs[:, player] * size**power / 2 for power in powers for player in range(n)]
+    terms = grown(growth, signs.mean(axis=1))
+    games = [signs[:, player] * term / 2 for term in terms for player in range(n)]
     return np.array([shapley_values(game) for game in games]).reshape(-1, n).T
+
+
+def least_squares(inside, effects, observed):
+    """Return what is made of observations whose effects may be anything, and the grand pair's 0.
+
+    That is V^-1 y less the effects, its covariance, and the square y' V^-1 y.
+    """
+    effects, seen = np.vstack([effects, [0.0, 0.0]]), np.append(observed, 0.0)
+    inverse = np.linalg.inv(inside)
+    projected = effects.T @ inverse
+    inverse = inverse - projected.T @ np.linalg.solve(projected @ effects, projected)
+    return inverse @ seen, inverse, float(seen @ inverse @ seen)
 
 
 def test_first_order_alone_is_third_order_without_weight():
     found = complementary_pairs(sample_of(pairs(7, 25), mixed(7)[0], noise=0.3), "test")
     weights = np.full(len(pair_posterior.SIGNALS), 1 / len(pair_posterior.SIGNALS))
-    priors = [Prior(2.0, share, CONSTANT, np.zeros(7)) for share in (1e-12, 0.0)]
-    small, none = (next(pair_posterior.judged(found, math.nan, prior, [2.0])) for prior in priors)
+    two = Remainder(2.0)
+    priors = [Prior(two, share, CONSTANT, np.zeros(7)) for share in (1e-12, 0.0)]
+    small, none = (next(pair_posterior.judged(found, math.nan, prior, [two])) for prior in priors)
     np.testing.assert_allclose(small.log_evidence, none.log_evidence, rtol=1e-6)
     for noise in (math.nan, 0.2):
         one, other = (pair_posterior.posterior(found, c, weights, noise)[1] for c in (small, none))
@@ -216,8 +253,8 @@ def test_of_complete_pairs_nothing_but_the_noise_of_exact_values_is_uncertain():
     n, noise = 5, 0.7
     sample = sample_of(all_coalitions(n), mixed(n)[0], noise=0.3)
     found = complementary_pairs(sample, "test")
-    prior = Prior(2.0, 1.0, CONSTANT, np.zeros(n))
-    (candidate,) = pair_posterior.judged(found, math.nan, prior, [2.0])
+    prior = Prior(Remainder(2.0), 1.0, CONSTANT, np.zeros(n))
+    (candidate,) = pair_posterior.judged(found, math.nan, prior, [prior.remainder])
     weights = np.full(len(pair_posterior.SIGNALS), 1 / len(pair_posterior.SIGNALS))
     none, some, unmeasured = (
         pair_posterior.posterior(found, candidate, weights, 2 * variance)[1].covariance
@@ -545,6 +582,54 @@ def test_a_jump_at_the_ends_does_not_matter():
     assert error(jumped.credits, values + 30.0) < 0.2
 
 
+def saturated_game(n, rate, seed):
+    """A game 1 - exp(-rate w(S)) of weights that sum to 1; its values, an integral of products.
+
+    Source: Owen, "Multilinear extensions of games", 1972.
+    """
+    weights = np.random.default_rng(seed).gamma(2.0, size=n)
+    weights /= weights.sum()
+    nodes, shares = np.polynomial.legendre.leggauss(200)
+    left = 1 - (nodes[:, None] + 1) / 2 * (1 - np.exp(-rate * weights))
+    others = left.prod(axis=1, keepdims=True) / left
+    values = shares / 2 @ (others * (1 - np.exp(-rate * weights)))
+    return lambda coalitions: 1 - np.exp(-rate * (coalitions @ weights)), values
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("rate", [20, 50])
+def test_games_that_few_contributors_nearly_decide_are_foreseen(rate, seed, monkeypatch):
+    """Where differences of most coalitions are zero, others take credits to be alike."""
+    game, values = saturated_game(50, rate, seed)
+    sample = play(game, PairedUniform(250, seed, ends=True).sample(50))
+    found = BAYESIAN(sample)
+    assert found.credits.sum() == pytest.approx(found.v_full - found.v_empty)
+    assert ((found.ci_low <= values) & (values <= found.ci_high)).mean() > 0.8
+    monkeypatch.setattr(pair_posterior, "SATURATIONS", {})
+    without = BAYESIAN(sample)
+    assert error(found.credits, values) < min(0.03, error(without.credits, values) / 5)
+
+
+@pytest.mark.parametrize("rate", [1, 8, 50])
+def test_priors_that_are_not_tried_would_have_changed_nothing(rate, monkeypatch):
+    game, _ = saturated_game(50, rate, 0)
+    sample = play(game, PairedUniform(500, 0, ends=True).sample(50))
+    found = complementary_pairs(sample, "test")
+    tried = pair_posterior.candidates(found, 0.0, None)
+    credits = BAYESIAN(sample).credits
+    monkeypatch.setattr(pair_posterior, "HOPELESS", math.inf)
+    assert len(pair_posterior.candidates(found, 0.0, None)) > len(tried)
+    np.testing.assert_allclose(BAYESIAN(sample).credits, credits, rtol=1e-9)
+
+
+def test_no_utility_saturates_long_before_a_single_contributor():
+    sample = sample_of(pairs(6, 20), mixed(6)[0])
+    tried = pair_posterior.candidates(complementary_pairs(sample, "test"), 0.0, None)
+    rates = {candidate.prior.growth.rate for candidate in tried}
+    assert max(rates) == pytest.approx(4 * math.sqrt(8))
+    assert len(rates) == 1 + 4
+
+
 def test_on_a_real_game_it_is_many_times_better_than_the_papers_scheme():
     """Sparsified fine-tuning of ten contributors of handwriting, all 1,024 coalitions known."""
     recorded = read_recorded(DIGITS_GAME, None)
@@ -647,22 +732,23 @@ def test_replicates_of_a_coalition_count_with_their_mean():
     np.testing.assert_allclose(other.std_errors, one.std_errors, rtol=1e-9)
 
 
-@pytest.mark.parametrize(("nearer", "seen"), [(3, {0.0}), (4, set(pair_posterior.EXPONENTS))])
+@pytest.mark.parametrize(("nearer", "seen"), [(3, {0.0}), (4, {0.0, 2.0, 4.0, 6.0, -2.0})])
 def test_three_pairs_of_another_size_do_not_tell_how_remainders_vary_with_it(nearer, seen):
     alone = np.eye(8, dtype=bool)
     threes = np.array([np.isin(np.arange(8), [0, 1, third]) for third in range(2, 2 + nearer)])
     sample = sample_of(with_complements(np.concatenate([alone, threes])), mixed(8)[0], noise=1.0)
     found = complementary_pairs(sample, "test")
     asked = pair_posterior.candidates(found, math.nan, None)
-    assert {candidate.prior.exponent for candidate in asked} == seen
+    assert {candidate.prior.remainder.exponent for candidate in asked} == seen
 
 
 def test_of_halves_alone_nothing_but_what_is_likely_beforehand_tells_exponents_apart():
     halves = all_coalitions(6)
     halves = halves[(halves.sum(axis=1) == 3) & halves[:, 0]]
     found = complementary_pairs(sample_of(with_complements(halves), mixed(6)[0], noise=1.0), "test")
-    prior = Prior(0.0, 0.3, CONSTANT, np.zeros(6))
-    by_exponent = pair_posterior.judged(found, math.nan, prior, (0.0, 2.0, 4.0, 6.0))
+    asked = [Remainder(exponent) for exponent in (0.0, 2.0, 4.0, 6.0)]
+    prior = Prior(asked[0], 0.3, CONSTANT, np.zeros(6))
+    by_exponent = pair_posterior.judged(found, math.nan, prior, asked)
     evidence = np.array([candidate.log_evidence for candidate in by_exponent])
     beforehand = [[0.0], [0.0], [-2.0], [-4.0]]
     np.testing.assert_allclose(evidence - evidence[0], beforehand + 0 * evidence, atol=1e-9)

@@ -9,10 +9,10 @@ order are a priori independent and normal, but those of first order may lean tow
 and change with even powers of the coalition's relative size t = mean x: the higher the power, the
 sooner do coalitions grow so large that one more member adds little. The grand pair is known
 exactly, d(N) = v(N) - v(empty). Utilities also depend on how large a coalition is, and they jump
-at the ends: a model of nobody's data is unlike any other. Covariates t and t^3, for proper
-coalitions only, take that up; being the same for everybody and absent from the grand pair, they
-leave every Shapley value as it is. Whatever is left varies more for very small and very large
-coalitions, with the variance (n^2 / (4 s (n - s)))^a.
+at the ends: a model of nobody's data is unlike any other. Two covariates of the size, such as t and
+t^3, for proper coalitions only, take up whatever they can of that; being the same for everybody and
+absent from the grand pair, they leave every Shapley value as it is. Whatever is left varies more
+for very small and very large coalitions. How, is told in `pairs.growth`.
 """
 
 import math
@@ -23,39 +23,22 @@ from numpy.typing import NDArray
 from scipy.linalg import eigh
 
 from crediting.estimators.pairs.differences import Pairs
+from crediting.estimators.pairs.growth import CONSTANT, Growth, Remainder
 
 Floats = NDArray[np.float64]
 
 RANK_TOLERANCE = 1e-12
 """Eigenvalues below this share of the largest are zeros blurred by rounding."""
-ENTRIES_AT_ONCE = 2**24
-"""Of a matrix that is not kept whole."""
-SIZE_VARIANCE = 1e6
-"""Of a size covariate, against a first-order coefficient: next to no prior."""
-
-
-class Growth(NamedTuple):
-    """What the size t of a coalition changes in a player's coefficient: one term per power of t.
-
-    The terms are independent and have this variance each, against that of the coefficient.
-    """
-
-    variance: float
-    powers: tuple[int, ...]
-
-
-CONSTANT = Growth(0.0, ())
-"""Of players that add as much to small coalitions as to large ones, but for triples."""
 
 
 class Prior(NamedTuple):
     """One way of expecting differences; variances are those of first-order coefficients.
 
-    `exponent` is the a of the remainders' variance, `share` the variance of all triples that a
-    player is in, `leaning` (n,) sums to zero: credits may be this times anything of variance 1.
+    `share` is the variance of all triples that a player is in; `leaning` (n,) sums to zero:
+    coefficients may be this times anything of variance 1.
     """
 
-    exponent: float
+    remainder: Remainder
     share: float
     growth: Growth
     leaning: Floats
@@ -65,13 +48,15 @@ class Expected(NamedTuple):
     """What differences are expected to be, whatever their remainders; the grand pair is known.
 
     Their prior covariance is `root` root' with the columns of a matrix (p, k), or, where there are
-    as many as pairs, `kernel` (p, p); the other one is None. `cross` (n, p) is the covariance of
-    the credits with the differences, `prior` (n, n) their own, `variance` that of the grand pair;
-    all in units of a first-order coefficient.
+    as many as pairs, `kernel` (p, p); the other one is None. On top of that comes anything that is
+    a sum of `size_effects`, orthonormal (p, r). `cross` (n, p) is the covariance of the credits
+    with the differences, `prior` (n, n) their own, `variance` that of the grand pair; all in units
+    of a first-order coefficient.
     """
 
     root: Floats | None
     kernel: Floats | None
+    size_effects: Floats
     cross: Floats
     prior: Floats
     variance: float
@@ -80,9 +65,11 @@ class Expected(NamedTuple):
 class Decomposed(NamedTuple):
     """Prior covariance of the differences over their remainders' deviations, as eigenvectors.
 
-    `values` (k,) are its eigenvalues; what is orthogonal to its eigenvectors (p, k) has no prior
-    variance. These are never multiplied out, for there may be a hundred thousand pairs: they are
-    the columns of `factor` (p, j) times `axes` (j, k), or of `axes` (p, k) where there is no
+    Size effects have been taken out; an orthonormal basis of them is `by_size` (p, r), and
+    `log_volume` the logarithm of what dividing by the deviations makes of their volume. `values`
+    (k,) are the eigenvalues of what remains; what is orthogonal to its eigenvectors (p, k) has no
+    prior variance. These are never multiplied out, for there may be a hundred thousand pairs: they
+    are the columns of `factor` (p, j) times `axes` (j, k), or of `axes` (p, k) where there is no
     factor. `deviations` (p,) are those of the remainders, 1 for equal halves.
     """
 
@@ -90,6 +77,12 @@ class Decomposed(NamedTuple):
     factor: Floats | None
     axes: Floats
     deviations: Floats
+    by_size: Floats
+    log_volume: float
+
+    def without_size(self, rows: Floats) -> Floats:
+        """Return rows (..., p) of multiples of the deviations, less what size effects take up."""
+        return _without(self.by_size, rows.T).T
 
     def along(self, rows: Floats) -> Floats:
         """Return what rows (..., p) have of each eigenvector, (..., k)."""
@@ -100,51 +93,49 @@ class Decomposed(NamedTuple):
         rows = parts @ self.axes.T
         return rows if self.factor is None else rows @ self.factor.T
 
-    def leverages(self, parts: Floats) -> Floats:
-        """Return sums over eigenvectors of their squares times these parts (..., k), (p, ...)."""
-        rows = self.axes if self.factor is None else self.factor
-        blocks = np.array_split(rows, 1 + rows.size // ENTRIES_AT_ONCE)
-        squares = ((b if self.factor is None else b @ self.axes) ** 2 for b in blocks)
-        return np.concatenate([square @ parts.T for square in squares])
-
-
-def remainder_variance(sizes: NDArray[np.int64], n_players: int, exponent: float) -> Floats:
-    """Return (n^2 / (4 s (n - s)))^a for coalitions of s members; 1 for halves of equal size."""
-    return (n_players**2 / (4 * sizes * (n_players - sizes))) ** exponent
-
 
 def expected(pairs: Pairs, prior: Prior) -> Expected:
-    """Return what a prior, but for its exponent, makes of pairs; third order takes (p, p)."""
+    """Return what a prior, but for its remainder, makes of pairs; third order takes (p, p)."""
     return _third_order(pairs, prior) if prior.share else _first_order(pairs, prior)
 
 
-def decomposed(pairs: Pairs, model: Expected, exponent: float) -> Decomposed:
-    """Return what is expected, seen against remainders whose variance has this exponent."""
-    n = pairs.signs.shape[1]
-    deviations = np.sqrt(remainder_variance(pairs.sizes, n, exponent))
+def decomposed(pairs: Pairs, model: Expected, remainder: Remainder) -> Decomposed:
+    """Return what is expected, seen against remainders of this kind."""
+    deviations = np.sqrt(remainder.variance(pairs.sizes, pairs.signs.shape[1]))
+    by_size, triangle = np.linalg.qr(model.size_effects / deviations[:, None])
+    log_volume = float(np.log(abs(np.diag(triangle))).sum())
+    factor = None
     if model.root is not None:
-        factor = model.root / deviations[:, None]
+        factor = _without(by_size, model.root / deviations[:, None])
         values, axes = eigh(factor.T @ factor)
-        seen = values > RANK_TOLERANCE * values[-1]
-        values, axes = values[seen], axes[:, seen] / np.sqrt(values[seen])
-        return Decomposed(values, factor, axes, deviations)
-    values, vectors = eigh(model.kernel / np.outer(deviations, deviations))
-    return Decomposed(np.clip(values, 0, None), None, vectors, deviations)
+    else:
+        half = _without(by_size, model.kernel / np.outer(deviations, deviations))
+        values, axes = eigh(_without(by_size, half.T))
+    seen = values > RANK_TOLERANCE * values[-1]
+    values, axes = values[seen], axes[:, seen]
+    if factor is not None:
+        axes = axes / np.sqrt(values)
+    return Decomposed(values, factor, axes, deviations, by_size, log_volume)
+
+
+def _without(basis: Floats, columns: Floats) -> Floats:
+    """Return what of columns (p, ...) is orthogonal to an orthonormal basis (p, r)."""
+    return columns - basis @ (basis.T @ columns)
 
 
 def _first_order(pairs: Pairs, prior: Prior) -> Expected:
     """Return what is expected without third order, whose cost grows with n instead of p."""
     n = pairs.signs.shape[1]
     features, to_credits = _linear(pairs, prior)
-    terms = [1.0] + [prior.growth.variance] * len(prior.growth.powers)
-    grand = np.repeat(np.sqrt(terms), n)
+    leant, leaning = features[:, :n] @ prior.leaning, to_credits[:, :n] @ prior.leaning
+    grand = np.repeat(np.sqrt(prior.growth.variances), n)
     features = features - np.outer(features @ grand, grand / (grand @ grand))
     to_credits = to_credits - np.outer(to_credits @ grand, grand / (grand @ grand))
-    leant = pairs.signs @ prior.leaning
-    root = np.column_stack([features, leant, math.sqrt(SIZE_VARIANCE) * _size_effects(pairs)])
-    cross = to_credits @ features.T + np.outer(prior.leaning, leant)
-    own = to_credits @ to_credits.T + np.outer(prior.leaning, prior.leaning)
-    return Expected(root, None, cross, own, grand @ grand)
+    cross = to_credits @ features.T + np.outer(leaning, leant)
+    own = to_credits @ to_credits.T + np.outer(leaning, leaning)
+    effects = prior.growth.size_effects(pairs.relative_sizes)
+    root = np.column_stack([features, leant])
+    return Expected(root, None, effects, cross, own, grand @ grand)
 
 
 def _third_order(pairs: Pairs, prior: Prior) -> Expected:
@@ -157,22 +148,21 @@ def _third_order(pairs: Pairs, prior: Prior) -> Expected:
     features, to_credits = _linear(pairs, prior)
     each = prior.share / math.comb(n - 1, 2)
     inner = pairs.signs @ pairs.signs.T
-    leant = pairs.signs @ prior.leaning
+    leant, leaning = features[:, :n] @ prior.leaning, to_credits[:, :n] @ prior.leaning
     kernel = features @ features.T + each * (inner**3 - (3 * n - 2) * inner) / 6
-    kernel += SIZE_VARIANCE * _size_effects(pairs) @ _size_effects(pairs).T
     others = pairs.signs.sum(axis=1, keepdims=True) - pairs.signs
     cross = to_credits @ features.T + (pairs.signs * (each * (others**2 - (n - 1)) / 6)).T
     own = to_credits @ to_credits.T + np.full((n, n), each * (n - 2) / 9)
     own += np.diag(np.full(n, prior.share / 9 - each * (n - 2) / 9))
-    of_growth = prior.growth.variance * len(prior.growth.powers)
-    variance = n * (1 + of_growth + prior.share / 3)
+    variance = n * (sum(prior.growth.variances) + prior.share / 3)
     grand = cross.sum(axis=0)  # the credits sum to what the grand pair is worth
     kernel += np.outer(leant, leant) - np.outer(grand, grand) / variance
     return Expected(
         None,
         kernel,
-        cross - grand / n + np.outer(prior.leaning, leant),
-        own - variance / n**2 + np.outer(prior.leaning, prior.leaning),
+        prior.growth.size_effects(pairs.relative_sizes),
+        cross - grand / n + np.outer(leaning, leant),
+        own - variance / n**2 + np.outer(leaning, leaning),
         variance,
     )
 
@@ -180,30 +170,24 @@ def _third_order(pairs: Pairs, prior: Prior) -> Expected:
 def _linear(pairs: Pairs, prior: Prior) -> tuple[Floats, Floats]:
     """Return features (p, k) whose coefficients have variance 1, and what credits make of them.
 
-    These are x_i and, for every power of growth, x_i t^power; as a game the latter gives player i
-    the mean of (t^power at s + 1 members + that at s) / 2 over s, and the others the rest of 1 in
-    equal parts.
+    These are x_i g(t) for every term g of growth; as a game this gives player i the mean of
+    (g at s + 1 members + g at s) / 2 over s, and the others the rest of g(1) = 1 in equal parts.
     """
     n = pairs.signs.shape[1]
-    features, to_credits = [pairs.signs], [np.eye(n)]
-    root = math.sqrt(prior.growth.variance)
-    for power in prior.growth.powers:
-        by_size = ((2 * np.arange(n + 1) - n) / n) ** power
+    growth, sizes = prior.growth, (2 * np.arange(n + 1) - n) / n
+    terms = zip(
+        growth.variances, growth.terms(pairs.relative_sizes), growth.terms(sizes), strict=True
+    )
+    features, to_credits = [], []
+    for variance, seen, by_size in terms:
         own = float((by_size[1:] + by_size[:-1]).mean() / 2)
-        shares = np.full((n, n), (1 - own) / (n - 1))
+        shares = np.full((n, n), (1 - own) / max(n - 1, 1))
         np.fill_diagonal(shares, own)
-        features.append(root * pairs.signs * pairs.relative_sizes[:, None] ** power)
-        to_credits.append(root * shares)
+        features.append(math.sqrt(variance) * pairs.signs * seen[:, None])
+        to_credits.append(math.sqrt(variance) * shares)
     return np.column_stack(features), np.column_stack(to_credits)
 
 
 def left_by_size(pairs: Pairs) -> int:
     """Return how many differences the size covariates leave to be explained."""
-    taken = int(np.linalg.matrix_rank(_size_effects(pairs)))
-    return len(pairs.differences) - taken
-
-
-def _size_effects(pairs: Pairs) -> Floats:
-    """Return the size covariates t and t^3 of proper coalitions, (p, 2)."""
-    size = pairs.relative_sizes
-    return np.column_stack([size, size**3])
+    return len(pairs.differences) - CONSTANT.size_effects(pairs.relative_sizes).shape[1]

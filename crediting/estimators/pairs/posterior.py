@@ -9,23 +9,24 @@ from numpy.typing import NDArray
 
 from crediting.estimators.pairs.differences import Pairs, shapley_weights, weighted_covariance
 from crediting.estimators.pairs.expectation import (
-    CONSTANT,
-    Decomposed,
-    Growth,
+    Expected,
     Prior,
     decomposed,
     expected,
-    left_by_size,
-    remainder_variance,
 )
+from crediting.estimators.pairs.growth import CONSTANT, Growth, Remainder, saturating
 
 Floats = NDArray[np.float64]
 
 THIRD_ORDER = (0.3, 1.0, 3.0)
 """Prior variance of all triples that a player is in, against its first-order coefficient's."""
-EXPONENTS = {0.0: 0.0, 2.0: 0.0, 4.0: -2.0, 6.0: -4.0}
+ALIKE = Remainder(0.0)
+REMAINDERS = {ALIKE: 0.0, Remainder(2.0): 0.0, Remainder(4.0): -2.0, Remainder(6.0): -4.0}
 """How much more the remainders of very small and very large coalitions vary, with the logarithm of
 how likely that is before anything is seen."""
+EXCESSES = np.geomspace(1e2, 1e8, 7)
+"""Where utilities saturate, remainders are of second order in what members weigh together, besides
+what all have alike: so many times as much, if few members were as unlike as many are."""
 FEW_OF_ANOTHER_SIZE = 3
 """With no more pairs than this nearer to equal halves than the rest, how remainders vary with size
 cannot be seen: that all differences are remainders explains them as well as that none is."""
@@ -38,14 +39,19 @@ GROWTHS = {
 """What the size of a coalition changes in a player's coefficient, with the logarithm of how likely
 that is before anything is seen. Sums of c t^2 + d t^8 + e t^32 come near to utilities that saturate
 after a half, an eighth or a thirtieth of the contributors."""
+SATURATIONS = {Growth(0.0, (), float(rate)): -6.0 for rate in np.geomspace(4, 128, 11)}
+"""The same of utilities that saturate in what contributors bring together, after 1 / rate of it."""
+STEEPEST = 2.0
+"""Rates are at most so many times the number of players, where a single one nearly suffices."""
+HOPELESS = 30.0
+"""Along rates and excesses evidence rises and falls once; none is tried after it fell so much."""
 SIGNALS = np.geomspace(0.03, 3e4, 25)
-"""Variance of a difference against that of its remainder, for halves of equal size."""
+"""Variance of a difference against that of its remainder, for halves of equal size; for single
+contributors where utilities saturate, and halves do not tell contributors apart."""
 MOST_PAIRS_FOR_THIRD_ORDER = 700
 """Beyond them matrices of pairs by pairs take too long, and triples are left to the remainder."""
 SAME_SIZE = 1e-9
 """Relative sizes that are no further apart are equal."""
-DETERMINED = 1e-9
-"""A pair that leaves less than this of itself to others cannot be predicted from them."""
 UNMEASURED_NOISE = 0.5
 """Share of the remainder's variance taken for noise where no replicate has measured it."""
 
@@ -62,15 +68,11 @@ class Candidate(NamedTuple):
 
 
 class Posterior(NamedTuple):
-    """Of the credits: mean (n,), covariance (n, n), their weights (n, p) on the differences.
-
-    `taken` (p,) is what a pair's difference adds to what credits predict of it, having seen it.
-    """
+    """Of the credits: mean (n,), covariance (n, n), their weights (n, p) on the differences."""
 
     mean: Floats
     covariance: Floats
     weights: Floats
-    taken: Floats
 
 
 def candidates(pairs: Pairs, noise: float, towards: Floats | None) -> list[Candidate]:
@@ -89,42 +91,64 @@ def candidates(pairs: Pairs, noise: float, towards: Floats | None) -> list[Candi
         leanings.append(apart * n / np.linalg.norm(apart))
     unequal = abs(pairs.relative_sizes)
     nearer = int((unequal < unequal.max() - SAME_SIZE).sum())
-    exponents = EXPONENTS if nearer > FEW_OF_ANOTHER_SIZE else (0.0,)
-    return [
+    remainders = REMAINDERS if nearer > FEW_OF_ANOTHER_SIZE else (ALIKE,)
+    found = [
         candidate
         for share in (0.0, *third)
         for growth in (GROWTHS if n > 2 else (CONSTANT,))
         for leaning in leanings
-        for candidate in judged(pairs, noise, Prior(0.0, share, growth, leaning), exponents)
+        for candidate in judged(pairs, noise, Prior(ALIKE, share, growth, leaning), remainders)
     ]
+    if n > 2 and len(remainders) > 1:
+        found += (one for leaning in leanings for one in _saturated(pairs, noise, leaning))
+    return found
+
+
+def _saturated(pairs: Pairs, noise: float, leaning: Floats) -> Iterator[Candidate]:
+    """Yield priors of utilities that saturate, but for hopeless ones."""
+    best = -math.inf
+    for growth in SATURATIONS:
+        if growth.rate > STEEPEST * pairs.signs.shape[1]:
+            return
+        prior, highest = Prior(ALIKE, 0.0, growth, leaning), -math.inf
+        excesses = (Remainder(-2.0, float(excess), growth.rate) for excess in EXCESSES)
+        for candidate in judged(pairs, noise, prior, (ALIKE, *excesses)):
+            yield candidate
+            evidence = float(candidate.log_evidence.max())
+            if evidence < highest - HOPELESS:
+                break
+            highest = max(highest, evidence)
+        if highest < best - HOPELESS:
+            return
+        best = max(best, highest)
 
 
 def judged(
-    pairs: Pairs, noise: float, prior: Prior, exponents: Iterable[float]
+    pairs: Pairs, noise: float, prior: Prior, remainders: Iterable[Remainder]
 ) -> Iterator[Candidate]:
-    """Yield a prior by each exponent, with its evidence; remainders are no less than the noise.
+    """Yield a prior by each kind of remainder, with its evidence; none is less than the noise.
 
-    Plainer priors are likelier beforehand. What the size covariates take up says nothing for or
-    against any: next to no prior is next to none in whatever unit.
+    Plainer priors are likelier beforehand. What size effects take up says nothing for or against
+    any, in whatever unit.
     Source: Patterson & Thompson, "Recovery of inter-block information when block sizes are
     unequal", 1971 (residual maximum likelihood).
     """
     model = expected(pairs, prior)
-    left = max(left_by_size(pairs), 1)
-    for exponent in exponents:
-        parts = decomposed(pairs, model, exponent)
-        standard = centred(pairs) / parts.deviations
+    left = len(pairs.differences) - model.size_effects.shape[1]
+    for remainder in remainders:
+        found = prior._replace(remainder=remainder)
+        parts = decomposed(pairs, model, remainder)
+        standard = parts.without_size(centred(pairs) / parts.deviations)
         seen = parts.along(standard)
         unexplained = max(float(standard @ standard - seen @ seen), 0.0)
-        stretched = 1 + np.outer(SIGNALS / model.variance, parts.values)
+        stretched = 1 + np.outer(_signals(model, found), parts.values)
         free = ((seen**2 / stretched).sum(axis=1) + unexplained) / left
         scales = np.fmax(free, noise)
-        evidence = -left / 2 * (np.log(scales) + free / scales)
+        evidence = -left / 2 * (np.log(scales) + free / scales) - parts.log_volume
         evidence -= np.log(stretched).sum(axis=1) / 2 + np.log(parts.deviations).sum()
-        evidence += (len(pairs.differences) - left) / 2 * np.log(SIGNALS / model.variance)
-        evidence += EXPONENTS[exponent] + GROWTHS[prior.growth]
+        evidence += REMAINDERS.get(remainder, 0.0) + (GROWTHS | SATURATIONS)[prior.growth]
         evidence -= math.log(1 + prior.share) / 2
-        yield Candidate(prior._replace(exponent=exponent), evidence, scales)
+        yield Candidate(found, evidence, scales)
 
 
 def posterior(
@@ -140,22 +164,23 @@ def posterior(
         noise: variance of a difference from training and generating, NaN where it is unknown.
     """
     model = expected(pairs, candidate.prior)
-    parts = decomposed(pairs, model, candidate.prior.exponent)
+    remainder = candidate.prior.remainder
+    parts = decomposed(pairs, model, remainder)
     n = pairs.signs.shape[1]
-    signals = SIGNALS[:, None] / model.variance
+    signals = _signals(model, candidate.prior)[:, None]
     shrunk = 1 / (1 + signals * parts.values)
     # A credit is what the model says plus the weighted remainders of the evaluated pairs.
     modelled = parts.along(model.cross / parts.deviations)
-    own = shapley_weights(pairs.signs) * parts.deviations
+    own = parts.without_size(shapley_weights(pairs.signs) * parts.deviations)
     remaining = parts.along(own)
     outside = own - parts.summed(remaining)
-    standard = centred(pairs) / parts.deviations
+    standard = parts.without_size(centred(pairs) / parts.deviations)
     seen = parts.along(standard)
     means = modelled @ (signals * shrunk * seen).T + remaining @ (shrunk * seen).T
     means += (outside @ standard)[:, None]
 
     scales = weights * candidate.scales
-    by_size = remainder_variance(np.arange(1, n), n, candidate.prior.exponent)
+    by_size = remainder.variance(np.arange(1, n), n)
     strength = float(scales @ signals[:, 0])
     covariance = strength * model.prior + scales.sum() * weighted_covariance(by_size)
     crossed = (modelled * (scales @ (signals * shrunk))) @ remaining.T
@@ -166,25 +191,16 @@ def posterior(
     )
     linear = modelled * (weights @ (signals * shrunk)) + remaining * (weights @ shrunk)
     linear = (parts.summed(linear) + weights.sum() * outside) / parts.deviations
-    surprises = _surprises(parts, standard, seen, shrunk, weights)
-    taken = (pairs.signs.T * linear).sum(axis=0) * surprises
-    return means, Posterior(means @ weights, covariance, linear, taken)
+    return means, Posterior(means @ weights, covariance, linear)
 
 
-def _surprises(
-    parts: Decomposed, standard: Floats, seen: Floats, shrunk: Floats, weights: Floats
-) -> Floats:
-    """Return by how much a pair misses what all others make of it, (p,), the mean over SIGNALS.
-
-    A pair that no other tells anything about surprises nobody.
-    Source: Rasmussen & Williams, "Gaussian processes for machine learning", 2006, equation 5.12.
-    """
-    likely = np.flatnonzero(weights)
-    kept = 1 - shrunk[likely]
-    residuals = standard[:, None] - parts.summed(kept * seen).T
-    left = 1 - parts.leverages(kept)
-    told = np.where(left > DETERMINED, residuals / np.fmax(left, DETERMINED), 0)
-    return parts.deviations * (told @ weights[likely]) / weights.sum()
+def _signals(model: Expected, prior: Prior) -> Floats:
+    """Return SIGNALS as variances of a first-order coefficient, for remainders that vary by 1."""
+    n, rate = len(model.prior), prior.growth.rate
+    if not rate:
+        return SIGNALS / model.variance
+    grown = float(saturating(np.array(1 - 2 / n), rate))
+    return SIGNALS / (n * grown**2) * prior.remainder.variance(np.array([1]), n)
 
 
 def _noise_covariance(pairs: Pairs, variance: float) -> Floats:
