@@ -138,9 +138,10 @@ def test_images_are_shifted_by_up_to_so_many_pixels():
     assert -2 <= amounts.min() < -1.8
 
 
-def test_images_are_rotated_about_their_centre():
-    ramp = torch.arange(-5.5, 6).expand(200, 1, 12, 12)
-    turned = jittered(ramp, rotate=10.0)[..., 4:-4, 4:-4]
+@pytest.mark.parametrize("height", [12, 24])
+def test_images_are_rotated_about_their_centre(height):
+    ramp = torch.arange(-5.5, 6).expand(200, 1, height, 12)
+    turned = jittered(ramp, rotate=10.0)[..., height // 2 - 2 : height // 2 + 2, 4:-4]
     down = turned[:, 0, 1, 0] - turned[:, 0, 0, 0]
     across = turned[:, 0, 0, 1] - turned[:, 0, 0, 0]
     torch.testing.assert_close(down**2 + across**2, torch.ones(200))
