@@ -89,6 +89,9 @@ def test_constant_utilities_of_one_seed_or_no_complete_coalition_leave_no_score(
     assert np.isnan(scored(utilities=flat).score)
     assert np.isnan(scored(utilities=missing).score)
     assert scored(utilities=missing).n_coalitions == 0
+    nothing = scored(coalitions=COALITIONS[:0], utilities=UTILITIES[:0])
+    assert nothing.n_coalitions == 0
+    assert np.isnan([nothing.score, nothing.low, nothing.high]).all()
 
 
 @pytest.mark.parametrize(
