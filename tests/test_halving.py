@@ -73,6 +73,18 @@ def test_one_item_too_many_is_told():
         in_halves(memory_for(0, []), torch.arange(5), 4)
 
 
+def test_what_is_no_matter_of_memory_is_not_tried_again():
+    tried = []
+
+    def work(batch):
+        tried.append(len(batch))
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        in_halves(work, torch.arange(5), 4)
+    assert tried == [4]
+
+
 def test_nothing_takes_no_work():
     assert in_halves(memory_for(0, []), torch.arange(0), 4) == []
 
