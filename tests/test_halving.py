@@ -60,9 +60,29 @@ def test_batches_halve_until_they_fit_and_stay_so(most, sizes):
     assert tried == sizes
 
 
+def test_fewer_items_than_are_allowed_are_halved_by_their_own_number():
+    items, tried, too_many = torch.arange(5), [], []
+    done = in_halves(memory_for(1, tried), items, 100, too_many.append)
+    assert torch.equal(torch.cat(done), 2 * items)
+    assert tried == [5, 2, 1, 1, 1, 1, 1]
+    assert too_many == [5, 2]
+
+
 def test_one_item_too_many_is_told():
     with pytest.raises(torch.OutOfMemoryError):
         in_halves(memory_for(0, []), torch.arange(5), 4)
+
+
+def test_what_is_no_matter_of_memory_is_not_tried_again():
+    tried = []
+
+    def work(batch):
+        tried.append(len(batch))
+        raise RuntimeError("CUDA error: device-side assert triggered")
+
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        in_halves(work, torch.arange(5), 4)
+    assert tried == [4]
 
 
 def test_nothing_takes_no_work():

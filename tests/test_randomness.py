@@ -81,13 +81,14 @@ def test_normal_numbers_are_normal():
     assert all(stats.kstest(p, "norm").pvalue > 1e-3 for p in numbers.reshape(5000, 9).T)
 
 
-def test_normal_numbers_are_box_muller_of_both_ends_of_a_word():
+@pytest.mark.parametrize("size", [1, 3, 4])
+def test_normal_numbers_are_box_muller_of_both_ends_of_a_word(size):
     stream, ids = Stream("box-muller"), torch.arange(50)
-    words = stream.words(ids, 2).numpy().view(np.uint64)
+    words = stream.words(ids, math.ceil(size / 2)).numpy().view(np.uint64)
     radius = np.sqrt(-2 * np.log(((words >> 40) + 1) / 2**24))
     angle = 2 * np.pi * (words & 0xFFFFFF) / 2**24
-    expected = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)[:, :3]
-    np.testing.assert_allclose(stream.normal(ids, (3,)), expected, atol=1e-5)
+    expected = np.concatenate([radius * np.cos(angle), radius * np.sin(angle)], axis=1)
+    np.testing.assert_allclose(stream.normal(ids, (size,)), expected[:, :size], atol=1e-5)
 
 
 def test_neighbouring_ids_positions_and_streams_are_independent():

@@ -128,7 +128,8 @@ class ReferenceClassifier:
         right = within(2 * self._shift / width, "right")  # the image is 2 wide and 2 high
         down = within(2 * self._shift / height, "down")
         cos, sin = size * angle.cos(), size * angle.sin()
-        maps = torch.stack([cos, -sin, right, sin, cos, down], dim=1).view(-1, 2, 3)
+        tall = height / width
+        maps = torch.stack([cos, -sin * tall, right, sin / tall, cos, down], dim=1).view(-1, 2, 3)
         grid = F.affine_grid(maps, list(images.shape), align_corners=False)
         return F.grid_sample(images, grid, padding_mode="border", align_corners=False)
 

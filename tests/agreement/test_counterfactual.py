@@ -26,6 +26,7 @@ def test_numbers_are_rounded_as_in_the_paper():
     assert (~kept(credits, 0.6, True)).sum() == 103
     assert (~removed(credits[:7], 0.25, True)).sum() == 1  # of 1.75
     assert (~kept(credits[:7], 0.75, True)).sum() == 1
+    assert (~removed(credits[:30], 0.33333, True)).sum() == 9  # of 9.9999
 
 
 @pytest.mark.parametrize("n", [10, 20, 50, 100])
@@ -121,6 +122,20 @@ def test_against_random_is_the_difference_of_changes_by_seed():
     assert found.per_seed == pytest.approx(expected)
     assert found.mean == pytest.approx(expected.mean())
     assert found.low < found.mean < found.high
+
+
+def test_against_random_is_as_unsure_as_random_coalitions_are_unlike():
+    generator = np.random.default_rng(0)
+    full = np.array([10.0, 20.0, 40.0])
+    random = full * (1 - generator.normal(0.1, 0.05, size=(6, 1)))
+    random *= 1 + 1e-4 * generator.normal(size=(6, 3))
+    found = against_random(0.8 * full, random, full)
+    by_coalition = -20 - 100 * (random / full - 1).mean(axis=1)
+    # Where seeds hardly differ, this is the interval over coalitions.
+    low, high = stats.t.interval(0.95, 5, by_coalition.mean(), stats.sem(by_coalition))
+    assert (found.mean, found.low, found.high) == pytest.approx(
+        (by_coalition.mean(), low, high), rel=0.01
+    )
 
 
 def test_of_one_seed_nothing_is_known_of_its_luck_against_random():

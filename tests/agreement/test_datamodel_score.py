@@ -70,6 +70,11 @@ def test_constant_credits_have_no_score_whatever_the_rounding_of_their_sums(valu
     assert np.isnan([found.score, *found.per_seed, found.low, found.high]).all()
 
 
+def test_small_differences_of_large_credits_count():
+    found = scored(credits=CREDITS + 1e5)
+    assert found.per_seed == pytest.approx(scored().per_seed, abs=1e-9)
+
+
 def test_constant_utilities_of_one_seed_or_no_complete_coalition_leave_no_score():
     flat, missing = UTILITIES.copy(), UTILITIES.copy()
     flat[:, 1] = 2.0
@@ -77,6 +82,9 @@ def test_constant_utilities_of_one_seed_or_no_complete_coalition_leave_no_score(
     assert np.isnan(scored(utilities=flat).score)
     assert np.isnan(scored(utilities=missing).score)
     assert scored(utilities=missing).n_coalitions == 0
+    nothing = scored(coalitions=COALITIONS[:0], utilities=UTILITIES[:0])
+    assert nothing.n_coalitions == 0
+    assert np.isnan([nothing.score, nothing.low, nothing.high]).all()
 
 
 @pytest.mark.parametrize(
@@ -143,6 +151,16 @@ def test_three_coalitions_tell_no_interval():
     found = rank_agreement(np.arange(3.0), np.arange(3.0)[:, None], 100, 0)
     assert found.mean == pytest.approx(1)
     assert np.isnan([found.low, found.high]).all()
+
+
+def test_resamples_in_which_one_seed_is_constant_are_left_out():
+    order = np.arange(6.0)
+    second = np.stack([order[[1, 0, 2, 4, 3, 5]], np.array([0.0, 0, 0, 0, 0, 1])], axis=1)
+    constant = np.isnan(resampled_spearman(order, second, 200, 0))
+    assert constant[:, 1].any()
+    assert not constant[:, 1].all()
+    found = rank_agreement(order, second, 200, 0)
+    assert found.low < found.mean < found.high
 
 
 def expected_spearman(rho, m):
@@ -274,6 +292,15 @@ def test_nor_is_it_where_sums_are_off_in_the_last_bit(seed):
     found = difference(credits, -credits, rows, utilities, 300, seed)
     assert found.difference == pytest.approx(200)
     assert np.isnan([found.low, found.high, found.probability]).all()
+
+
+def test_credits_that_hardly_differ_have_an_interval_and_three_coalitions_do_not():
+    other = CREDITS + 0.01 * np.random.default_rng(3).normal(size=N)
+    near = difference(CREDITS, other, COALITIONS, UTILITIES, 500, 0)
+    assert 0 < near.high - near.low < 2
+    few = difference(CREDITS, -CREDITS, COALITIONS[:3], UTILITIES[:3], 500, 0)
+    assert np.isfinite(few.difference)
+    assert np.isnan(few[1:]).all()
 
 
 def test_equal_rankings_do_not_differ_and_undefined_ones_cannot():

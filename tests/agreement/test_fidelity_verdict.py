@@ -38,6 +38,12 @@ def test_undefined_is_nan_and_told(cheap):
     assert "undefined" in verdict(found, 0.8)
 
 
+def test_of_one_coalition_only_the_error_is_known():
+    found = fidelity(CHEAP[:1], BETTER[:1], 50, 0)
+    assert found.mean_absolute_error == abs(CHEAP[0] - BETTER[0])
+    assert np.isnan([found.spearman, found.pearson, found.r2, found.r2_raw]).all()
+
+
 def test_constant_better_utilities_explain_nothing():
     assert np.isnan(fidelity(BETTER, np.ones(50), 50, 0).r2_raw)
 

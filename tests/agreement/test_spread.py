@@ -61,6 +61,27 @@ def test_columns_that_rows_do_not_move_are_off_by_their_standard_error():
     assert found.degrees == pytest.approx(2)
 
 
+def resamples(covariance):
+    """Return some whose covariance is exactly that."""
+    rows = RANDOM.normal(size=(40, len(covariance)))
+    rows -= rows.mean(axis=0)
+    whitened = rows @ np.linalg.inv(np.linalg.cholesky(np.cov(rows, rowvar=False))).T
+    return whitened @ np.linalg.cholesky(covariance).T
+
+
+@pytest.mark.parametrize("share", [0.0, 0.25])
+@pytest.mark.parametrize("per_seed", [[0.4, 0.4, 0.4], [0.2, 0.5, 0.8]])
+@pytest.mark.parametrize("common", [0.01, 0.0, -0.01])
+def test_what_coalitions_and_seeds_vary_counts_once(common, per_seed, share):
+    """Each column varies by `common` with the others, by 0.05 with its own luck of cells."""
+    found = _spread(
+        np.array(per_seed), resamples(common + 0.05 * np.eye(3)), n_rows=20, share=share
+    )
+    rows = (1 - share) * max(common, 0.0) + 0.05 / 3
+    columns = max(stats.sem(per_seed) ** 2 - 0.05 / 3, 0)  # of the seeds beyond that luck
+    assert found.std_error == pytest.approx(np.sqrt(rows + columns))
+
+
 @pytest.mark.parametrize("shape", [(2, 5), (5, 2), (4, 3)])
 def test_luck_of_cells_is_told_apart_as_in_a_two_way_analysis_of_variance(shape):
     k, r = shape

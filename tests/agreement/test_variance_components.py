@@ -92,3 +92,14 @@ def test_what_was_not_measured_is_unknown_and_spoils_no_other():
     assert math.isnan(unknown.generation.variance)
     assert math.isnan(unknown.training.variance)
     assert unknown.coalition.variance > 0
+
+
+def test_of_one_replicate_only_generation_is_known_and_of_one_coalition_nothing():
+    utilities, first, second = layout(4)
+    once = variance_components(utilities[:, :1], first[:, :1], second[:, :1], 0.5)
+    assert once.generation.variance == pytest.approx((first - second)[:, 0].var(ddof=1) / 4)
+    assert math.isnan(once.coalition.variance)
+    assert math.isnan(once.training.variance)
+    lone = variance_components(utilities[:1], first[:1], second[:1], 0.5)
+    assert all(math.isnan(part.variance) for part in lone)
+    assert all(math.isnan(share) for share in lone.shares().values())

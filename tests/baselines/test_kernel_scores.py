@@ -114,11 +114,15 @@ def test_trak_gives_leaving_one_out_of_a_ridge_regression():
     np.testing.assert_allclose(found, whole - np.array(without), rtol=1e-9)
 
 
-def test_relative_damping_is_free_of_the_scale_of_the_gradients():
+@pytest.mark.parametrize(("kind", "power"), [("trak", 0), ("relative", 1), ("renormalised", -1)])
+@pytest.mark.parametrize("scale", [1e-6, 1e-12])
+def test_relative_damping_is_free_of_the_scale_of_the_gradients(kind, power, scale):
+    """But for the norm that scores are divided by: of (F^T F + lambda I)^-1 f, or of f."""
     training, generated = random_rows(7, 4, 0), random_rows(5, 4, 1)
-    one = kernel(relative=True).scores(GivenFeatures(training, generated))
-    other = kernel(relative=True).scores(GivenFeatures(1e-6 * training, 1e-6 * generated))
-    np.testing.assert_allclose(one, other, rtol=1e-9)
+    baseline = kernel(KINDS[kind], relative=True)
+    one = baseline.scores(GivenFeatures(training, generated))
+    other = baseline.scores(GivenFeatures(scale * training, scale * generated))
+    np.testing.assert_allclose(other, one * scale**power, rtol=1e-9)
 
 
 @pytest.mark.parametrize("kind", ["relative", "renormalised"])
@@ -230,6 +234,19 @@ def test_the_projection_is_the_same_for_examples_that_do_not_fit_together():
         for memory in (1, 64)
     )
     torch.testing.assert_close(little, much, rtol=1e-4, atol=1e-4 * float(much.abs().max()))
+
+
+@pytest.mark.parametrize(("memory", "times"), [(1, 3), (64, 1)])
+def test_how_often_a_large_matrix_is_drawn_is_said(memory, times, monkeypatch, capsys):
+    """For seven examples, three at a time or all at once; what takes no time is not said."""
+    material = linear(7, 2, 4, normal("theta", 40_000))
+    baseline = kernel(memory_mb=memory, dimensions=8, timesteps=1)
+    baseline.of_training(fresh(material), "loss")
+    assert capsys.readouterr().err == ""
+    numbers = times * 40_000 * 8
+    monkeypatch.setattr("crediting.baselines.projected._MANY", numbers - 1)
+    baseline.of_training(fresh(material), "loss")
+    assert f"is drawn {times} times, {numbers:.0e} numbers" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("count", [2, 5])

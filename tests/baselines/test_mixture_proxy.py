@@ -122,6 +122,12 @@ def test_whom_no_image_votes_for_is_given_the_closest(neighbours, given):
     assert pools.sum(dim=1).tolist() == pytest.approx([1, 1])
 
 
+def test_a_single_generated_image_is_everybodys():
+    training, owners = normal(4, 2), torch.tensor([0, 0, 1, 2])
+    pools = nearest_pools(normal(1, 2, seed=1), training, owners, 3, neighbours=2)
+    assert pools.tolist() == [[1.0], [1.0], [1.0]]
+
+
 def test_more_neighbours_than_training_images_are_refused():
     with pytest.raises(ConfigError, match="neighbours: expected no more than the 3 training"):
         nearest_pools(normal(5, 2), normal(3, 2), torch.tensor([0, 1, 1]), 2, 4)
@@ -153,6 +159,12 @@ def test_prompts_are_known_by_their_embeddings():
     asked = torch.cat([prompts, stranger])
     for scale in (1, 1e4, 1e-4):  # of the encoder's numbers, which says nothing
         assert captions_of_prompts(scale * asked, scale * captions).tolist() == [3, 0, 3, -1]
+
+
+@pytest.mark.parametrize(("off", "known"), [(0.009, 2), (0.011, -1)])
+def test_a_prompt_is_a_caption_within_what_embedding_it_twice_differs_by(off, known):
+    captions = normal(5, 4, 3)
+    assert captions_of_prompts((1 + off) * captions[[2]], captions).tolist() == [known]
 
 
 # ------------------------------------------------------------------------------ draws
@@ -373,21 +385,36 @@ def test_prompts_that_are_nobodys_captions_are_refused():
         proxy(assign="prompts").scores(conditional([0, 1]))
 
 
-@pytest.mark.parametrize(
-    ("captions", "alike"),
-    [("aaaa", True), ("abab", True), ("bbaa", False), ("abaa", False)],
-)
-def test_captions_that_are_the_same_for_everybody_are_refused_before_anything_is_drawn(
-    captions, alike
-):
-    columns = {"contributor": np.array(list("xxyy")), "caption": np.array(list(captions))}
-    planned = SimpleNamespace(
+def planned(columns):
+    return SimpleNamespace(
         model=SimpleNamespace(conditional=True),
         dataset=SimpleNamespace(columns=lambda: columns),
         partition=ByLabel("contributor").partition(columns),
     )
+
+
+@pytest.mark.parametrize(
+    ("captions", "alike"),
+    [
+        ("aaaa", True),
+        ("abab", True),
+        ("bbaa", False),
+        ("abaa", False),
+        ("ababab", True),
+        ("ababaa", False),
+    ],
+)
+def test_captions_that_are_the_same_for_everybody_are_refused_before_anything_is_drawn(
+    captions, alike
+):
+    owners = np.array(list("xxyyzz"))[: len(captions)]
+    columns = {"contributor": owners, "caption": np.array(list(captions))}
     with pytest.raises(ConfigError, match="same captions") if alike else nullcontext():
-        proxy(assign="prompts").check(planned)
+        proxy(assign="prompts").check(planned(columns))
+
+
+def test_without_captions_there_is_nothing_to_refuse_before_anything_is_drawn():
+    proxy(assign="prompts").check(planned({"contributor": np.array(list("xy"))}))
 
 
 def test_a_model_that_reads_no_prompts_cannot_be_asked_for_them():
@@ -402,6 +429,8 @@ def test_a_model_that_reads_no_prompts_cannot_be_asked_for_them():
         ({"neighbours": 0}, "neighbours: expected 1 or more, got 0"),
         ({"images": 0}, "images: expected 1 or more, got 0"),
         ({"exact_up_to": 30}, "exact_up_to: expected 0 to 20, got 30"),
+        ({"exact_up_to": 21}, "exact_up_to: expected 0 to 20, got 21"),
+        ({"exact_up_to": -1}, "exact_up_to: expected 0 to 20, got -1"),
         ({"permutations": 7}, "permutations: expected an even number, 2 or more, got 7"),
         ({"permutations": 0}, "permutations: expected an even number, 2 or more, got 0"),
     ],

@@ -210,7 +210,7 @@ def test_a_terminal_that_was_closed_ends_nothing(tmp_path):
         "from crediting.progress import bar, say\n"
         "print('begins', flush=True); sys.stdin.readline()\n"
         "with bar('evaluate', 2) as progress: progress.update()\n"
-        "say('said')\n"
+        "say('said'); print('told', file=sys.stderr, flush=True)\n"
         "for line in range(20000): print(line)\n"
         f"open({str(tmp_path / 'done')!r}, 'w').close()"
     )
@@ -228,3 +228,18 @@ def test_a_terminal_that_was_closed_ends_nothing(tmp_path):
     process.communicate(b"go on\n", timeout=30)
     assert process.returncode == 0
     assert (tmp_path / "done").exists()
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+def test_an_output_that_the_disk_has_no_room_for_is_told():
+    code = "from crediting import ending; ending.never_mind_the_reader(); print('x', flush=True)"
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+        )
+    assert done.returncode != 0
+    assert "No space left on device" in done.stderr

@@ -10,6 +10,7 @@ from torch.nn import functional as F
 from crediting.datasets import Digits
 from crediting.errors import ArtifactError, ConfigError, DataError
 from crediting.extractors import ReferenceClassifier
+from crediting.randomness import Stream
 
 SETTINGS = {
     "channels": 32,
@@ -70,6 +71,32 @@ def test_fitting_is_a_function_of_the_seed():
     assert torch.equal(torch.random.get_rng_state(), before)
 
 
+def test_every_step_learns_from_other_images_at_a_rate_that_falls_to_zero(monkeypatch):
+    rates, chosen, losses = [], [], []
+    step, choose, loss = torch.optim.Adam.step, Stream.choose, F.cross_entropy
+
+    def noted_step(optimizer, *args):
+        rates.append(optimizer.param_groups[0]["lr"])
+        return step(optimizer, *args)
+
+    def noted_choice(stream, ids, count):
+        chosen.append(choose(stream, ids, count))
+        return chosen[-1]
+
+    def noted_loss(logits, targets):
+        losses.append(float(loss(logits, targets).detach()))
+        return loss(logits, targets)
+
+    monkeypatch.setattr(torch.optim.Adam, "step", noted_step)
+    monkeypatch.setattr(Stream, "choose", noted_choice)
+    monkeypatch.setattr(F, "cross_entropy", noted_loss)
+    fit(quick(steps=40, learning_rate=0.02, batch_size=30))
+    assert rates == pytest.approx(0.02 * (1 - np.arange(40) / 40))
+    assert {len(ids) for ids in chosen} == {30}
+    assert len(torch.cat(chosen).unique()) > 400  # of 500
+    assert np.mean(losses[-5:]) < 0.8 * np.mean(losses[:5])
+
+
 @pytest.mark.parametrize("channels", [1, 3])
 def test_what_is_loaded_is_ready_for_use_and_always_says_the_same(tmp_path, channels):
     extractor = quick()
@@ -117,8 +144,6 @@ def test_images_of_any_size_fit(size):
 
 
 def jittered(images, **settings):
-    from crediting.randomness import Stream
-
     settings = {"shift": 0.0, "rotate": 0.0, "scale": 0.0, **settings}
     ids = torch.arange(len(images))
     return quick(**settings)._jittered(images, Stream("jitter"), ids)
@@ -138,9 +163,19 @@ def test_images_are_shifted_by_up_to_so_many_pixels():
     assert -2 <= amounts.min() < -1.8
 
 
-def test_images_are_rotated_about_their_centre():
-    ramp = torch.arange(-5.5, 6).expand(200, 1, 12, 12)
-    turned = jittered(ramp, rotate=10.0)[..., 4:-4, 4:-4]
+def test_images_are_shifted_each_way_for_itself():
+    column, row = torch.arange(24.0).expand(12, 24), torch.arange(12.0)[:, None].expand(12, 24)
+    both = torch.stack([column, row]).expand(200, 2, 12, 24)
+    right, down = (jittered(both, shift=2.0) - both)[:, :, 6, 12].T
+    assert min(right.abs().max(), down.abs().max()) > 1.8
+    assert max(right.abs().max(), down.abs().max()) <= 2 + 1e-5
+    assert abs(np.corrcoef(right, down)[0, 1]) < 4 / math.sqrt(200)
+
+
+@pytest.mark.parametrize("height", [12, 24])
+def test_images_are_rotated_about_their_centre(height):
+    ramp = torch.arange(-5.5, 6).expand(200, 1, height, 12)
+    turned = jittered(ramp, rotate=10.0)[..., height // 2 - 2 : height // 2 + 2, 4:-4]
     down = turned[:, 0, 1, 0] - turned[:, 0, 0, 0]
     across = turned[:, 0, 0, 1] - turned[:, 0, 0, 0]
     torch.testing.assert_close(down**2 + across**2, torch.ones(200))

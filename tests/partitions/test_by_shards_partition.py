@@ -36,6 +36,16 @@ def test_seed_deals_the_shards_and_breaks_the_ties():
     assert np.any(np.diff(tied.contributors[0].examples) != 1)
 
 
+def test_the_deal_is_that_of_a_stable_sort_on_every_machine():
+    partition = ByShards(5, 3, "label", 4).partition({"label": LABELS})
+    generator = np.random.default_rng(4)
+    ranked = sorted(generator.permutation(600).tolist(), key=LABELS.tolist().__getitem__)
+    hands = generator.permutation(15).reshape(5, 3).tolist()
+    for contributor, hand in zip(partition.contributors, hands, strict=True):
+        held = [example for shard in hand for example in ranked[40 * shard : 40 * (shard + 1)]]
+        assert contributor.examples.tolist() == sorted(held)
+
+
 def test_text_columns_are_sorted_too():
     writers = np.array([f"writer {label}" for label in LABELS])
     partition = ByShards(10, 1, "writer", 0).partition({"writer": writers})
@@ -47,6 +57,8 @@ def test_names_sort_as_the_players_do():
     assert few == ["contributor_00", "contributor_01", "contributor_02"]
     many = ByShards(120, 1, "label", 0).partition({"label": LABELS}).names
     assert many == sorted(many)
+    hundred = ByShards(100, 1, "label", 0).partition({"label": LABELS}).names
+    assert (hundred[0], hundred[-1]) == ("contributor_00", "contributor_99")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """Long evaluations come first, and the time left is what it will turn out to be."""
 
+import errno
+import io
 import math
 import sys
 from collections import Counter
@@ -191,6 +193,43 @@ def test_a_bar_tells_the_time_it_is_told(monkeypatch, capsys):
         assert "4/10" in str(unknown)
         assert "<1:02:03," in str(unknown)
     capsys.readouterr()
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+@pytest.mark.parametrize(
+    ("stream", "label", "drawn"),
+    [
+        (Terminal, None, True),
+        (Terminal, "[3] ", False),
+        (io.StringIO, None, False),
+    ],
+)
+def test_a_terminal_of_ones_own_has_bars_and_a_shared_one_labelled_lines(
+    monkeypatch, stream, label, drawn
+):
+    written = stream()
+    monkeypatch.setattr(sys, "stderr", written)
+    monkeypatch.setattr(progress, "_label", None)
+    if label:
+        progress.share_terminal(label)
+    progress.say("this is said")
+    assert written.getvalue() == f"{label or ''}this is said\n"
+    with progress.bar("evaluate", 10) as meter:
+        assert f"{label or ''}evaluate:   0%" in written.getvalue()
+        assert (meter.mininterval < 1) == meter.leave == drawn
+
+
+def test_what_nobody_can_hear_is_said_without_harm(monkeypatch):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    progress.say("this is said")
 
 
 # ------------------------------------------------------------------------------ studies
