@@ -25,6 +25,7 @@ from crediting.pipeline.estimate.finding import Finding, credits_of, estimates_s
 from crediting.pipeline.estimate.pairing import RECORDED, advise, check_pairing, drawn, kind_of
 from crediting.pipeline.file_names import can_name_files, make_folder
 from crediting.pipeline.report.tables import (
+    PAGE,
     Results,
     check_payout,
     print_tables,
@@ -179,7 +180,7 @@ def report(study: RecordedStudy, results: Results, compared: Mapping[str, Compar
         versions=manifest["versions"],
         seconds={},
     )
-    atomic_write_text(study.folder / "report.md", page)
+    atomic_write_text(study.folder / PAGE, page)
     print_tables(written.tables, written.payout)
     print(f"\nEverything is in {study.folder}")
 

@@ -161,6 +161,21 @@ def test_tables_of_an_earlier_calibration_do_not_stay(make):
     assert (folder / "variance_fid.csv").exists()
 
 
+def test_a_calibration_cut_short_leaves_no_page_of_other_tables(make, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    study, alter, _ = make()
+    page = study.folder / "calibrate/calibrate.md"
+    page.parent.mkdir(parents=True)
+    page.write_text("earlier")
+    monkeypatch.setattr("crediting.pipeline.calibrate.written.curve_chart", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(study, alter)
+    assert (page.parent / "settings_fid.csv").exists()
+    assert not page.exists()
+
+
 def test_what_reverses_ranks_is_never_proposed(make, capsys):
     words = ("calibrate.images=[]",)
     study, alter, _ = make(*words, spoil=reversing(lambda finetuning, _: finetuning < 8))

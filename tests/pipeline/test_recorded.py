@@ -215,6 +215,18 @@ def test_files_that_a_second_report_has_not_are_gone(run, table, monkeypatch):
     assert {name.split("_")[0] for name in before - after} == {"ranks", "interactions"}
 
 
+def test_a_report_cut_short_leaves_no_page_of_other_tables(run, table, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    folder = run(table, "estimator=exact")
+    assert (folder / "report.md").exists()
+    monkeypatch.setattr(tables, "credit_chart", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(table, "estimator=kernel_shap")
+    assert not (folder / "report.md").exists()
+
+
 def test_too_few_coalitions_for_interactions_are_said_and_not_fatal(run, tmp_path, capsys):
     proper = all_coalitions(4)
     some = proper[np.isin(proper.sum(axis=1), (0, 1, 3, 4))]
