@@ -60,9 +60,11 @@ class NumbersExecutor(ToyExecutor):
     def __init__(self, spoil, training=0.3, image=0.1, failing=None, lasts=10**9):
         super().__init__(lasts=lasts)
         self.spoil, self.training, self.image, self.failing_steps = spoil, training, image, failing
+        self.read: set[str] = set()  # prompts
 
     def run(self, make_evaluator, jobs):
         study, spec = make_evaluator.study, make_evaluator.spec
+        self.read.add(study.prompts.fingerprint)
         part = isinstance(make_evaluator, PartFactory)
         first, last = 0, study.generation.images
         if part:
@@ -365,7 +367,33 @@ def test_credits_of_somebody_elses_estimator_that_are_no_numbers_are_told(make):
         calibrate(replace(study, estimator=Mute()), alter)
 
 
+def test_captions_of_a_combination_are_embedded_before_it_draws_them(make, monkeypatch):
+    """Fewer images may show fewer captions, which have an address of their own."""
+    monkeypatch.setattr("crediting.pipeline.study._check_prompts", lambda *_: None)
+    study, alter, executor = make("generation.prompts=captions")
+    embedded = []
+    monkeypatch.setattr(calibrate_stage, "encode", lambda one: embedded.append(one.prompts))
+    assert found_by(Settings.assemble(study, alter)).tried[-1].setting.name == ALL
+    assert len(executor.read) == 2
+    assert executor.read == {study.prompts.fingerprint, *(one.fingerprint for one in embedded)}
+
+
 # ------------------------------------------------------------------------------ nothing twice
+
+
+def test_of_images_that_are_there_nobody_asks_how_fast_training_is(make, monkeypatch):
+    measured = []
+
+    def measure(study, spec, what):
+        measured.append(spec.address.fingerprint)
+        return {1: 10.0}
+
+    monkeypatch.setattr("crediting.pipeline.evaluate.tuning._measured", measure)
+    study, alter, _ = make("runtime.stack=auto")
+    found = found_by(Settings.assemble(study, alter))
+    trained = [one.setting for one in found.tried if one.setting.part is None]
+    games = [one.study.game.address.fingerprint for one in (found.settings.own, *trained)]
+    assert sorted(measured) == sorted(games)
 
 
 def test_a_second_calibration_evaluates_nothing_and_says_the_same(make):
