@@ -1,6 +1,7 @@
 """What is said against a config before anything is built."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -43,6 +44,7 @@ class HintedForCheckersOnly:
     def __init__(self, tensor: "torch.Tensor") -> None: ...  # noqa: F821
 
 
+mine = partial(Part, kind="x")
 HERE = __name__
 PART = {"_target_": f"{HERE}.Part", "steps": 3, "rate": 0.1, "kind": "x"}
 
@@ -55,6 +57,8 @@ def test_nothing_is_said_against_what_fits():
     assert problems(PART) == []
     assert problems({"_target_": f"{HERE}.Whole", "part": PART, "more": 1}) == []
     assert problems({"_target_": f"{HERE}.HintedForCheckersOnly", "tensor": 1}) == []
+    assert problems({"_target_": f"{HERE}.mine", "steps": 3, "rate": 0.1}) == []
+    assert problems({"_target_": "datetime.timedelta", "hours": 1}) == []
     assert problems({"one": PART, "two": PART}, "property") == []
 
 
@@ -69,6 +73,8 @@ def test_nothing_is_said_against_what_fits():
         ({"_target_": f"{HERE}.Prt"}, f"model._target_: cannot import '{HERE}.Prt': {HERE} has"),
         ({"_target_": "no_such.Part"}, "model._target_: cannot import 'no_such.Part': No module"),
         ({"_target_": "Part"}, "model._target_: cannot import 'Part': expected package.module"),
+        ({"_target_": ".my.Part"}, "model._target_: cannot import '.my.Part': expected package."),
+        ({"_target_": f"{HERE}.mine", "steps": 3, "rat": 0.1}, "model.rat: mine has no such"),
         ({"_target_": f"{HERE}.PART"}, "model._target_: expected a class, got {"),
         ({"_target_": None}, "model._target_: cannot import None"),
     ],
