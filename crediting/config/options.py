@@ -7,7 +7,7 @@ import importlib
 import inspect
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Union
 
 from crediting.errors import did_you_mean
@@ -66,9 +66,9 @@ def _takes_floats_only(hint: Any) -> bool:
 
 
 def _node_problems(path: str, node: Any, must_name_class: bool = False) -> Iterator[str]:
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            yield from _node_problems(f"{path}.{key}", value)
+    parts = node.items() if isinstance(node, Mapping) else enumerate(node if _is_list(node) else ())
+    for key, value in parts:
+        yield from _node_problems(f"{path}.{key}", value)
     if isinstance(node, Mapping) and "_target_" in node:
         yield from _target_problems(path, node)
     elif must_name_class:
@@ -143,9 +143,13 @@ def _fits(value: Any, hint: Any) -> bool:
         return True
     if issubclass(origin, Mapping):
         return isinstance(value, Mapping)
-    if issubclass(origin, Sequence):
-        return isinstance(value, Sequence) and not isinstance(value, str)
+    if origin in (Iterable, Collection) or issubclass(origin, Sequence):
+        return _is_list(value)
     return isinstance(value, str | Mapping)  # a path, say, or the object that a _target_ describes
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def _readable(hint: Any) -> str:

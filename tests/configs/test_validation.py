@@ -1,6 +1,6 @@
 """What is said against a config before anything is built."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Literal
@@ -34,6 +34,8 @@ class Hinted:
         flag: bool = False,
         choice: Literal["a", "b"] = "a",
         many: Sequence[int] = (),
+        some: Iterable[str] = (),
+        few: Collection[str] | None = None,
         table: Mapping[str, Any] | None = None,
         folder: Path = Path(),
         anything: Any = None,
@@ -89,6 +91,8 @@ def test_nested_objects_are_checked_too():
     node = {"_target_": f"{HERE}.Whole", "part": PART | {"steps": 0.5}}
     assert problems(node) == ["model.part.steps: expected int, got 0.5"]
     assert problems(node | {"part": 3}) == ["model.part: expected Part, got 3"]
+    several = {"_target_": f"{HERE}.Whole", "part": PART, "others": [PART, PART | {"steps": 0.5}]}
+    assert problems(several) == ["model.others.1.steps: expected int, got 0.5"]
 
 
 def test_missing_arguments_are_named():
@@ -119,6 +123,8 @@ def test_there_must_be_a_property():
         ("flag", [True], [1, "true"]),
         ("choice", ["a"], ["c"]),
         ("many", [[1], []], ["12", 3]),
+        ("some", [["x"], []], ["12", 3]),
+        ("few", [["x"], None], ["12", 3]),
         ("table", [{"a": 1}, None], [[1], 3]),
         ("folder", ["/tmp"], [3, None]),
         ("anything", [3, None, "x", [1]], []),
