@@ -229,7 +229,7 @@ def _check_settings(config: Mapping[str, Any], overrides: Sequence[str]) -> None
     known = {"experiment", *SETTINGS, *(OF_THE_DESIGN if by_design else ())}
     idle = [text for text in overrides if _key(text) not in known]
     if idle:
-        of_design = not by_design and any(_key(text) in OF_THE_DESIGN for text in idle)
+        of_design = any(_key(text) in OF_THE_DESIGN for text in idle)
         raise ConfigError(
             f"these settings have no effect on a recorded game, remove them: {', '.join(idle)}"
             + ("; a design chooses rows only with game.rows=design" if of_design else "")

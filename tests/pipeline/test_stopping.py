@@ -271,10 +271,19 @@ def test_what_other_properties_take_later_moves_no_end(toy):
     assert len(stopped(hours).sample) == 30
 
 
-def test_replicates_take_their_time(toy):
+@pytest.mark.parametrize("endpoints", ["same", "dense"])
+def test_the_time_of_both_ends_counts_wherever_they_come_from(toy, endpoints):
+    hours = toy("stop.hours=26", f"endpoints={endpoints}")
+    evaluate(hours)
+    assert len(hours.executor.evaluated) == 24 + 2
+
+
+def test_replicates_take_their_time(toy, capsys):
     twice = toy("stop.hours=52", "replicates=2")
     evaluate(twice)
     assert len(twice.executor.evaluated) == 2 * (24 + 2)
+    said = "evaluate: 10 distinct coalitions x 2 replicates, 0 reused, 20 to evaluate"
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("lasts", [1, 26, 30])
