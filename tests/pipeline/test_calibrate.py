@@ -240,6 +240,13 @@ def test_what_takes_as_long_as_the_study_is_not_proposed(seconds, proposed):
     assert (found.proposal and found.proposal.seconds) == proposed
 
 
+def test_what_takes_a_time_that_nobody_knows_is_proposed_where_nothing_else_is_cheaper():
+    settings = [tried("steps", 1, math.nan), tried("steps", 2, 10.0)]
+    threshold = SimpleNamespace(threshold=0.9)
+    found = Found(threshold, settings, {}, Costs(10.0, {}, math.nan), {}, {})
+    assert found.proposal is settings[0]
+
+
 def test_where_nothing_agrees_nothing_is_proposed(make, capsys):
     study, alter, _ = make("calibrate.images=[]", spoil=reversing(lambda *steps: min(steps) < 8))
     calibrate(study, alter)

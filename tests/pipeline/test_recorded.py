@@ -268,6 +268,13 @@ def test_exact_values_in_intervals_are_counted():
     assert compared(TOY.shapley_values, np.nan).inside is None
 
 
+def test_an_error_is_what_a_credit_is_too_much():
+    text = compared(TOY.shapley_values + np.array([0.0, 0.5, -1.5, 3.0])).to_csv(NAMES)
+    rows = list(csv.DictReader(text.splitlines()))
+    assert [row["contributor"] for row in rows] == NAMES
+    assert [float(row["error"]) for row in rows] == pytest.approx([0.0, 0.5, -1.5, 3.0])
+
+
 def test_where_an_equal_split_is_right_the_error_has_no_unit():
     game = SymmetricMajority(3)
     sample = play(game, Sample(all_coalitions(3), np.zeros(8)))
