@@ -7,7 +7,7 @@ import importlib
 import inspect
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal, Union
 
 from crediting.errors import did_you_mean
@@ -56,7 +56,7 @@ def typed(node: Any) -> Any:
 def _hints_of(node: Mapping[str, Any]) -> dict[str, Any]:
     try:
         return _hints(_import(node["_target_"])) if "_target_" in node else {}
-    except (ImportError, TypeError):  # told of when it is built
+    except ImportError:  # told of when it is built
         return {}
 
 
@@ -66,9 +66,9 @@ def _takes_floats_only(hint: Any) -> bool:
 
 
 def _node_problems(path: str, node: Any, must_name_class: bool = False) -> Iterator[str]:
-    if isinstance(node, Mapping):
-        for key, value in node.items():
-            yield from _node_problems(f"{path}.{key}", value)
+    parts = node.items() if isinstance(node, Mapping) else enumerate(node if _is_list(node) else ())
+    for key, value in parts:
+        yield from _node_problems(f"{path}.{key}", value)
     if isinstance(node, Mapping) and "_target_" in node:
         yield from _target_problems(path, node)
     elif must_name_class:
@@ -84,13 +84,12 @@ def _target_problems(path: str, node: Mapping[str, Any]) -> Iterator[str]:
         if not callable(target):
             yield f"{path}._target_: expected a class, got {target!r}"
             return
-        arguments = {key: value for key, value in node.items() if not key.startswith("_")}
-        yield from _argument_problems(path, target, arguments)
+        yield from _argument_problems(path, target, node)
 
 
 def _import(target: Any) -> Any:
     module_name, _, name = str(target).rpartition(".")
-    if not module_name:
+    if not module_name or module_name.startswith("."):
         raise ImportError("expected package.module.Class")
     module = importlib.import_module(module_name)
     if not hasattr(module, name):
@@ -99,26 +98,31 @@ def _import(target: Any) -> Any:
     return getattr(module, name)
 
 
-def _argument_problems(path: str, target: Any, arguments: Mapping[str, Any]) -> Iterator[str]:
-    parameters = inspect.signature(target).parameters
+def _argument_problems(path: str, target: Any, node: Mapping[str, Any]) -> Iterator[str]:
+    try:
+        parameters = inspect.signature(target).parameters
+    except ValueError:  # much of what is written in C does not tell
+        return
+    name = str(node["_target_"]).rpartition(".")[2]
+    arguments = {key: value for key, value in node.items() if not key.startswith("_")}
     takes_anything = any(p.kind is p.VAR_KEYWORD for p in parameters.values())
     hints = _hints(target)
     for key, value in arguments.items():
         if key not in parameters and not takes_anything:
             advice = did_you_mean(key, parameters)
-            yield f"{path}.{key}: {target.__name__} has no such setting; {advice}"
+            yield f"{path}.{key}: {name} has no such setting; {advice}"
         elif key in hints and not _fits(value, hints[key]):
             yield f"{path}.{key}: expected {_readable(hints[key])}, got {value!r}"
     for key, parameter in parameters.items():
         named = parameter.kind not in (parameter.VAR_KEYWORD, parameter.VAR_POSITIONAL)
         if named and parameter.default is parameter.empty and key not in arguments:
-            yield f"{path}.{key}: missing; {target.__name__} needs it"
+            yield f"{path}.{key}: missing; {name} needs it"
 
 
 def _hints(target: Any) -> dict[str, Any]:
     try:
         return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    except NameError:  # a hint that is imported for type checkers only
+    except (NameError, TypeError):  # of a hint for type checkers only, or what can have none
         return {}
 
 
@@ -139,9 +143,13 @@ def _fits(value: Any, hint: Any) -> bool:
         return True
     if issubclass(origin, Mapping):
         return isinstance(value, Mapping)
-    if issubclass(origin, Sequence):
-        return isinstance(value, Sequence) and not isinstance(value, str)
+    if origin in (Iterable, Collection) or issubclass(origin, Sequence):
+        return _is_list(value)
     return isinstance(value, str | Mapping)  # a path, say, or the object that a _target_ describes
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str)
 
 
 def _readable(hint: Any) -> str:

@@ -25,6 +25,7 @@ from crediting.pipeline.estimate.finding import Finding, credits_of, estimates_s
 from crediting.pipeline.estimate.pairing import RECORDED, advise, check_pairing, drawn, kind_of
 from crediting.pipeline.file_names import can_name_files, make_folder
 from crediting.pipeline.report.tables import (
+    PAGE,
     Results,
     check_payout,
     print_tables,
@@ -179,7 +180,7 @@ def report(study: RecordedStudy, results: Results, compared: Mapping[str, Compar
         versions=manifest["versions"],
         seconds={},
     )
-    atomic_write_text(study.folder / "report.md", page)
+    atomic_write_text(study.folder / PAGE, page)
     print_tables(written.tables, written.payout)
     print(f"\nEverything is in {study.folder}")
 
@@ -228,7 +229,7 @@ def _check_settings(config: Mapping[str, Any], overrides: Sequence[str]) -> None
     known = {"experiment", *SETTINGS, *(OF_THE_DESIGN if by_design else ())}
     idle = [text for text in overrides if _key(text) not in known]
     if idle:
-        of_design = not by_design and any(_key(text) in OF_THE_DESIGN for text in idle)
+        of_design = any(_key(text) in OF_THE_DESIGN for text in idle)
         raise ConfigError(
             f"these settings have no effect on a recorded game, remove them: {', '.join(idle)}"
             + ("; a design chooses rows only with game.rows=design" if of_design else "")

@@ -1,6 +1,7 @@
 """What is said against a config before anything is built."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
@@ -33,6 +34,8 @@ class Hinted:
         flag: bool = False,
         choice: Literal["a", "b"] = "a",
         many: Sequence[int] = (),
+        some: Iterable[str] = (),
+        few: Collection[str] | None = None,
         table: Mapping[str, Any] | None = None,
         folder: Path = Path(),
         anything: Any = None,
@@ -43,6 +46,7 @@ class HintedForCheckersOnly:
     def __init__(self, tensor: "torch.Tensor") -> None: ...  # noqa: F821
 
 
+mine = partial(Part, kind="x")
 HERE = __name__
 PART = {"_target_": f"{HERE}.Part", "steps": 3, "rate": 0.1, "kind": "x"}
 
@@ -55,6 +59,8 @@ def test_nothing_is_said_against_what_fits():
     assert problems(PART) == []
     assert problems({"_target_": f"{HERE}.Whole", "part": PART, "more": 1}) == []
     assert problems({"_target_": f"{HERE}.HintedForCheckersOnly", "tensor": 1}) == []
+    assert problems({"_target_": f"{HERE}.mine", "steps": 3, "rate": 0.1}) == []
+    assert problems({"_target_": "datetime.timedelta", "hours": 1}) == []
     assert problems({"one": PART, "two": PART}, "property") == []
 
 
@@ -69,6 +75,8 @@ def test_nothing_is_said_against_what_fits():
         ({"_target_": f"{HERE}.Prt"}, f"model._target_: cannot import '{HERE}.Prt': {HERE} has"),
         ({"_target_": "no_such.Part"}, "model._target_: cannot import 'no_such.Part': No module"),
         ({"_target_": "Part"}, "model._target_: cannot import 'Part': expected package.module"),
+        ({"_target_": ".my.Part"}, "model._target_: cannot import '.my.Part': expected package."),
+        ({"_target_": f"{HERE}.mine", "steps": 3, "rat": 0.1}, "model.rat: mine has no such"),
         ({"_target_": f"{HERE}.PART"}, "model._target_: expected a class, got {"),
         ({"_target_": None}, "model._target_: cannot import None"),
     ],
@@ -83,6 +91,8 @@ def test_nested_objects_are_checked_too():
     node = {"_target_": f"{HERE}.Whole", "part": PART | {"steps": 0.5}}
     assert problems(node) == ["model.part.steps: expected int, got 0.5"]
     assert problems(node | {"part": 3}) == ["model.part: expected Part, got 3"]
+    several = {"_target_": f"{HERE}.Whole", "part": PART, "others": [PART, PART | {"steps": 0.5}]}
+    assert problems(several) == ["model.others.1.steps: expected int, got 0.5"]
 
 
 def test_missing_arguments_are_named():
@@ -113,6 +123,8 @@ def test_there_must_be_a_property():
         ("flag", [True], [1, "true"]),
         ("choice", ["a"], ["c"]),
         ("many", [[1], []], ["12", 3]),
+        ("some", [["x"], []], ["12", 3]),
+        ("few", [["x"], None], ["12", 3]),
         ("table", [{"a": 1}, None], [[1], 3]),
         ("folder", ["/tmp"], [3, None]),
         ("anything", [3, None, "x", [1]], []),

@@ -60,9 +60,11 @@ class NumbersExecutor(ToyExecutor):
     def __init__(self, spoil, training=0.3, image=0.1, failing=None, lasts=10**9):
         super().__init__(lasts=lasts)
         self.spoil, self.training, self.image, self.failing_steps = spoil, training, image, failing
+        self.read: set[str] = set()  # prompts
 
     def run(self, make_evaluator, jobs):
         study, spec = make_evaluator.study, make_evaluator.spec
+        self.read.add(study.prompts.fingerprint)
         part = isinstance(make_evaluator, PartFactory)
         first, last = 0, study.generation.images
         if part:
@@ -161,6 +163,21 @@ def test_tables_of_an_earlier_calibration_do_not_stay(make):
     assert (folder / "variance_fid.csv").exists()
 
 
+def test_a_calibration_cut_short_leaves_no_page_of_other_tables(make, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    study, alter, _ = make()
+    page = study.folder / "calibrate/calibrate.md"
+    page.parent.mkdir(parents=True)
+    page.write_text("earlier")
+    monkeypatch.setattr("crediting.pipeline.calibrate.written.curve_chart", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        calibrate(study, alter)
+    assert (page.parent / "settings_fid.csv").exists()
+    assert not page.exists()
+
+
 def test_what_reverses_ranks_is_never_proposed(make, capsys):
     words = ("calibrate.images=[]",)
     study, alter, _ = make(*words, spoil=reversing(lambda finetuning, _: finetuning < 8))
@@ -221,6 +238,13 @@ def test_what_takes_as_long_as_the_study_is_not_proposed(seconds, proposed):
     threshold = SimpleNamespace(threshold=0.9)
     found = Found(threshold, settings, {}, Costs(10.0, {}, math.nan), {}, {})
     assert (found.proposal and found.proposal.seconds) == proposed
+
+
+def test_what_takes_a_time_that_nobody_knows_is_proposed_where_nothing_else_is_cheaper():
+    settings = [tried("steps", 1, math.nan), tried("steps", 2, 10.0)]
+    threshold = SimpleNamespace(threshold=0.9)
+    found = Found(threshold, settings, {}, Costs(10.0, {}, math.nan), {}, {})
+    assert found.proposal is settings[0]
 
 
 def test_where_nothing_agrees_nothing_is_proposed(make, capsys):
@@ -350,7 +374,33 @@ def test_credits_of_somebody_elses_estimator_that_are_no_numbers_are_told(make):
         calibrate(replace(study, estimator=Mute()), alter)
 
 
+def test_captions_of_a_combination_are_embedded_before_it_draws_them(make, monkeypatch):
+    """Fewer images may show fewer captions, which have an address of their own."""
+    monkeypatch.setattr("crediting.pipeline.study._check_prompts", lambda *_: None)
+    study, alter, executor = make("generation.prompts=captions")
+    embedded = []
+    monkeypatch.setattr(calibrate_stage, "encode", lambda one: embedded.append(one.prompts))
+    assert found_by(Settings.assemble(study, alter)).tried[-1].setting.name == ALL
+    assert len(executor.read) == 2
+    assert executor.read == {study.prompts.fingerprint, *(one.fingerprint for one in embedded)}
+
+
 # ------------------------------------------------------------------------------ nothing twice
+
+
+def test_of_images_that_are_there_nobody_asks_how_fast_training_is(make, monkeypatch):
+    measured = []
+
+    def measure(study, spec, what):
+        measured.append(spec.address.fingerprint)
+        return {1: 10.0}
+
+    monkeypatch.setattr("crediting.pipeline.evaluate.tuning._measured", measure)
+    study, alter, _ = make("runtime.stack=auto")
+    found = found_by(Settings.assemble(study, alter))
+    trained = [one.setting for one in found.tried if one.setting.part is None]
+    games = [one.study.game.address.fingerprint for one in (found.settings.own, *trained)]
+    assert sorted(measured) == sorted(games)
 
 
 def test_a_second_calibration_evaluates_nothing_and_says_the_same(make):

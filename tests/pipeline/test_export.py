@@ -122,8 +122,10 @@ def test_sizes_of_two_digits_come_after_those_of_one(study):
     of_many = study("property=[fid]", "partition.contributors=12", "design.budget=60")
     record(of_many, of_many.game, of_many.coalitions(of_many.game))
     exported(of_many)
-    sizes = [line.split(",")[:12].count("1") for line in lines(of_many)[1:]]
-    assert sizes == sorted(of_many.coalitions(of_many.game).sum(axis=1))
+    rows = [np.array(line.split(",")[:12]) == "1" for line in lines(of_many)[1:]]
+    order = [(row.sum(), coalition_key(row)) for row in rows]
+    assert order == sorted(order)
+    assert len(order) == len(of_many.coalitions(of_many.game))
 
 
 def test_the_ends_are_those_of_the_endpoints(study):
@@ -158,9 +160,10 @@ def test_without_ends_there_is_no_table(study):
     assert not empty.folder.exists()
 
 
-def test_a_contributor_called_like_a_property_is_refused(study):
-    made = study("property=[fid]")
+@pytest.mark.parametrize("name", ["fid", "replicate"])
+def test_a_contributor_called_like_another_column_is_refused(study, name):
+    made = study("property=[fid]", "replicates=2")
     first, *others = made.partition.contributors
-    renamed = replace(made.partition, contributors=[replace(first, name="fid"), *others])
-    with pytest.raises(DataError, match="both: fid"):
+    renamed = replace(made.partition, contributors=[replace(first, name=name), *others])
+    with pytest.raises(DataError, match=f"both: {name}"):
         stages.run(replace(made, partition=renamed), "export")

@@ -76,7 +76,10 @@ def test_no_gpus_to_deal_where_there_are_none(with_gpus):
 
 @pytest.mark.parametrize(
     ("device", "asked", "processes"),
-    [("cpu", 1, 1), ("cpu", 3, 3), ("cpu", "auto", 1), ("auto", "auto", 2), ("cuda", 1, 1)],
+    [
+        *(("cpu", 1, 1), ("cpu", 3, 3), ("cpu", "auto", 1)),
+        *(("auto", "auto", 2), ("cuda", 1, 1), ("cuda", 2, 2)),
+    ],
 )
 def test_processes_that_share_a_training(with_gpus, device, asked, processes):
     with_gpus(2)

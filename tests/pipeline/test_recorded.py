@@ -215,6 +215,18 @@ def test_files_that_a_second_report_has_not_are_gone(run, table, monkeypatch):
     assert {name.split("_")[0] for name in before - after} == {"ranks", "interactions"}
 
 
+def test_a_report_cut_short_leaves_no_page_of_other_tables(run, table, monkeypatch):
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    folder = run(table, "estimator=exact")
+    assert (folder / "report.md").exists()
+    monkeypatch.setattr(tables, "credit_chart", interrupt)
+    with pytest.raises(KeyboardInterrupt):
+        run(table, "estimator=kernel_shap")
+    assert not (folder / "report.md").exists()
+
+
 def test_too_few_coalitions_for_interactions_are_said_and_not_fatal(run, tmp_path, capsys):
     proper = all_coalitions(4)
     some = proper[np.isin(proper.sum(axis=1), (0, 1, 3, 4))]
@@ -252,15 +264,25 @@ def test_exact_values_in_intervals_are_counted():
     apart = np.array([0.0, 0.5, -1.5, 3.0])
     counts = [compared(TOY.shapley_values + apart, width).inside for width in (0.0, 1.0, 2.0, 4.0)]
     assert counts == [1, 2, 3, 4]
+    assert compared(TOY.shapley_values * (1 + 1e-15)).inside == 4  # but for rounding
     assert compared(TOY.shapley_values, np.nan).inside is None
+
+
+def test_an_error_is_what_a_credit_is_too_much():
+    text = compared(TOY.shapley_values + np.array([0.0, 0.5, -1.5, 3.0])).to_csv(NAMES)
+    rows = list(csv.DictReader(text.splitlines()))
+    assert [row["contributor"] for row in rows] == NAMES
+    assert [float(row["error"]) for row in rows] == pytest.approx([0.0, 0.5, -1.5, 3.0])
 
 
 def test_where_an_equal_split_is_right_the_error_has_no_unit():
     game = SymmetricMajority(3)
     sample = play(game, Sample(all_coalitions(3), np.zeros(8)))
-    comparison = Comparison(Exact(0.95)(sample), np.full(3, 1 / 3))
-    assert math.isnan(comparison.squared_error)
-    assert "nan" not in comparison.sentence
+    for rounding in (0.0, 1e-16):
+        exact = 1 / 3 + rounding * np.array([0, 1, -1])
+        comparison = Comparison(Exact(0.95)(sample), exact)
+        assert math.isnan(comparison.squared_error)
+        assert "nan" not in comparison.sentence
 
 
 def test_other_values_than_shapleys_are_not_compared_with_them(resolved, table):

@@ -59,6 +59,28 @@ def test_files_of_properties_that_are_no_longer_asked_for_are_removed(study):
 
 
 @QUICKLY
+def test_a_report_cut_short_leaves_nothing_that_tells_of_other_tables(study, monkeypatch):
+    """The second report is interrupted where it draws images, which may take hours."""
+
+    def interrupt(*_):
+        raise KeyboardInterrupt
+
+    first, second = study("property=[fid]"), study("property=[diversity]")
+    stages.run(first, "all")
+    assert (first.folder / "report.md").exists()
+    with monkeypatch.context() as cut:
+        cut.setattr(report_stage, "image_grid", interrupt)
+        with pytest.raises(KeyboardInterrupt):
+            stages.run(second, "all")
+    assert (second.folder / "shapley_diversity.csv").exists()
+    assert not (second.folder / "report.md").exists()
+    assert list(read_manifest(second)["properties"]) == ["diversity"]
+    stages.run(first, "report")
+    assert not [path.name for path in first.folder.iterdir() if "diversity" in path.name]
+    assert "shapley_fid.png" in (first.folder / "report.md").read_text()
+
+
+@QUICKLY
 def test_an_infinite_setting_leaves_the_manifest_valid(study):
     unclipped = study("finetuning.recipe.gradient_clip=inf", "property=[fid]")
     stages.run(unclipped, "all")

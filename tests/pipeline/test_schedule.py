@@ -160,6 +160,15 @@ def test_where_images_need_only_be_measured_nothing_tells_how_long_that_takes():
     assert math.isnan(schedule.seconds_left(1))
 
 
+def test_once_images_need_only_be_measured_nothing_tells_either():
+    kept = [row[0] for row in ROWS]
+    schedule = scheduled(kept=kept, known=by(linear))
+    for task, there in zip(TASKS, kept, strict=True):
+        if not there:
+            schedule.note(done(task, linear(task.coalition)))
+    assert math.isnan(schedule.seconds_left(1))
+
+
 def test_the_line_is_that_of_least_squares():
     generator = np.random.default_rng(0)
     examples = generator.integers(1, 1000, size=50).astype(float)

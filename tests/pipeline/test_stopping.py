@@ -220,6 +220,11 @@ def test_narrow_intervals_end_it_and_the_same_command_again_evaluates_nothing(to
     assert len(stopped(again).sample) == places[2]
 
 
+def test_where_no_rule_holds_it_says_that_these_are_all(toy, capsys):
+    evaluate(toy("stop.ci_width=1e-9"))
+    assert "stop: ended after 60 of 60 coalitions: these are all\n" in capsys.readouterr().err
+
+
 def test_a_stable_ranking_ends_it(toy):
     stable = toy("stop.rank_stability=0.9", noise=0.0)
     evaluate(stable)
@@ -259,10 +264,26 @@ def test_recorded_hours_end_it_whatever_the_clock_says(toy):
     assert len(stopped(quick).sample) == 30
 
 
-def test_replicates_take_their_time(toy):
+def test_what_other_properties_take_later_moves_no_end(toy):
+    hours = toy("stop.hours=28", "property=[fid]")
+    evaluate(hours)
+    evaluate(toy("property=[diversity]", seconds=36_000.0))
+    assert len(stopped(hours).sample) == 30
+
+
+@pytest.mark.parametrize("endpoints", ["same", "dense"])
+def test_the_time_of_both_ends_counts_wherever_they_come_from(toy, endpoints):
+    hours = toy("stop.hours=26", f"endpoints={endpoints}")
+    evaluate(hours)
+    assert len(hours.executor.evaluated) == 24 + 2
+
+
+def test_replicates_take_their_time(toy, capsys):
     twice = toy("stop.hours=52", "replicates=2")
     evaluate(twice)
     assert len(twice.executor.evaluated) == 2 * (24 + 2)
+    said = "evaluate: 10 distinct coalitions x 2 replicates, 0 reused, 20 to evaluate"
+    assert said in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("lasts", [1, 26, 30])

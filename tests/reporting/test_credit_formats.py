@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from crediting.reporting.formats import (
+    csv_text,
     escape_latex,
     escape_markdown,
     rank_csv,
@@ -73,6 +74,10 @@ def test_unknown_is_an_empty_field_in_csv_and_a_dash_for_people(make_table):
     for text in (to_csv(table), to_markdown(table), to_latex(table)):
         assert "nan" not in text.lower()
         assert "None" not in text
+
+
+def test_csv_tells_what_is_infinite_from_what_is_unknown():
+    assert csv_text("abc", [[-math.inf, math.nan, None]]) == "a,b,c\n-inf,,\n"
 
 
 def test_examples_may_be_unknown(make_attribution):

@@ -51,9 +51,11 @@ def test_caption_states_every_fact(make_table):
 def test_caption_names_exact_and_unknown_uncertainty(make_table, exact_table, exactly):
     assert "no sampling error" in exact_table(True).caption[1]
     assert "uncertainty unknown" in make_table(known=False).caption[1]
-    known_of_one = replace(exactly([1.0, 2.0], 0.0, 3.0), std_errors=np.array([0.0, 0.5]))
-    table = credit_table(known_of_one, "ab", None, "p", "", True, 1)
-    assert "confidence level 95%" in table.caption[1]
+    of_two = exactly([1.0, 2.0], 0.0, 3.0)
+    for errors in ([0.0, 0.5], [np.nan, 0.5]):
+        partly = replace(of_two, std_errors=np.array(errors))
+        table = credit_table(partly, "ab", None, "p", "", True, 1)
+        assert "confidence level 95%" in table.caption[1]
 
 
 def test_numbers_are_plain_python(make_table):
@@ -150,6 +152,7 @@ def noise_line(attribution, std_errors, noise_errors, examples=(3, 4)):
         ([0.0, 0.0], [np.nan, np.nan], "not measured"),
         ([5.0, 5.0], [3.0, 3.0], "makes 36% of the mean squared error; more coalitions would"),
         ([3.0, 4.0], [3.0, 0.0], "makes 36% of"),
+        ([5.0, 3.0], [3.0, 3.0], "makes 53% of the mean squared error; more replicates or images"),
         ([5.0, 5.0], [4.0, 4.0], "makes 64% of the mean squared error; more replicates or images"),
         ([1.0, 1.0], [2.0, 2.0], "makes 100% of"),
         ([0.0, 0.0], [0.0, 0.0], "makes 0% of the mean squared error."),

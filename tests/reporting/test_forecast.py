@@ -14,6 +14,7 @@ from crediting.reporting.forecast import Precision, Spent, forecast, humanise_se
     [
         (0, "less than a second"),
         (1, "about 1 second"),
+        (1.04, "about 1 second"),
         (3.14, "about 3.1 seconds"),
         (119.4, "about 119 seconds"),
         (119.6, "about 2 minutes"),
@@ -70,6 +71,10 @@ def test_an_unknown_rate_is_the_usual_one(unknown):
     assert unknown.to_halve == pytest.approx(4)
 
 
+def test_an_error_that_was_at_the_floor_before_tells_no_rate():
+    assert Precision(1.0, 0.0, 2.0, 0.0).rate == Precision(0.6, 0.5, 2.0, 0.5).rate == 0.5
+
+
 def test_an_unknown_floor_is_none():
     assert Precision(1.0, 2.0, 2.0, NAN).to_halve == Precision(1.0, 2.0, 2.0, 0.0).to_halve == 2
 
@@ -108,6 +113,7 @@ def test_the_slowest_property_and_replicates_count():
     said = forecast(both, SPENT._replace(replicates=2, workers=1))
     assert "for fid and kid take 4x" in said
     assert "300 more to evaluate x 2 replicates: about 96 minutes on 1 worker." in said
+    assert forecast(both, SPENT._replace(workers=2)).endswith("about 24 minutes on 2 workers.")
 
 
 def test_no_more_than_there_are():
@@ -115,9 +121,9 @@ def test_no_more_than_there_are():
         said = forecast({"fid": precision(0.5)}, SPENT._replace(left=left))
         assert ("Evaluating all other coalitions" in said) is all_others
         assert f"{min(left, 300)} more to evaluate" in said
-    assert "exact but for noise" in forecast(
-        {"fid": precision(0.5, floor=0.1)}, SPENT._replace(left=7)
-    )
+    noisy, calm = {"fid": precision(0.5, floor=0.1)}, {"kid": precision(0.5)}
+    for known, noise in ((noisy, True), (calm, False), ({**noisy, **calm}, True)):
+        assert ("exact but for noise" in forecast(known, SPENT._replace(left=7))) is noise
 
 
 def test_everything_evaluated_leaves_nothing_to_evaluate():
@@ -141,6 +147,7 @@ def test_unknown_and_exact_properties_are_told_apart():
     assert "credits for fid is unknown" in said
     assert "credits for kid are exact" in said
     assert "for is take 4x" in said
+    assert "More coalitions alone cannot" not in said
 
 
 def test_without_seconds_only_coalitions_are_told():

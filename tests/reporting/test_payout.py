@@ -36,6 +36,27 @@ def test_remaining_hundredths_go_where_rounding_took_most(exactly):
     assert fund.parts.tolist() == [0.17, 0.33, 0.5]
 
 
+@pytest.mark.parametrize("unit", [1e-6, 1.0, 1e6])
+def test_money_does_not_depend_on_the_unit_of_credits(unit, exactly):
+    fund = Fund(100, exactly([3.0 * unit, unit, -2 * unit], 0.0, 2 * unit), higher_is_better=True)
+    assert fund.parts.tolist() == [75, 25, 0]
+
+
+def test_of_many_who_deserve_nearly_a_hundredth_one_goes_without_and_none_twice(exactly):
+    """249 hundredths among 250 who are alike; those who come first have them."""
+    names = [f"{number:03d}" for number in range(250)]
+    grid = payout_grid({"q": Fund(2.49, exactly([1.0] * 250, 0.0, 250.0), True)}, names)
+    assert [(row[0], row[-1].value) for row in grid.rows] == [
+        (name, 0.01 if name < "249" else 0.0) for name in names
+    ]
+
+
+def test_sums_of_hundredths_are_hundredths(exactly):
+    funds = {f"p{amount}": Fund(amount, exactly([1.0], 0.0, 1.0), True) for amount in (0.1, 0.2)}
+    ((_, _, _, payout),) = payout_grid(funds, ["ann"]).rows
+    assert payout == Estimate(0.3, 0.3, 0.3)
+
+
 def test_nobody_is_paid_for_harm(exactly):
     fund = Fund(100, exactly([-1.0, 0.0, -2.0], 3.0, 0.0), higher_is_better=True)
     assert fund.parts.tolist() == [0, 0, 0]

@@ -1,7 +1,9 @@
 import io
 import subprocess
 import sys
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
@@ -91,6 +93,26 @@ def test_bars_point_away_from_a_common_zero(make_table):
         other = right if row.credit < 0 else left
         assert not set(other) & set("█▒")
         assert abs(row.credit) < 0.03 or set(filled) & set("█▒")
+
+
+def test_bars_are_as_long_as_credits_from_zero_and_certain_ones_have_no_interval(exactly):
+    table = credit_table(exactly([40.0, 20.0, 10.0], 0.0, 70.0), "abc", None, "p", "", True, 1)
+    lines = printed(table, 120).splitlines()[2:5]
+    bars = [line.partition("│")[2] for line in lines]
+    assert set("".join(bars)) <= {"█", " "}
+    first, second, third = (bar.count("█") for bar in bars)
+    assert first > 30
+    assert second == pytest.approx(first / 2, abs=1)
+    assert third == pytest.approx(first / 4, abs=1)
+
+
+def test_endless_intervals_reach_both_ends_of_the_scale(exactly):
+    known, width = exactly([2.0, -1.0], 0.0, 1.0), np.array([np.inf, 0.0])
+    unsure = replace(known, ci_low=known.credits - width, ci_high=known.credits + width)
+    lines = printed(credit_table(unsure, "ab", None, "p", "", True, 1), 120).splitlines()[2:4]
+    endless, certain = (line[-40:] for line in lines)
+    assert endless.count("─") + endless.count("▒") == 39
+    assert certain.count("─") + certain.count("▒") == 0
 
 
 def test_piped_ascii_output():

@@ -78,7 +78,9 @@ class ImagePart:
         """Evaluate what one of the ledgers lacks of these; `spec` is of the whole images."""
         own = self.study.game if spec is self.whole.game else self.study.endpoints
         evaluator = PartFactory(self.whole, spec, self.first, self.last)
-        evaluate_coalitions(self.study, own, coalitions, evaluator)
+        runtime = {**self.study.runtime, "stack": 1}  # how many to train at once is no question
+        study = replace(self.study, config={**self.study.config, "runtime": runtime})
+        evaluate_coalitions(study, own, coalitions, evaluator)
 
     def _addressed(self, spec: GameSpec) -> GameSpec:
         content = {"images": [self.first, self.last]}

@@ -52,6 +52,7 @@ def found_by(settings: Settings) -> Found:
     chosen = combined_choices(tried, settings.threshold)
     if chosen:
         several = settings.setting(chosen)
+        encode(several.study)  # of fewer images fewer captions are drawn
         judged = [(one.setting, one.judgements) for one in tried]
         tried = _priced(settings, [*judged, (several, _judged(own, several))])
     return Found(

@@ -28,7 +28,7 @@ def write_calibration(found: Found) -> None:
     study = found.settings.own.study
     folder = study.folder / FOLDER
     folder.mkdir(parents=True, exist_ok=True)
-    remove_earlier(folder, (), ("settings", "agreement", "variance"))
+    remove_earlier(folder, ("calibrate",), ("settings", "agreement", "variance"))
     proposal = proposal_text(found)
     parts = [f"# {escape_markdown(study.name)}: cheaper settings", proposal]
     for name in study.properties:

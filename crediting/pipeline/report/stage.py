@@ -16,6 +16,7 @@ from crediting.pipeline.estimate.finding import Finding
 from crediting.pipeline.evaluate.diffusion_game import DiffusionGame, images_path, read_images
 from crediting.pipeline.report.outlook import outlook
 from crediting.pipeline.report.tables import (
+    PAGE,
     Results,
     print_tables,
     property_facts,
@@ -34,12 +35,12 @@ _ONE_COALITION = "evaluate one coalition"
 def report(study: Study, findings: Mapping[str, Finding]) -> None:
     """Write everything under outputs/studies/<name>/ and print the tables."""
     written = write_results(results_of(study, findings), study.folder)
+    manifest = _manifest(study, findings)
+    write_manifest(manifest, study.folder)  # images may take long: it fits the tables until then
     images = {
         f"Images with and without the top contributors to {name}": f"images_{name}.png"
         for name in _draw_images(study, findings)
     }
-    manifest = _manifest(study, findings)
-    write_manifest(manifest, study.folder)
     forecast = outlook(study, findings, manifest["seconds"][_ONE_COALITION])
     forecast = f"{forecast}\n{trust(study)}\n{mixture(study)}".rstrip()
     page = report_markdown(
@@ -53,7 +54,7 @@ def report(study: Study, findings: Mapping[str, Finding]) -> None:
         manifest["versions"],
         manifest["seconds"],
     )
-    atomic_write_text(study.folder / "report.md", page)
+    atomic_write_text(study.folder / PAGE, page)
     print_tables(written.tables, written.payout)
     print(f"\n{forecast}\nEverything is in {study.folder}")
 

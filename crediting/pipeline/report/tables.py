@@ -26,6 +26,7 @@ from crediting.reporting.terminal import print_table
 MOST_RANKED = 200
 """Beyond so many contributors no file holds the probability of every rank of each."""
 
+PAGE = "report.md"
 _MANIFEST = "manifest.json"
 _CREDITS = "shapley"
 _FURTHER = ("ranks", "interactions", "images", "exact")
@@ -103,7 +104,7 @@ def write_results(results: Results, folder: Path) -> Written:
     probability of every rank, where that is known and there are at most 200 contributors; and, if
     asked for and possible, interactions_<property> as .csv, .md and .png. For all of them, where
     money is to be shared out, payout as .csv and .md. Whatever else an earlier report left of
-    these properties, or of others that it had, is removed.
+    these properties, or of others that it had, is removed, and so is its page.
     """
     tables = results.tables
     folder.mkdir(parents=True, exist_ok=True)
@@ -221,8 +222,10 @@ def _file(stem: Path, ending: str) -> Path:
 def _remove_earlier(folder: Path, kept: Collection[str]) -> None:
     """Remove what an earlier report left, but for credits that are written anew.
 
-    Of other properties than these it is known by the manifest, if it is still there.
+    Of other properties than these it is known by the manifest, if it is still there. The page goes
+    first: whatever interrupts the new report, none of other tables is beside them.
     """
+    (folder / PAGE).unlink(missing_ok=True)
     try:
         earlier = json.loads((folder / _MANIFEST).read_text())["properties"]
     except (OSError, ValueError, KeyError):
