@@ -9,6 +9,7 @@ from crediting.ledger import Ledger
 from crediting.models.checkpoint import save_weights
 from crediting.pipeline.artifact import produce_once
 from crediting.pipeline.extract.gauges import check_properties, features_of
+from crediting.pipeline.given import reference
 from crediting.pipeline.machine import open_machine
 from crediting.pipeline.study import Study
 
@@ -40,8 +41,9 @@ def _measured_before(study: Study) -> bool:
 def _fit(study: Study, name: str, folder: Path) -> dict[str, Any]:
     device = open_machine(study.runtime).device
     extractor = study.extractors[name]
-    images = study.dataset.reference_images().to(device)
-    extractor.fit(images, study.dataset.reference_labels(), folder)
+    real, labels = reference(study.dataset)
+    images = real.to(device)
+    extractor.fit(images, labels, folder)
     features = features_of(name, extractor, extractor.load(folder).to(device), images)
     found = {field: value for field, value in features._asdict().items() if value is not None}
     save_weights(folder / "reference.safetensors", found)
