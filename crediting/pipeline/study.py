@@ -228,10 +228,12 @@ def _reader(name: str, measured: Property, extractors: Mapping[str, Extractor]) 
         return str(measured.extractor)
     chosen = ", ".join(extractors)
     if measured.extractor is None or measured.extractor in extractors:
+        lacking = f"{measured.extractor} does not give"
+        if measured.extractor is None:
+            lacking = "none of the chosen extractors gives"
         raise ConfigError(
-            f"property.{name}: it needs {measured.needs}, which "
-            f"{measured.extractor or 'none of the chosen extractors'} does not give; chosen are "
-            f"{chosen}: choose others with extractor=[...]"
+            f"property.{name}: it needs {measured.needs}, which {lacking}; chosen are {chosen}: "
+            "choose others with extractor=[...]"
         )
     raise ConfigError(
         f"property.{name}.extractor: {measured.extractor} is not among the chosen extractors "

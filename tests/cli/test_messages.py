@@ -37,6 +37,12 @@ QUICKLY_NOTICED = {
         ["game.lower_is_better=fid"],
         ["game.lower_is_better: expected a list, for instance of one: [value]"],
     ),
+    "nothing where there must be something": (
+        ["report.grid=null"],
+        ["report.grid: expected a value, got null"],
+    ),
+    "nothing for a whole section": (["stop=null"], ["stop: expected a value, got null"]),
+    "nothing for a group": (["estimator=null"], ["choose an option by its name, group=option"]),
     "text for numbers": (
         ["estimator.towards=[1,x]"],
         ["estimator.towards: expected numbers", "'x'"],
