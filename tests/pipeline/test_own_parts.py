@@ -24,6 +24,7 @@ from crediting.pipeline.compare.baselines import score_baselines
 from crediting.pipeline.compare.material import StudyMaterial
 from crediting.pipeline.estimate.finding import credits_of
 from crediting.pipeline.estimate.pairing import check_pairing, drawn, kind_of
+from crediting.pipeline.extract.gauges import network_of
 from crediting.pipeline.study import Study
 
 GAME = Additive((1.0, 2.0, 3.0))
@@ -80,6 +81,18 @@ def test_what_a_part_lacks_is_named():
     assert "Estimator in crediting/interfaces.py" in problem
     (problem,) = part_problems("property", {"mine": object()})
     assert problem.startswith("property.mine: object has no bind, extractor, higher_is_better")
+
+
+@pytest.mark.parametrize(("group", "key"), [("estimator", "designs"), ("extractor", "gives")])
+def test_a_text_in_the_place_of_a_tuple_is_told(group, key):
+    whole = dict.fromkeys(members(PROTOCOLS[group]))
+    forgot = type("Forgot", (), whole | {key: ("bernoulli")})()
+    (problem,) = part_problems(group, {"mine": forgot})
+    assert problem == (
+        f"{group}.mine: {key} of Forgot must be a tuple of names, got the text 'bernoulli'; for "
+        "one name write ('bernoulli',)"
+    )
+    assert not list(part_problems(group, type("Good", (), whole | {key: ("bernoulli",)})()))
 
 
 def test_members_are_those_that_a_protocol_asks_for():
@@ -285,6 +298,20 @@ def test_labels_may_be_a_list_or_unknown():
     _, listed = given.reference(OwnDataset(reference_labels=[3] * 12))
     np.testing.assert_array_equal(listed, np.full(12, 3))
     assert given.reference(OwnDataset(reference_labels=None))[1] is None
+
+
+def test_an_extractor_without_a_network_is_told_so(tmp_path):
+    class Histograms:
+        network = None
+
+        def load(self, folder):
+            return self.network
+
+    own, here = Histograms(), torch.device("cpu")
+    with pytest.raises(ConfigError, match=r"^extractor\.mine: expected load\(\) .* got NoneType"):
+        network_of("mine", own, tmp_path, here)
+    own.network = torch.nn.Identity()
+    assert network_of("mine", own, tmp_path, here) is own.network
 
 
 @pytest.mark.parametrize(
