@@ -52,6 +52,14 @@ QUICKLY_NOTICED = {
     "none of what there must be": (["property=[]"], ["no value yet: property=[<option>, ...]"]),
     "no folder": (["paths.outputs="], ["paths.outputs: expected a path, got ''"]),
     "something unreadable": (["design"], ["cannot read 'design': expected group=option"]),
+    "a name with a space before the equals sign": (
+        ["+report.payout.fid score=7"],
+        ["A name with spaces goes into braces: '+report.payout={fid score: 7}'"],
+    ),
+    "quotes in braces": (
+        ["+report.payout={a: 1, 'fid score': 7}"],
+        ["quote lists. In braces, what stands before a colon has no quotes"],
+    ),
     "a home folder that the shell leaves alone": (
         ["dataset.root=~/photos"],
         ["cannot read 'dataset.root=~/photos'", "type 'dataset.root=\"~/photos\"'"],
