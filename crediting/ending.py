@@ -57,11 +57,21 @@ def end(failed: JobFailed) -> SystemExit:
 
 def never_mind_the_reader() -> None:
     """Let no terminal end a study: characters it lacks are spelt out, and it may have gone away."""
-    for name in ("stdout", "stderr"):
+    _leave_none_closed()
+    for number, name in ((1, "stdout"), (2, "stderr")):
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(number, "w", closefd=False))  # noqa: SIM115
         stream = getattr(sys, name)
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
             setattr(sys, name, _Unheard(stream))
+
+
+def _leave_none_closed() -> None:
+    """Open what a shell closed (`2>&-`), or the next file, such as a ledger, would be stderr."""
+    while (number := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(number, True)
+    os.close(number)
 
 
 class _Unheard:

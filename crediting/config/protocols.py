@@ -35,6 +35,19 @@ def part_problems(group: str, part: Any) -> Iterator[str]:
                 f"{', '.join(lacking)}; {protocol.__name__} in crediting/interfaces.py says what "
                 "is needed"
             )
+        for member in _tuples(protocol):
+            if isinstance(text := getattr(one, member, ()), str):
+                yield (
+                    f"{group}{'.' if name else ''}{name}: {member} of {type(one).__name__} must be "
+                    f"a tuple of names, got the text {text!r}; for one name write ({text!r},)"
+                )
+
+
+def _tuples(protocol: type) -> Iterator[str]:
+    """Yield the attributes that hold several names; of a text every letter would pass for one."""
+    for name, kind in inspect.get_annotations(protocol).items():
+        if "tuple[str" in str(kind):
+            yield name
 
 
 def members(protocol: type) -> set[str]:

@@ -15,6 +15,19 @@ from crediting.config.schema import Schema
 from crediting.config.words import unreadable
 from crediting.errors import ConfigError, did_you_mean
 
+_MEANT = (
+    (
+        r"Invalid value assigned: \w+ is not a ListConfig, list or tuple\.?",
+        "expected a list, for instance of one: [value]",
+    ),
+    (r"field '.*' is not Optional", "expected a value, got null"),
+    (
+        r"Config group override must be a string or a list\. Got \w+",
+        "a group is set to null or to a number; choose an option by its name, group=option",
+    ),
+)
+"""What is said of values of another kind, and what it means."""
+
 
 def resolve(composed: DictConfig) -> dict[str, Any]:
     """Return the composed config as plain values, with absolute paths.
@@ -58,10 +71,7 @@ def explain(error: Exception) -> str:
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         where += f"{error.full_key}: "
     said = re.split(r"\n\s*(?:full_key|Config search path)", str(error))[0].strip()
-    single = re.fullmatch(
-        r"Invalid value assigned: \w+ is not a ListConfig, list or tuple\.?", said
-    )
-    return where + ("expected a list, for instance of one: [value]" if single else said)
+    return where + next((meant for pattern, meant in _MEANT if re.fullmatch(pattern, said)), said)
 
 
 def _no_such_option(error: MissingConfigException) -> str:

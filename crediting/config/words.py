@@ -31,6 +31,12 @@ def unreadable(word: str) -> str:
     key, equals, value = word.partition("=")
     if not equals:
         return said
+    if re.search(r"""[{,]\s*(["'])[^"']*\1\s*:""", value):
+        return f"{said}. In braces, what stands before a colon has no quotes"
+    where, _, name = key.rpartition(".")
+    braced = f"{where}={{{name}: {value}}}"
+    if " " in name and _reads(braced):
+        return f"{said}. A name with spaces goes into braces: {shlex.quote(braced)}"
     quoted = f"{key}={_quoted(value)}"
     return f"{said}. To have it as text, type {shlex.quote(quoted)}" if _reads(quoted) else said
 

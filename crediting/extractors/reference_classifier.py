@@ -77,7 +77,9 @@ class ReferenceClassifier:
         if labels is None:
             raise DataError(
                 "extractor.reference_classifier: it learns from the labels of the reference "
-                "images, and this dataset has none. Choose extractor=[inception_v3]."
+                "images, and this dataset has none. Choose extractor=[inception_v3], or give it "
+                "some: dataset=image_folder reads them from the column label of its manifest, or "
+                "from the folders in dataset.reference."
             )
         targets = torch.as_tensor(labels, device=images.device)
         network = self._untrained(images.shape[1], int(targets.max()) + 1).to(images.device)

@@ -8,6 +8,7 @@ from crediting.assets import assets_of
 from crediting.game.contributor import Partition
 from crediting.interfaces import FineTuning, Pruning
 from crediting.ledger import fingerprint
+from crediting.pipeline.given import digest_of
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ def locate(
         DataError: published weights or data are not on this machine.
     """
     seed = {"seed": config["seed"]}
-    data = fingerprint("dataset", {"digest": parts["dataset"].digest()})
+    data = fingerprint("dataset", {"digest": digest_of(parts["dataset"])})
     family = identified(config["model"], parts["model"])
     encoder = {key: family[key] for key in ("_target_", *parts["model"].encoder_settings)}
     drawing, prompts = _drawing(config["generation"], parts["generation"])

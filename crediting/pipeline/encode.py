@@ -12,6 +12,7 @@ from crediting.generation.sampling import CAPTIONS
 from crediting.models.checkpoint import load_weights, save_weights
 from crediting.models.pretrained import forget
 from crediting.pipeline.artifact import completed, produce_once
+from crediting.pipeline.given import training_images
 from crediting.pipeline.machine import open_machine
 from crediting.pipeline.study import Study
 from crediting.progress import say
@@ -57,7 +58,7 @@ def load_prompts(study: Study, device: torch.device) -> torch.Tensor | None:
 
 def _encode(study: Study, folder: Path) -> dict[str, Any]:
     device = open_machine(study.runtime).device
-    images = study.dataset.training_images().to(device)
+    images = training_images(study.dataset, study.partition.n_examples).to(device)
     examples = study.model.encode(images, study.dataset.columns())
     save_weights(folder / _FILE, examples.tensors())
     return {

@@ -34,6 +34,7 @@ from crediting.ledger import Store
 from crediting.pipeline.address import Addressed, GameSpec, locate
 from crediting.pipeline.estimate.pairing import check_number, check_pairing, drawn, kind_of
 from crediting.pipeline.file_names import LONGEST, can_name_files
+from crediting.pipeline.given import contributors
 from crediting.pipeline.machine import capacity, gpus, training_processes
 from crediting.pipeline.report.tables import check_payout
 
@@ -85,7 +86,7 @@ class Study:
             name: _reader(name, measured, parts["extractor"])
             for name, measured in parts["property"].items()
         }
-        partition = parts["partition"].partition(parts["dataset"].columns())
+        partition = contributors(parts["partition"], parts["dataset"])
         study = Study(
             config=config,
             dataset=parts["dataset"],
@@ -227,10 +228,12 @@ def _reader(name: str, measured: Property, extractors: Mapping[str, Extractor]) 
         return str(measured.extractor)
     chosen = ", ".join(extractors)
     if measured.extractor is None or measured.extractor in extractors:
+        lacking = f"{measured.extractor} does not give"
+        if measured.extractor is None:
+            lacking = "none of the chosen extractors gives"
         raise ConfigError(
-            f"property.{name}: it needs {measured.needs}, which "
-            f"{measured.extractor or 'none of the chosen extractors'} does not give; chosen are "
-            f"{chosen}: choose others with extractor=[...]"
+            f"property.{name}: it needs {measured.needs}, which {lacking}; chosen are {chosen}: "
+            "choose others with extractor=[...]"
         )
     raise ConfigError(
         f"property.{name}.extractor: {measured.extractor} is not among the chosen extractors "

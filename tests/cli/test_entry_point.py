@@ -178,6 +178,22 @@ def test_what_a_sweep_varies_leads_the_names_of_its_folders():
 # ------------------------------------------------------------------------------ the terminal
 
 
+@pytest.mark.parametrize("closed", ["2>&-", ">&-", "<&- >&- 2>&-"])
+def test_streams_that_the_shell_closed_end_nothing_and_leave_no_file_in_their_place(
+    tmp_path, closed
+):
+    code = (
+        "import sys; from crediting import ending; ending.never_mind_the_reader()\n"
+        "print(1); print(2, file=sys.stderr); sys.stderr.isatty()\n"
+        f"kept = open({str(tmp_path / 'kept')!r}, 'w'); print(kept.fileno(), file=kept)\n"
+    )
+    script = tmp_path / "script.py"
+    script.write_text(code)
+    done = subprocess.run(f"{sys.executable} {script} {closed}", shell=True, timeout=60)
+    assert done.returncode == 0
+    assert int((tmp_path / "kept").read_text()) > 2
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "ascii"])
 def test_names_that_a_terminal_lacks_are_spelt_out(encoding):
     code = "from crediting import ending; ending.never_mind_the_reader(); print('\\u732b')"

@@ -37,6 +37,12 @@ QUICKLY_NOTICED = {
         ["game.lower_is_better=fid"],
         ["game.lower_is_better: expected a list, for instance of one: [value]"],
     ),
+    "nothing where there must be something": (
+        ["report.grid=null"],
+        ["report.grid: expected a value, got null"],
+    ),
+    "nothing for a whole section": (["stop=null"], ["stop: expected a value, got null"]),
+    "nothing for a group": (["estimator=null"], ["choose an option by its name, group=option"]),
     "text for numbers": (
         ["estimator.towards=[1,x]"],
         ["estimator.towards: expected numbers", "'x'"],
@@ -46,6 +52,14 @@ QUICKLY_NOTICED = {
     "none of what there must be": (["property=[]"], ["no value yet: property=[<option>, ...]"]),
     "no folder": (["paths.outputs="], ["paths.outputs: expected a path, got ''"]),
     "something unreadable": (["design"], ["cannot read 'design': expected group=option"]),
+    "a name with a space before the equals sign": (
+        ["+report.payout.fid score=7"],
+        ["A name with spaces goes into braces: '+report.payout={fid score: 7}'"],
+    ),
+    "quotes in braces": (
+        ["+report.payout={a: 1, 'fid score': 7}"],
+        ["quote lists. In braces, what stands before a colon has no quotes"],
+    ),
     "a home folder that the shell leaves alone": (
         ["dataset.root=~/photos"],
         ["cannot read 'dataset.root=~/photos'", "type 'dataset.root=\"~/photos\"'"],

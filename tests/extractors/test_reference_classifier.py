@@ -193,8 +193,9 @@ def test_images_are_scaled_about_their_centre():
 
 
 def test_labels_are_needed(tmp_path):
-    with pytest.raises(DataError, match=r"Choose extractor=\[inception_v3\]"):
+    with pytest.raises(DataError, match=r"Choose extractor=\[inception_v3\]") as refused:
         quick().fit(DIGITS.reference_images(), None, tmp_path)
+    assert "the column label of its manifest" in str(refused.value)
 
 
 @pytest.mark.parametrize("key", ["channels", "embedding", "steps", "batch_size"])

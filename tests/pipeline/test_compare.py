@@ -35,7 +35,7 @@ from crediting.pipeline.compare.needs import (
     needs_of_methods,
     needs_of_truth,
 )
-from crediting.pipeline.compare.remarks import _apart
+from crediting.pipeline.compare.remarks import _apart, _told
 from crediting.pipeline.compare.stage import compare, still_lacking
 from crediting.pipeline.compare.tables import runtime_grid
 from crediting.pipeline.compare.written import missing_text
@@ -787,6 +787,11 @@ def test_replicates_count_in_what_credits_take_altogether(compared):
 def test_intervals_are_apart_whoever_is_ahead(own, other, said):
     one, two = (SimpleNamespace(low=low, high=high) for low, high in (own, other))
     assert _apart(one, two) == said
+
+
+def test_a_score_without_an_interval_is_told_alone():
+    assert _told(SimpleNamespace(score=61.54, low=46.0, high=72.96)) == "61.5 [46.0, 73.0]"
+    assert _told(SimpleNamespace(score=-50.0, low=math.nan, high=math.nan)) == "-50.0"
 
 
 def test_scores_of_a_spreadsheet_are_read_and_what_is_not_finite_is_refused(make, tmp_path):

@@ -20,6 +20,7 @@ from crediting.ledger import Ledger
 from crediting.pipeline import stages
 from crediting.pipeline.estimate.stage import estimate, read_sample
 from crediting.pipeline.evaluate.diffusion_game import DiffusionGame
+from crediting.pipeline.evaluate.stage import _first_words
 from crediting.pipeline.study import Study
 
 
@@ -196,6 +197,42 @@ def test_repeats_that_disagree_are_told_in_one_line(prepared, capsys):
     assert len(told) == 1
     assert f"2 repeated evaluations gave another result, for instance fid of {key}" in told[0]
     assert f"first {before!r} (cpu fp32), then -2.0 (elsewhere)" in told[0]
+
+
+def test_of_what_a_failure_says_the_first_line_is_told_and_its_kind(prepared):
+    class Wordy(Fragile):
+        def bind(self, reference):
+            def measure(generated):
+                if next(self.calls) > 1:
+                    raise RuntimeError("CUDA error: assert triggered\n  see below\nCompile with X.")
+                return 1.0
+
+            self.calls = count(1)
+            return measure
+
+    ready = prepared("property=[fid]")
+    ready.properties["fid"] = Wordy(bad={})
+    with pytest.raises(EvaluationError, match=r": RuntimeError: CUDA error: assert triggered\nTra"):
+        stages.run(ready, "evaluate")
+
+
+@pytest.mark.parametrize(
+    ("told", "first"),
+    [
+        ("worker died 3 times", "worker died 3 times"),
+        (
+            'Traceback (most recent call last):\n  File "a.py", line 1, in f\n    f(\n     ^\n'
+            "ValueError: one\n  two\nthree",
+            "ValueError: one",
+        ),
+        (
+            '  File "a.py", line 1\n    f(\n     ^\nSyntaxError: never closed',
+            "SyntaxError: never closed",
+        ),
+    ],
+)
+def test_the_first_words_of_a_failure_are_found_in_any_text(told, first):
+    assert _first_words(told) == first
 
 
 def test_a_property_may_return_any_kind_of_number(prepared):

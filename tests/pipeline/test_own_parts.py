@@ -4,6 +4,9 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
+import torch
+from composing import resolved
+from miniature_study import MINIATURE
 
 from crediting import config
 from crediting.config.protocols import PROTOCOLS, members, part_problems
@@ -15,10 +18,14 @@ from crediting.game.coalition import all_coalitions
 from crediting.game.game import Sample, play
 from crediting.game.toy import Additive
 from crediting.interfaces import Estimator
+from crediting.partitions import ByLabel
+from crediting.pipeline import given, stages
 from crediting.pipeline.compare.baselines import score_baselines
 from crediting.pipeline.compare.material import StudyMaterial
 from crediting.pipeline.estimate.finding import credits_of
 from crediting.pipeline.estimate.pairing import check_pairing, drawn, kind_of
+from crediting.pipeline.extract.gauges import network_of
+from crediting.pipeline.study import Study
 
 GAME = Additive((1.0, 2.0, 3.0))
 ROWS = all_coalitions(3)
@@ -74,6 +81,18 @@ def test_what_a_part_lacks_is_named():
     assert "Estimator in crediting/interfaces.py" in problem
     (problem,) = part_problems("property", {"mine": object()})
     assert problem.startswith("property.mine: object has no bind, extractor, higher_is_better")
+
+
+@pytest.mark.parametrize(("group", "key"), [("estimator", "designs"), ("extractor", "gives")])
+def test_a_text_in_the_place_of_a_tuple_is_told(group, key):
+    whole = dict.fromkeys(members(PROTOCOLS[group]))
+    forgot = type("Forgot", (), whole | {key: ("bernoulli")})()
+    (problem,) = part_problems(group, {"mine": forgot})
+    assert problem == (
+        f"{group}.mine: {key} of Forgot must be a tuple of names, got the text 'bernoulli'; for "
+        "one name write ('bernoulli',)"
+    )
+    assert not list(part_problems(group, type("Good", (), whole | {key: ("bernoulli",)})()))
 
 
 def test_members_are_those_that_a_protocol_asks_for():
@@ -175,3 +194,140 @@ def test_a_baseline_that_does_not_score_everybody_is_named(prepared, scores):
         ConfigError, match=r"^baseline\.size\._target_: .* each of 4 contributors, .*OwnBaseline"
     ):
         score_baselines(study, StudyMaterial(study))
+
+
+@pytest.mark.parametrize(
+    ("changed", "complaint"),
+    [
+        ({"std_errors": np.ones(2)}, r"3 std_errors, shape \(3,\), got \(2,\)"),
+        ({"std_errors": None}, "3 std_errors as a numpy array of real numbers, got NoneType"),
+        ({"ci_low": [0.0] * 3}, "3 ci_low as a numpy array of real numbers, got list"),
+        ({"noise_errors": np.ones((3, 1))}, r"3 noise_errors, .* got \(3, 1\)"),
+        ({"draws": np.ones((5, 2))}, r"draws of shape \(r, 3\), got \(5, 2\)"),
+        ({"std_errors": np.array([1.0, -1.0, 1.0])}, "std_errors of 0 or more"),
+        ({"ci_low": np.ones(3), "ci_high": np.zeros(3)}, "no ci_low above its ci_high"),
+    ],
+)
+def test_errors_that_are_none_are_refused(changed, complaint):
+    made = Own(lambda sample: replace(unknown(np.ones(3), sample, "own"), **changed))
+    with pytest.raises(ConfigError, match=f"^estimator=own: expected .*{complaint}"):
+        credits_of(made, SAMPLE)
+
+
+class OwnDataset:
+    """Digits of four makers, but for what a test has it give otherwise."""
+
+    def __init__(self, **otherwise):
+        images = torch.arange(12 * 64).remainder(256).to(torch.uint8).reshape(12, 1, 8, 8)
+        self._given = {
+            "columns": {"maker": np.array(["a", "b", "c", "d"] * 3)},
+            "training_images": images,
+            "reference_images": images,
+            "reference_labels": np.arange(12) % 4,
+            "digest": "1",
+        } | otherwise
+
+    def __getattr__(self, name):
+        return lambda: self.__dict__["_given"][name]
+
+
+IMAGES = OwnDataset().training_images()
+
+
+@pytest.mark.parametrize(
+    ("otherwise", "complaint"),
+    [
+        ({"columns": None}, r"columns\(\) to return arrays by name, got NoneType"),
+        ({"columns": {}}, r"columns\(\) to return arrays by name, got dict"),
+        ({"columns": {"maker": list("abcd")}}, "column 'maker' as a numpy array .* got list"),
+        ({"columns": {"maker": np.full((4, 1), "a")}}, r"column 'maker' .* shape \(4, 1\)"),
+        (
+            {"columns": {"maker": np.array(["a", "b"]), "camera": np.array(["x"])}},
+            "columns of 2 training images, .* got columns of 1, 2",
+        ),
+    ],
+)
+def test_columns_that_are_none_are_refused(otherwise, complaint):
+    with pytest.raises(ConfigError, match=f"^dataset: expected .*{complaint}"):
+        given.contributors(ByLabel("maker"), OwnDataset(**otherwise))
+
+
+def test_contributors_are_a_partition_of_the_columns():
+    assert given.contributors(ByLabel("maker"), OwnDataset()).names == ["a", "b", "c", "d"]
+
+    class OwnPartition:
+        def partition(self, columns):
+            return {"a": np.arange(6), "b": np.arange(6, 12)}
+
+    with pytest.raises(ConfigError, match=r"^partition: expected .*\.Partition, got dict$"):
+        given.contributors(OwnPartition(), OwnDataset())
+
+
+@pytest.mark.parametrize("digest", [None, "", 7, b"1"])
+def test_a_digest_that_would_not_tell_other_data_is_refused(digest):
+    with pytest.raises(ConfigError, match=r"^dataset: expected digest\(\) to return a text"):
+        given.digest_of(OwnDataset(digest=digest))
+    assert given.digest_of(OwnDataset()) == "1"
+
+
+@pytest.mark.parametrize(
+    ("images", "got"),
+    [
+        (IMAGES / 255, r"Tensor of float32, shape \(12, 1, 8, 8\)"),
+        (IMAGES.numpy(), r"ndarray of uint8, shape \(12, 1, 8, 8\)"),
+        (IMAGES[:, 0], r"Tensor of uint8, shape \(12, 8, 8\)"),
+        (None, "NoneType"),
+    ],
+)
+def test_images_that_are_none_are_refused(images, got):
+    with pytest.raises(ConfigError, match=rf"^dataset: expected training_images\(\).* got {got}$"):
+        given.training_images(OwnDataset(training_images=images), 12)
+    with pytest.raises(ConfigError, match=rf"^dataset: expected reference_images\(\).* got {got}$"):
+        given.reference(OwnDataset(reference_images=images))
+
+
+@pytest.mark.parametrize(
+    "labels", [np.arange(11), np.array(["a"] * 12), np.ones(12), np.ones((12, 1), int)]
+)
+def test_labels_that_are_none_are_refused(labels):
+    with pytest.raises(ConfigError, match=r"reference_labels\(\) to return a whole number for ea"):
+        given.reference(OwnDataset(reference_labels=labels))
+
+
+def test_labels_may_be_a_list_or_unknown():
+    _, listed = given.reference(OwnDataset(reference_labels=[3] * 12))
+    np.testing.assert_array_equal(listed, np.full(12, 3))
+    assert given.reference(OwnDataset(reference_labels=None))[1] is None
+
+
+def test_an_extractor_without_a_network_is_told_so(tmp_path):
+    class Histograms:
+        network = None
+
+        def load(self, folder):
+            return self.network
+
+    own, here = Histograms(), torch.device("cpu")
+    with pytest.raises(ConfigError, match=r"^extractor\.mine: expected load\(\) .* got NoneType"):
+        network_of("mine", own, tmp_path, here)
+    own.network = torch.nn.Identity()
+    assert network_of("mine", own, tmp_path, here) is own.network
+
+
+@pytest.mark.parametrize(
+    ("otherwise", "stage", "said"),
+    [
+        ({"training_images": IMAGES[:11]}, "encode", r"has 11 images, and columns\(\) tells of 12"),
+        ({"training_images": IMAGES / 255}, "encode", "Tensor of float32"),
+        ({"reference_labels": np.arange(11)}, "extract", "each of the 12 reference images"),
+    ],
+)
+def test_what_a_dataset_gives_is_checked_where_it_is_used(tmp_path, otherwise, stage, said):
+    plain = resolved(*MINIATURE, outputs=tmp_path / "outputs")
+    parts = config.build(plain) | {
+        "dataset": OwnDataset(**otherwise),
+        "partition": ByLabel("maker"),
+    }
+    study = Study.assemble(plain, parts)
+    with pytest.raises(ConfigError, match=f"^dataset: .*{said}"):
+        stages.run(study, stage)

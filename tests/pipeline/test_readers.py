@@ -52,7 +52,10 @@ def test_a_property_reads_the_one_it_names_or_the_first_that_will_do(measured, e
 @pytest.mark.parametrize(
     ("measured", "message"),
     [
-        (Needs("colours", None), r"property\.p: it needs colours, which none of the chosen"),
+        (
+            Needs("colours", None),
+            r"property\.p: it needs colours, which none of the chosen extractors gives;",
+        ),
         (Needs("scores", "first"), r"property\.p: it needs scores, which first does not give"),
         (
             Needs("scores", "clip"),

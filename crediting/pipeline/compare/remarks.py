@@ -79,9 +79,8 @@ def _verdict_notes(contest: Contest, judged: Sequence[Judged]) -> Iterator[str]:
         best = max(rivals, key=lambda one: one.scores[main].score)
         theirs = best.scores[main]
         yield (
-            f"alpha={main:g}: own {own.score:.1f} [{own.low:.1f}, {own.high:.1f}]; the best "
-            f"{wording} is {best.contestant.name} with {theirs.score:.1f} [{theirs.low:.1f}, "
-            f"{theirs.high:.1f}]: {_apart(own, theirs)}."
+            f"alpha={main:g}: own {_told(own)}; the best {wording} is {best.contestant.name} with "
+            f"{_told(theirs)}: {_apart(own, theirs)}."
         )
     ahead = [one.contestant.name for one in others if one.own_lead and one.own_lead.low > 0]
     if ahead:
@@ -89,6 +88,12 @@ def _verdict_notes(contest: Contest, judged: Sequence[Judged]) -> Iterator[str]:
             f"alpha={main:g}: own is shown to be ahead (paired interval above 0) of "
             f"{', '.join(ahead)}."
         )
+
+
+def _told(one: DatamodelScore) -> str:
+    """Return a score with its interval, if it has one."""
+    interval = "" if math.isnan(one.low) else f" [{one.low:.1f}, {one.high:.1f}]"
+    return f"{one.score:.1f}{interval}"
 
 
 def _apart(one: DatamodelScore, other: DatamodelScore) -> str:

@@ -143,9 +143,17 @@ def _judge_failures(study: Study, ledger: Ledger, keys: list[str]) -> None:
     say(f"evaluate: leaving out {len(failed)} failed evaluations, as allow_missing=true asks for")
 
 
+def _first_words(traceback: str) -> str:
+    """Return the first line of what an exception says, which stands below its last call."""
+    lines = traceback.strip("\n").splitlines()
+    calls = [number for number, line in enumerate(lines) if line.startswith('  File "')]
+    below = lines[calls[-1] + 1 :] if calls else lines
+    return next((line for line in below if not line.startswith(" ")), lines[-1])
+
+
 def _explain(ledger: Ledger, failed: list[Failure], study: Study) -> str:
     last = failed[-1]
-    reason = last.traceback.strip().splitlines()[-1]
+    reason = _first_words(last.traceback)
     advice = (
         "v(N) and v(empty) cannot be left out"
         if study.config["allow_missing"]

@@ -36,7 +36,7 @@ class Gauge:
 
     @cached_property
     def _network(self) -> Any:
-        return self._extractor.load(self._folder).to(self._device)
+        return network_of(self._name, self._extractor, self._folder, self._device)
 
     def features(self, images: torch.Tensor) -> Features:
         """Return the extractor's features of images, uint8 (N, C, H, W)."""
@@ -97,6 +97,23 @@ def _naming(name: str) -> Iterator[None]:
         yield
     except CreditingError as error:
         raise type(error)(located(f"property.{name}", str(error))) from error
+
+
+def network_of(
+    name: str, extractor: Extractor, folder: Path, device: torch.device
+) -> torch.nn.Module:
+    """Return the network of an extractor, which may be anybody's, on a device.
+
+    Raises:
+        ConfigError: it has none.
+    """
+    network = extractor.load(folder)
+    if not isinstance(network, torch.nn.Module):
+        raise ConfigError(
+            f"extractor.{name}: expected load() to return a torch.nn.Module, got "
+            f"{type(network).__name__}; if it needs none, torch.nn.Identity() will do"
+        )
+    return network.to(device)
 
 
 def features_of(

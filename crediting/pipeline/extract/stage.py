@@ -8,7 +8,8 @@ from crediting.game.coalition import coalition_key, grand_coalition
 from crediting.ledger import Ledger
 from crediting.models.checkpoint import save_weights
 from crediting.pipeline.artifact import produce_once
-from crediting.pipeline.extract.gauges import check_properties, features_of
+from crediting.pipeline.extract.gauges import check_properties, features_of, network_of
+from crediting.pipeline.given import reference
 from crediting.pipeline.machine import open_machine
 from crediting.pipeline.study import Study
 
@@ -40,9 +41,10 @@ def _measured_before(study: Study) -> bool:
 def _fit(study: Study, name: str, folder: Path) -> dict[str, Any]:
     device = open_machine(study.runtime).device
     extractor = study.extractors[name]
-    images = study.dataset.reference_images().to(device)
-    extractor.fit(images, study.dataset.reference_labels(), folder)
-    features = features_of(name, extractor, extractor.load(folder).to(device), images)
+    real, labels = reference(study.dataset)
+    images = real.to(device)
+    extractor.fit(images, labels, folder)
+    features = features_of(name, extractor, network_of(name, extractor, folder, device), images)
     found = {field: value for field, value in features._asdict().items() if value is not None}
     save_weights(folder / "reference.safetensors", found)
     return {"extractor": name, "reference_images": len(images)}

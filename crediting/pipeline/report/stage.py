@@ -109,7 +109,7 @@ def _generate_missing(study: Study, coalitions: list[Coalition]) -> set[str]:
     missing = [key for key in keys if not _path(study, key).exists()]
     if not missing:
         return set()
-    say(f"report: generating images of {len(missing)} coalitions")
+    say(f"report: generating images of {len(missing)} coalition{'s' if len(missing) > 1 else ''}")
     game, failed = DiffusionGame(study, study.game), set()
     for key in missing:
         try:
