@@ -69,8 +69,9 @@ class Decomposed(NamedTuple):
     `log_volume` the logarithm of what dividing by the deviations makes of their volume. `values`
     (k,) are the eigenvalues of what remains; what is orthogonal to its eigenvectors (p, k) has no
     prior variance. These are never multiplied out, for there may be a hundred thousand pairs: they
-    are the columns of `factor` (p, j) times `axes` (j, k), or of `axes` (p, k) where there is no
-    factor. `deviations` (p,) are those of the remainders, 1 for equal halves.
+    are the columns of `factor` (p, j), size effects taken out, times `axes` (j, k), or of `axes`
+    (p, k) where there is no factor. `deviations` (p,) are those of the remainders, 1 for equal
+    halves.
     """
 
     values: Floats
@@ -81,17 +82,17 @@ class Decomposed(NamedTuple):
     log_volume: float
 
     def without_size(self, rows: Floats) -> Floats:
-        """Return rows (..., p) of multiples of the deviations, less what size effects take up."""
+        """Return rows (..., p), in units of deviations, less any size effects; changes them."""
         return _without(self.by_size, rows.T).T
 
     def along(self, rows: Floats) -> Floats:
-        """Return what rows (..., p) have of each eigenvector, (..., k)."""
+        """Return what rows (..., p) without size effects have of each eigenvector, (..., k)."""
         return (rows if self.factor is None else rows @ self.factor) @ self.axes
 
     def summed(self, parts: Floats) -> Floats:
         """Return the rows (..., p) that have these parts (..., k) of the eigenvectors."""
         rows = parts @ self.axes.T
-        return rows if self.factor is None else rows @ self.factor.T
+        return rows if self.factor is None else self.without_size(rows @ self.factor.T)
 
 
 def expected(pairs: Pairs, prior: Prior) -> Expected:
@@ -106,8 +107,9 @@ def decomposed(pairs: Pairs, model: Expected, remainder: Remainder) -> Decompose
     log_volume = float(np.log(abs(np.diag(triangle))).sum())
     factor = None
     if model.root is not None:
-        factor = _without(by_size, model.root / deviations[:, None])
-        values, axes = eigh(factor.T @ factor)
+        factor = model.root / deviations[:, None]
+        sizes = by_size.T @ factor
+        values, axes = eigh(factor.T @ factor - sizes.T @ sizes)
     else:
         half = _without(by_size, model.kernel / np.outer(deviations, deviations))
         values, axes = eigh(_without(by_size, half.T))
@@ -119,8 +121,9 @@ def decomposed(pairs: Pairs, model: Expected, remainder: Remainder) -> Decompose
 
 
 def _without(basis: Floats, columns: Floats) -> Floats:
-    """Return what of columns (p, ...) is orthogonal to an orthonormal basis (p, r)."""
-    return columns - basis @ (basis.T @ columns)
+    """Return columns (p, ...) less what an orthonormal basis (p, r) has of them, in their place."""
+    columns -= basis @ (basis.T @ columns)
+    return columns
 
 
 def _first_order(pairs: Pairs, prior: Prior) -> Expected:

@@ -7,8 +7,8 @@ coalitions weigh together, v(S) = 1 - exp(-c w(S)), w(N) = 1, the difference of 
 
 x_i being 1 for members and -1 for others. So coefficients of first order all grow like cosh(c t /
 2), what the size does alone is sinh(c t / 2), and the rest is of second order in y, whose variance
-is that of a sum over s members without replacement, s (n - s). Games that saturate otherwise do not
-grow exactly so, but much more so than not at all.
+is that of a sum over s members without replacement, s (n - s). What members weigh differs, and
+games saturate otherwise, so that coefficients do not grow exactly so, each in its own way.
 """
 
 from typing import NamedTuple
@@ -22,8 +22,9 @@ Floats = NDArray[np.float64]
 class Growth(NamedTuple):
     """What the size t of a coalition changes in a player's coefficient.
 
-    Either everybody's grows alike, with the `rate` c of a saturation, or everybody's by itself: one
-    term per power of t, of this `variance` each, against that of the coefficient.
+    Everybody's changes alike with the `rate` c of a saturation, 0 for none, and everybody's by
+    itself with further terms: one per power of t, of this `variance` each, against that of the
+    coefficient.
     """
 
     variance: float
@@ -36,8 +37,8 @@ class Growth(NamedTuple):
         return [1.0] + [self.variance] * len(self.powers)
 
     def terms(self, t: Floats) -> list[Floats]:
-        """Return every term at the sizes t (...), before chance; all are even in t and 1 at 1."""
-        return [saturating(t, self.rate)] + [t**power for power in self.powers]
+        """Return every term at the sizes t (...), for a coefficient of 1: even in t, and 1 at 1."""
+        return [saturating(t, self.rate) * t**power for power in (0, *self.powers)]
 
     def size_effects(self, t: Floats) -> Floats:
         """Return an orthonormal basis (p, up to 2) of the covariates at the sizes t (p,)."""

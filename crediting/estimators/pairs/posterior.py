@@ -39,12 +39,19 @@ GROWTHS = {
 """What the size of a coalition changes in a player's coefficient, with the logarithm of how likely
 that is before anything is seen. Sums of c t^2 + d t^8 + e t^32 come near to utilities that saturate
 after a half, an eighth or a thirtieth of the contributors."""
-SATURATIONS = {Growth(0.0, (), float(rate)): -6.0 for rate in np.geomspace(4, 128, 11)}
-"""The same of utilities that saturate in what contributors bring together, after 1 / rate of it."""
+RATES = np.geomspace(4, 128, 11)
+"""Of utilities that saturate in what contributors bring together, after 1 / rate of all."""
+DEPARTURES = (0.1, 1.0)
+"""Variance by which, besides, a coefficient changes with t^2 by itself, against the coefficient's
+own. With none, pairs of middling size, which are many, decided how coefficients grow at the ends,
+where nearly all of a credit comes from: errors grew with the number of pairs."""
+SATURATED = -7.0
+"""Logarithm of how likely any of these is before anything is seen."""
 STEEPEST = 2.0
 """Rates are at most so many times the number of players, where a single one nearly suffices."""
 HOPELESS = 30.0
-"""Along rates and excesses evidence rises and falls once; none is tried after it fell so much."""
+"""Along rates, exponents and excesses evidence rises and falls once; where it has fallen by so
+much, the rest is not tried."""
 SIGNALS = np.geomspace(0.03, 3e4, 25)
 """Variance of a difference against that of its remainder, for halves of equal size; for single
 contributors where utilities saturate, and halves do not tell contributors apart."""
@@ -65,6 +72,11 @@ class Candidate(NamedTuple):
     prior: Prior
     log_evidence: Floats
     scales: Floats
+
+    @property
+    def highest(self) -> float:
+        """The greatest evidence."""
+        return float(self.log_evidence.max())
 
 
 class Posterior(NamedTuple):
@@ -97,7 +109,9 @@ def candidates(pairs: Pairs, noise: float, towards: Floats | None) -> list[Candi
         for share in (0.0, *third)
         for growth in (GROWTHS if n > 2 else (CONSTANT,))
         for leaning in leanings
-        for candidate in judged(pairs, noise, Prior(ALIKE, share, growth, leaning), remainders)
+        for candidate in _hopeful(
+            judged(pairs, noise, Prior(ALIKE, share, growth, leaning), remainders)
+        )
     ]
     if n > 2 and len(remainders) > 1:
         found += (one for leaning in leanings for one in _saturated(pairs, noise, leaning))
@@ -107,20 +121,29 @@ def candidates(pairs: Pairs, noise: float, towards: Floats | None) -> list[Candi
 def _saturated(pairs: Pairs, noise: float, leaning: Floats) -> Iterator[Candidate]:
     """Yield priors of utilities that saturate, but for hopeless ones."""
     best = -math.inf
-    for growth in SATURATIONS:
-        if growth.rate > STEEPEST * pairs.signs.shape[1]:
-            return
-        prior, highest = Prior(ALIKE, 0.0, growth, leaning), -math.inf
-        excesses = (Remainder(-2.0, float(excess), growth.rate) for excess in EXCESSES)
-        for candidate in judged(pairs, noise, prior, (ALIKE, *excesses)):
-            yield candidate
-            evidence = float(candidate.log_evidence.max())
-            if evidence < highest - HOPELESS:
-                break
-            highest = max(highest, evidence)
+    for rate in RATES[STEEPEST * pairs.signs.shape[1] >= RATES].tolist():
+        excesses = [Remainder(-2.0, float(excess), rate) for excess in EXCESSES]
+        priors = [Prior(ALIKE, 0.0, Growth(share, (2,), rate), leaning) for share in DEPARTURES]
+        tried = [
+            candidate
+            for prior in priors
+            for candidate in _hopeful(judged(pairs, noise, prior, (ALIKE, *excesses)))
+        ]
+        yield from tried
+        highest = max(candidate.highest for candidate in tried)
         if highest < best - HOPELESS:
             return
         best = max(best, highest)
+
+
+def _hopeful(judged: Iterator[Candidate]) -> Iterator[Candidate]:
+    """Yield priors by ever more unlike remainders, as long as there is hope."""
+    best = -math.inf
+    for candidate in judged:
+        yield candidate
+        if candidate.highest < best - HOPELESS:
+            return
+        best = max(best, candidate.highest)
 
 
 def judged(
@@ -146,7 +169,7 @@ def judged(
         scales = np.fmax(free, noise)
         evidence = -left / 2 * (np.log(scales) + free / scales) - parts.log_volume
         evidence -= np.log(stretched).sum(axis=1) / 2 + np.log(parts.deviations).sum()
-        evidence += REMAINDERS.get(remainder, 0.0) + (GROWTHS | SATURATIONS)[prior.growth]
+        evidence += REMAINDERS.get(remainder, 0.0) + GROWTHS.get(prior.growth, SATURATED)
         evidence -= math.log(1 + prior.share) / 2
         yield Candidate(found, evidence, scales)
 
@@ -170,7 +193,7 @@ def posterior(
     signals = _signals(model, candidate.prior)[:, None]
     shrunk = 1 / (1 + signals * parts.values)
     # A credit is what the model says plus the weighted remainders of the evaluated pairs.
-    modelled = parts.along(model.cross / parts.deviations)
+    modelled = parts.along(parts.without_size(model.cross / parts.deviations))
     own = parts.without_size(shapley_weights(pairs.signs) * parts.deviations)
     remaining = parts.along(own)
     outside = own - parts.summed(remaining)
