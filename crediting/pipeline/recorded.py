@@ -16,7 +16,7 @@ from crediting.game.axioms import declared_players
 from crediting.game.coalition import all_coalitions
 from crediting.game.contributor import as_stored, name_problem
 from crediting.game.enumeration import shapley_values
-from crediting.game.game import Sample, play
+from crediting.game.game import EvaluatedSample, Sample, play
 from crediting.game.recorded import RecordedGame, read_recorded
 from crediting.interfaces import Design, Estimator
 from crediting.ledger import versions
@@ -117,6 +117,8 @@ def run(config: Mapping[str, Any], parts: Mapping[str, Any], overrides: Sequence
     say(study.contents)
     advise(study.estimator, study.sample.coalitions)
     if config["dry_run"]:
+        for name in study.game.properties:
+            _played(study, name)  # tells what is not recorded
         print(
             f"estimate  {study.estimator.name} on {len(study.sample):,} coalitions of "
             f"{study.design}\nreport    {study.folder}\nNothing was run."
@@ -145,9 +147,13 @@ def estimate(study: RecordedStudy) -> dict[str, Finding]:
 
 
 def _find(study: RecordedStudy, name: str) -> Finding:
-    sample = play(study.game.of(name), study.sample, *study.game.noises[name])
+    sample = _played(study, name)
     higher_is_better = name not in study.config["game"]["lower_is_better"]
     return Finding("", higher_is_better, sample, credits_of(study.estimator, sample))
+
+
+def _played(study: RecordedStudy, name: str) -> EvaluatedSample:
+    return play(study.game.of(name), study.sample, *study.game.noises[name])
 
 
 def compare(study: RecordedStudy, findings: Mapping[str, Finding]) -> dict[str, Comparison]:

@@ -175,6 +175,22 @@ def test_a_design_of_somebodys_own_must_draw_coalitions(made, said):
         drawn(OwnDesign(made), 2)
 
 
+@pytest.mark.parametrize("varying", ["coalitions", "chances", "number"])
+def test_a_design_of_somebodys_own_must_draw_the_same_whenever_it_is_asked(varying):
+    class Restless(OwnDesign):
+        asked = 0
+
+        def sample(self, n_players):
+            self.asked += 1
+            rows = np.roll(THREE, self.asked if varying == "coalitions" else 0, axis=1)
+            chances = np.full(3, float(self.asked) if varying == "chances" else 0.0)
+            kept = slice(self.asked) if varying == "number" else slice(None)
+            return Sample(rows[kept], chances[kept])
+
+    with pytest.raises(ConfigError, match=r"design=mine: .* got other coalitions the second time"):
+        drawn(Restless(None), 2)
+
+
 @pytest.mark.parametrize("kind", [bool, int, float])
 def test_coalitions_may_be_written_as_numbers(kind):
     found = drawn(OwnDesign(Sample(THREE.astype(kind), [0, 0, 0])), 2)

@@ -148,11 +148,12 @@ def test_rows_of_a_design_are_looked_up(run, table):
     assert manifest["config"]["design"]["_target_"] == "crediting.design.Exhaustive"
 
 
-def test_a_design_that_asks_for_more_than_is_recorded_is_told_what_is_missing(run, tmp_path):
+@pytest.mark.parametrize("words", [[], ["dry_run=true"]])
+def test_a_design_that_asks_for_more_than_is_recorded_is_told_what_is_missing(words, run, tmp_path):
     proper = all_coalitions(4)
     few = write(tmp_path / "few.csv", rows_of(proper[proper.sum(axis=1) != 2]))
     with pytest.raises(DataError, match="6 of 16 coalitions that were asked for are not recorded"):
-        run(few, "game.rows=design", "estimator=exact", "design=exhaustive")
+        run(few, "game.rows=design", "estimator=exact", "design=exhaustive", *words)
 
 
 @pytest.mark.parametrize("words", [["stage=estimate"], ["dry_run=true"]])

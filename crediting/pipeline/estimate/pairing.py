@@ -24,8 +24,22 @@ def drawn(design: Design, n_players: int) -> Sample:
     """Return the coalitions of a design, which may be anybody's.
 
     Raises:
-        ConfigError: it returns something else, or coalitions that are none.
+        ConfigError: it returns something else, coalitions that are none, or others every time.
     """
+    once, again = (_checked(design, n_players) for _ in range(2))
+    if not (
+        np.array_equal(once.coalitions, again.coalitions)
+        and np.array_equal(once.log_probabilities, again.log_probabilities)
+    ):
+        raise ConfigError(
+            f"design={design.name}: expected sample({n_players}) to return the same whenever it is "
+            "asked, got other coalitions the second time; draw from a seed among its settings, as "
+            "np.random.default_rng(self.seed) does, or a study cannot go on where it was"
+        )
+    return once
+
+
+def _checked(design: Design, n_players: int) -> Sample:
     sample = design.sample(n_players)
     wanted = f"design={design.name}: expected sample({n_players}) to return"
     if not isinstance(sample, Sample):
