@@ -1,14 +1,16 @@
 """How credits come out where a model is good already with a part of its contributors.
 
-    python benchmarks/estimators/saturation.py
+    python benchmarks/estimators/saturation.py [--form ratio]
 
 Games v(S) = 1 - exp(-c w(S)) of 50 contributors, whose weights are drawn and sum to 1, so that a
-share of 1 / c of them brings the first 63 %. Exact values are an integral of products. Prints, per
-game, budget and noise, the squared error of every scheme over that of an equal split, and the share
-of the values in its intervals (half an hour).
+share of 1 / c of them brings the first 63 %; of the form ratio, v(S) = c w(S) / (1 + c w(S)), where
+it brings the first half, and which nothing was made for. Exact values are integrals of products.
+Prints, per game, budget and noise, the squared error of every scheme over that of an equal split,
+and the share of the values in its intervals (20 minutes).
 """
 
 import argparse
+from itertools import product
 
 import numpy as np
 from games import KnownGame
@@ -17,7 +19,8 @@ from schemes import ADJUSTED, AUTO, DEFAULT, PAPER, estimate
 
 from crediting.game.coalition import CoalitionMatrix
 
-PLAYERS, RATES, PER_PLAYER, NOISE_SHARES = 50, (8, 20, 50), (5, 20, 80), (0.0, 0.1)
+PLAYERS, PER_PLAYER, NOISE_SHARES = 50, (5, 20, 80), (0.0, 0.1)
+RATES = {"exponential": (8, 20, 50), "ratio": (20, 100)}
 SCHEMES = (DEFAULT, ADJUSTED, AUTO, PAPER)
 
 
@@ -25,35 +28,37 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=3, help="of weights and coalitions")
-    draws = range(parser.parse_args().draws)
+    parser.add_argument("--form", choices=RATES, default="exponential")
+    asked = parser.parse_args()
+    draws = range(asked.draws)
     print("| c | noise | coalitions | " + " | ".join(f"{s}: error, inside" for s in SCHEMES) + " |")
     print("| ---: | ---: | ---: |" + " ---: |" * len(SCHEMES))
-    for rate in RATES:
-        for noise in NOISE_SHARES:
-            for times in PER_PLAYER:
-                cells = [_cell(scheme, rate, noise, times * PLAYERS, draws) for scheme in SCHEMES]
-                print(
-                    f"| {rate} | {noise:.0%} | {times}n | " + " | ".join(cells) + " |", flush=True
-                )
+    for rate, noise, times in product(RATES[asked.form], NOISE_SHARES, PER_PLAYER):
+        games = [saturating(rate, noise, seed, asked.form) for seed in draws]
+        cells = [_cell(scheme, games, times * PLAYERS) for scheme in SCHEMES]
+        print(f"| {rate} | {noise:.0%} | {times}n | " + " | ".join(cells) + " |", flush=True)
 
 
-def saturating(rate: float, noise_share: float, seed: int) -> KnownGame:
+def saturating(rate: float, noise_share: float, seed: int, form: str) -> KnownGame:
     """Return a game with noise of a share of its standard deviation over sizes and coalitions."""
     weights = np.random.default_rng(seed).gamma(2.0, size=PLAYERS)
     weights /= weights.sum()
 
     def game(coalitions: CoalitionMatrix) -> NDArray[np.float64]:
-        return 1 - np.exp(-rate * (coalitions @ weights))
+        together = rate * (coalitions @ weights)
+        return together / (1 + together) if form == "ratio" else 1 - np.exp(-together)
 
+    values = _values(rate, weights)
+    if form == "ratio":  # z / (1 + z) is the mean of 1 - exp(-u z), u drawn exponentially
+        nodes, shares = np.polynomial.laguerre.laggauss(100)
+        values = sum(s * _values(rate * u, weights) for u, s in zip(nodes, shares, strict=True))
     uniform = np.random.default_rng(1)
     some = uniform.random((2000, PLAYERS)) < uniform.random((2000, 1))
-    return KnownGame(
-        f"saturation c={rate}", game, _values(rate, weights), noise_share * float(game(some).std())
-    )
+    return KnownGame(f"{form} c={rate}", game, values, noise_share * float(game(some).std()))
 
 
 def _values(rate: float, weights: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the Shapley values: the mean gain over the share q of others that are there already.
+    """Return the values of 1 - exp(-rate w): the mean gain over the share of others already there.
 
     Source: Owen, "Multilinear extensions of games", 1972.
     """
@@ -64,8 +69,8 @@ def _values(rate: float, weights: NDArray[np.float64]) -> NDArray[np.float64]:
     return shares / 2 @ (others * (1 - np.exp(-rate * weights)))
 
 
-def _cell(scheme: str, rate: float, noise: float, budget: int, draws: range) -> str:
-    found = [estimate(scheme, saturating(rate, noise, seed), budget, seed) for seed in draws]
+def _cell(scheme: str, games: list[KnownGame], budget: int) -> str:
+    found = [estimate(scheme, game, budget, seed) for seed, game in enumerate(games)]
     errors = [outcome.error for outcome in found if outcome]
     inside = np.mean([outcome.inside for outcome in found if outcome])
     return f"{np.exp(np.log(errors).mean()):.2g}, {inside:.0%}"

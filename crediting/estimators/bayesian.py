@@ -4,9 +4,9 @@ What is expected of the differences is told in `pairs.expectation`. What is aske
 Shapley values of the game as it was evaluated: what the regression leaves unexplained of an
 evaluated pair belongs to them with the weight that the pair has in their definition, and only that
 of the pairs that were not evaluated remains uncertain. So the credits become exact as the pairs
-become complete. How strong credits are against the remainder, third order against first, and how
-much more the smallest and largest coalitions vary, is averaged over by how well it explains the
-differences.
+become complete. How strong credits are against the remainder, third order against first, how much
+more the smallest and largest coalitions vary, and how soon utilities saturate, is averaged over by
+how well it explains the differences.
 """
 
 from collections.abc import Sequence
