@@ -4,7 +4,7 @@
 
 Games v(S) = 1 - exp(-c w(S)) of 50 contributors, whose weights are drawn and sum to 1, so that a
 share of 1 / c of them brings the first 63 %; of the form ratio, v(S) = c w(S) / (1 + c w(S)), where
-it brings the first half, and which nothing was made for. Exact values are integrals of products.
+it brings the first half, a form that no estimator knows. Exact values are integrals of products.
 Prints, per game, budget and noise, the squared error of every scheme over that of an equal split,
 and the share of the values in its intervals (20 minutes).
 """
