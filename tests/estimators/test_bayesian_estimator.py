@@ -569,6 +569,16 @@ def test_a_single_pair_is_better_than_nothing_and_never_far_off():
     assert np.median(found) < 1.05
 
 
+@pytest.mark.parametrize("curve", [lambda s: s**3.0, lambda s: 1e6 * s**3 + 1e9, lambda s: s > 0])
+@pytest.mark.parametrize(("n", "m"), [(4, 8), (6, 20), (10, 200)])
+def test_of_contributors_who_are_all_alike_credits_are_alike(curve, n, m):
+    """What size effects explain exactly leaves nothing, not even rounding, to tell credits by."""
+    coalitions = PairedUniform(m, 0, ends=True).sample(n).coalitions
+    found = BAYESIAN(sample_of(coalitions, lambda rows: 1.0 * curve(rows.sum(axis=1))))
+    np.testing.assert_allclose(found.credits, (found.v_full - found.v_empty) / n, rtol=1e-6)
+    assert (found.std_errors < 1e-6 * found.v_full).all()
+
+
 def test_a_jump_at_the_ends_does_not_matter():
     """What the untrained model lacks is the same for everybody."""
     game, values = mixed(10)

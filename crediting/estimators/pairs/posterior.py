@@ -57,6 +57,8 @@ SIGNALS = np.geomspace(0.03, 3e4, 25)
 contributors where utilities saturate, and halves do not tell contributors apart."""
 MOST_PAIRS_FOR_THIRD_ORDER = 700
 """Beyond them matrices of pairs by pairs take too long, and triples are left to the remainder."""
+ROUNDING = 1e-12
+"""Remainders are no less than this share of what utilities differ by: size can explain them all."""
 SAME_SIZE = 1e-9
 """Relative sizes that are no further apart are equal."""
 UNMEASURED_NOISE = 0.5
@@ -158,6 +160,8 @@ def judged(
     """
     model = expected(pairs, prior)
     left = len(pairs.differences) - model.size_effects.shape[1]
+    blurred = ROUNDING * max(abs(pairs.differences).max(), abs(pairs.total))
+    least = np.fmax(noise, blurred**2)
     for remainder in remainders:
         found = prior._replace(remainder=remainder)
         parts = decomposed(pairs, model, remainder)
@@ -166,7 +170,7 @@ def judged(
         unexplained = max(float(standard @ standard - seen @ seen), 0.0)
         stretched = 1 + np.outer(_signals(model, found), parts.values)
         free = ((seen**2 / stretched).sum(axis=1) + unexplained) / left
-        scales = np.fmax(free, noise)
+        scales = np.fmax(free, least)
         evidence = -left / 2 * (np.log(scales) + free / scales) - parts.log_volume
         evidence -= np.log(stretched).sum(axis=1) / 2 + np.log(parts.deviations).sum()
         evidence += REMAINDERS.get(remainder, 0.0) + GROWTHS.get(prior.growth, SATURATED)
