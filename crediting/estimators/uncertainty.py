@@ -206,4 +206,5 @@ def _student_draws(covariance: Floats, degrees: float) -> Floats:
     if np.isfinite(degrees):
         normal /= np.sqrt(generator.chisquare(degrees, size=(DRAWS, 1)) / degrees)
     values, vectors = np.linalg.eigh(covariance)
-    return normal @ (vectors * np.sqrt(np.clip(values, 0, None))).T
+    # The symmetric root: where eigenvalues are alike, rounding turns the vectors, but not this.
+    return normal @ (vectors * np.sqrt(np.clip(values, 0, None))) @ vectors.T
