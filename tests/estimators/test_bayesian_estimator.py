@@ -21,6 +21,7 @@ from crediting.estimators.pairs.differences import (
 )
 from crediting.estimators.pairs.expectation import Prior
 from crediting.estimators.pairs.growth import CONSTANT, Growth, Remainder
+from crediting.estimators.uncertainty import by_covariance
 from crediting.game import EvaluatedSample, Sample, play
 from crediting.game.coalition import all_coalitions
 from crediting.game.enumeration import shapley_values
@@ -265,6 +266,17 @@ def test_of_complete_pairs_nothing_but_the_noise_of_exact_values_is_uncertain():
     of_noise = shapley_noise_covariance(replace(sample, noise_variance=noise))
     np.testing.assert_allclose(some, of_noise, atol=1e-9 * scale)
     np.testing.assert_allclose(unmeasured, of_noise / noise * scale / 4, atol=1e-9 * scale)
+
+
+def test_rounding_does_not_change_the_draws_of_errors_that_are_alike():
+    """Any basis has the eigenvectors of equal eigenvalues, but there is one symmetric root."""
+    sample = sample_of(pairs(6, 12), mixed(6)[0])
+    blur = 1e-15 * np.random.default_rng(0).normal(size=(6, 6))
+    one, other = (
+        by_covariance(np.zeros(6), np.eye(6) - 1 / 6 + more, 9.0, sample, "any", 0.95, np.zeros(6))
+        for more in (0, blur + blur.T)
+    )
+    np.testing.assert_allclose(other.draws, one.draws, atol=1e-6)
 
 
 def test_leaning_helps_where_credits_are_alike_and_does_little_harm_where_not():
