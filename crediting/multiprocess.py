@@ -1,9 +1,12 @@
-"""Processes beside this one: how they are started, and the most memory that any of them took."""
+"""Processes beside this one: how they start and end, and the most memory that any of them took."""
 
+import os
 import resource
 import sys
-from multiprocessing import get_context, resource_tracker
+from multiprocessing import get_context, parent_process, resource_tracker
+from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
+from threading import Thread
 
 _PRELOADED = ("crediting", "diffusers", "transformers", "torchvision")
 _elsewhere = {"resident": 0, "allocated": 0}
@@ -25,6 +28,19 @@ def starting_context(on_gpus: bool) -> ForkServerContext | SpawnContext:
     imported = [name for name in sys.modules if name.partition(".")[0] in _PRELOADED]
     context.set_forkserver_preload([name for name in imported if name != "crediting.__main__"])
     return context
+
+
+def exit_with_parent(*told_by: Connection) -> None:
+    """From now on, exit at once when the parent is no more, or a connection speaks or ends."""
+    parent = parent_process()
+    assert parent is not None
+    sentinel = parent.sentinel
+
+    def exit_when_told() -> None:
+        wait([sentinel, *told_by])
+        os._exit(1)  # not sys.exit: the main thread may be deep in a computation
+
+    Thread(target=exit_when_told, daemon=True).start()
 
 
 def most_resident() -> int:

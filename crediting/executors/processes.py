@@ -229,7 +229,7 @@ def _work_until_a_worker_dies(
             else:
                 answer = future.result()
                 tell_memory(answer.resident)
-                yield from outcomes(answer.outcomes, job)
+                yield from outcomes(answer.outcomes)
     return lost
 
 

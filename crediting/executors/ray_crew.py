@@ -106,7 +106,7 @@ class Crew:
         except self._losses() as error:
             del self._awaited[reference]
             return self._replace(worker, backlog, error)
-        made = outcomes(returned, worker.job)
+        made = outcomes(returned)
         del self._awaited[reference]
         worker.job, worker.false_starts = (), 0
         self._idle.append(worker)

@@ -2,16 +2,14 @@
 
 import os
 import pickle
-import sys
-import traceback
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from crediting.errors import DeviceLostError, as_user_error
+from crediting.errors import DeviceLostError
 from crediting.executors.environment import GPU, ONE_THREAD
 from crediting.executors.spool import Spool
-from crediting.executors.worker import Raised
+from crediting.executors.worker import die, evaluating, raised_while
 from crediting.interfaces import Evaluator, Job
 
 
@@ -63,7 +61,7 @@ class Submission:
         try:
             made: Evaluator = pickle.loads(self.make_evaluator)()
         except (Exception, SystemExit) as error:
-            self._tell("building the evaluator", error, ())
+            self._tell("building the evaluator", error)
             return None
         return made
 
@@ -72,10 +70,8 @@ class Submission:
             outcomes = evaluator(job)
         except (Exception, SystemExit) as error:
             if isinstance(error, DeviceLostError) and os.getpid() != self._driver:
-                traceback.print_exc()
-                sys.stderr.flush()
-                os._exit(1)  # dies, as one that is killed: another array task tries again
-            self._tell("evaluating", error, job)
+                die()  # another array task tries again
+            self._tell(evaluating(job), error)
             return False
         if self._told_to_stop:  # its failures may be the stop, which it took for an error
             return False
@@ -83,8 +79,7 @@ class Submission:
             self.spool.put(outcome)
         return True
 
-    def _tell(self, doing: str, error: BaseException, job: Job) -> None:
+    def _tell(self, doing: str, error: BaseException) -> None:
         if self._told_to_stop:
             raise error
-        text = "".join(traceback.format_exception(error))
-        self.spool.put_raised(Raised(doing, text, as_user_error(error)), job)
+        self.spool.put_raised(raised_while(doing, error))

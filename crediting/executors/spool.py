@@ -19,7 +19,7 @@ from crediting import errors
 from crediting.errors import CreditingError
 from crediting.executors.worker import Raised, raise_again
 from crediting.files import atomic_write_text
-from crediting.interfaces import Job, Outcome, Task
+from crediting.interfaces import Outcome, Task
 
 _LOCK = ".lock"
 _OUTCOMES, _SUBMITTED, _READY, _RAISED = "outcomes", "submitted", "ready", "raised"
@@ -51,13 +51,12 @@ class Spool:
 
     # ------------------------------------------------------------------------------ errors
 
-    def put_raised(self, raised: Raised, job: Job) -> None:
-        """Write what an evaluator raised, and with which tasks."""
+    def put_raised(self, raised: Raised) -> None:
+        """Write what an evaluator raised."""
         mendable = raised.mendable
         content = {
             "doing": raised.doing,
             "traceback": raised.traceback,
-            "job": str(job) if job else "",
             "kind": type(mendable).__name__ if mendable else None,
             "message": str(mendable) if mendable else "",
         }
@@ -69,7 +68,7 @@ class Spool:
             told = self._read(_RAISED, path.stem)
             kind = told["kind"] and getattr(errors, told["kind"], CreditingError)
             mendable = kind(told["message"]) if kind else None
-            raise_again(Raised(told["doing"], told["traceback"], mendable), told["job"])
+            raise_again(Raised(told["doing"], told["traceback"], mendable))
 
     # ------------------------------------------------------------------------------ submissions
 

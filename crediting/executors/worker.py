@@ -7,14 +7,12 @@ import sys
 import traceback
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from multiprocessing import parent_process
-from multiprocessing.connection import Connection, wait
-from threading import Thread
+from multiprocessing.connection import Connection
 from typing import NamedTuple, NoReturn
 
 from crediting.errors import CreditingError, DeviceLostError, as_user_error
 from crediting.interfaces import Evaluator, Job, Outcome, Task
-from crediting.multiprocess import most_resident
+from crediting.multiprocess import exit_with_parent, most_resident
 
 
 class Raised(NamedTuple):
@@ -24,6 +22,7 @@ class Raised(NamedTuple):
     """
 
     doing: str
+    """What the worker was doing, and with which job."""
     traceback: str
     mendable: CreditingError | None
 
@@ -49,7 +48,7 @@ def start_worker(
     global _evaluator
     # inherited, unless what forks workers was started by somebody else in this process
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    Thread(target=_exit_when_told, args=(control,), daemon=True).start()
+    exit_with_parent(control)
     if variables is not None:
         os.environ.clear()
         os.environ.update(variables)
@@ -72,7 +71,7 @@ def build(make_evaluator: bytes) -> Evaluator | Raised:
     try:
         evaluator: Evaluator = pickle.loads(make_evaluator)()
     except BaseException as error:
-        return _raised("building the evaluator", error)
+        return raised_while("building the evaluator", error)
     return evaluator
 
 
@@ -86,22 +85,37 @@ def answer(evaluator: Evaluator | Raised, job: Job) -> Sequence[Outcome] | Raise
     try:
         return evaluator(job)
     except DeviceLostError:
-        traceback.print_exc()
-        sys.stderr.flush()
-        os._exit(1)
+        die()
     except BaseException as error:
-        return _raised("evaluating", error)
+        return raised_while(evaluating(job), error)
 
 
-def outcomes(returned: Sequence[Outcome] | Raised, job: Job) -> Sequence[Outcome]:
+def evaluating(job: Job) -> str:
+    """Say what a worker is doing."""
+    return f"evaluating; the job was {job}"
+
+
+def die() -> NoReturn:
+    """Print the error at hand and end this process as if it had been killed."""
+    traceback.print_exc()
+    sys.stderr.flush()
+    os._exit(1)
+
+
+def raised_while(doing: str, error: BaseException) -> Raised:
+    """Return an exception as it is sent to the driver."""
+    return Raised(doing, "".join(traceback.format_exception(error)), as_user_error(error))
+
+
+def outcomes(returned: Sequence[Outcome] | Raised) -> Sequence[Outcome]:
     """Return, in the driver, what a worker made of a job; raises as `raise_again`."""
     if isinstance(returned, Raised):
-        raise_again(returned, str(job) if job else "")
+        raise_again(returned)
     return returned
 
 
-def raise_again(raised: Raised, job: str) -> NoReturn:
-    """Raise, in the driver, what a worker did, with the job at hand, if any.
+def raise_again(raised: Raised) -> NoReturn:
+    """Raise, in the driver, what a worker did.
 
     Raises:
         CreditingError: as raised in the worker.
@@ -109,21 +123,9 @@ def raise_again(raised: Raised, job: str) -> NoReturn:
     """
     if raised.mendable is not None:
         raise raised.mendable
-    of_a_job = f"; the job was {job}" if job else ""
-    raise RuntimeError(f"a worker raised while {raised.doing}{of_a_job}\n{raised.traceback}")
+    raise RuntimeError(f"a worker raised while {raised.doing}\n{raised.traceback}")
 
 
 def given_up(task: Task, message: str) -> Outcome:
     """Return what stands for a task whose workers died, as often as it was tried."""
     return Outcome(task, {}, {"": message}, seed=-1, seconds=0.0, device="unknown")
-
-
-def _raised(doing: str, error: BaseException) -> Raised:
-    return Raised(doing, "".join(traceback.format_exception(error)), as_user_error(error))
-
-
-def _exit_when_told(control: Connection) -> None:
-    driver = parent_process()
-    assert driver is not None
-    wait([control, driver.sentinel])
-    os._exit(1)  # not sys.exit: the main thread may be deep in a computation

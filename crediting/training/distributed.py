@@ -8,18 +8,16 @@ import signal
 import traceback
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from multiprocessing import parent_process
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from threading import Thread
 from typing import Any, NamedTuple
 
 import torch
 from torch import distributed
 
 from crediting.errors import CreditingError, as_user_error
-from crediting.multiprocess import most_resident, starting_context, tell_memory
+from crediting.multiprocess import exit_with_parent, most_resident, starting_context, tell_memory
 from crediting.training.batches import Batch
 
 _SECONDS_TO_EXIT = 10
@@ -136,7 +134,7 @@ def _death(process: Any) -> Exception:
 
 def _member(rank: int, place: _Place, sender: Connection, work: Callable[[int], None]) -> None:
     """Do the work of one process and send how it ended."""
-    Thread(target=_exit_with_parent, daemon=True).start()
+    exit_with_parent()
     failure, mendable = "", None
     try:
         _meet(rank, place)
@@ -164,10 +162,3 @@ def _meet(rank: int, place: _Place) -> None:
         rank=rank,
         world_size=place.processes,
     )
-
-
-def _exit_with_parent() -> None:
-    parent = parent_process()
-    assert parent is not None
-    wait([parent.sentinel])
-    os._exit(1)  # not sys.exit: the main thread may be deep in a computation

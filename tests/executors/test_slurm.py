@@ -254,7 +254,7 @@ def test_a_late_failure_or_error_is_tried_again(slurm, notes, tmp_path):
     spool = Spool(tmp_path / "slurm/spool" / Identified.identity)
     (task,) = evaluators.tasks(1)
     spool.put(Outcome(task, {}, {"": "out of memory"}, seed=0, seconds=1.0, device="cpu"))
-    spool.put_raised(Raised("evaluating", "a slip that was mended", None), (task,))
+    spool.put_raised(Raised("evaluating", "a slip that was mended", None))
     assert scores(slurm().run(Identified(notes), [(task,)])) == {"0": 0}
 
 
