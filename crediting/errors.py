@@ -2,7 +2,7 @@
 
 import errno
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from difflib import get_close_matches
 
 
@@ -52,6 +52,8 @@ _STORAGE_ADVICE = {
 }
 
 
+_MOST_SPELT_OUT = 20
+
 _OUT_OF_MEMORY = (
     "out of memory",
     "ALLOC_FAILED",
@@ -100,6 +102,16 @@ def located(path: str, message: str) -> str:
     if message.startswith(f"{path.partition('.')[0]}."):
         return message
     return f"{path}.{message}" if re.match(r"\w+: ", message) else f"{path}: {message}"
+
+
+def refuse(headline: str, problems: Sequence[str]) -> None:
+    """Raise DataError if there are problems; it lists them, the first 20 in full."""
+    if not problems:
+        return
+    lines = [f"  - {problem}" for problem in problems[:_MOST_SPELT_OUT]]
+    if len(problems) > _MOST_SPELT_OUT:
+        lines.append(f"  ... and {len(problems) - _MOST_SPELT_OUT} more")
+    raise DataError("\n".join([headline, *lines]))
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

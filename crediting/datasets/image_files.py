@@ -79,7 +79,7 @@ class ImageFiles(ABC):
                     sha.update(hashlib.file_digest(stream, "sha256").digest())
             except OSError as error:
                 problems.append(f"{shown(file)}: cannot be read ({error.strerror})")
-        refuse(str(listing.root), problems)
+        refuse(listing.root, problems)
         return sha.hexdigest()
 
     def columns(self) -> Mapping[str, NDArray]:
@@ -142,7 +142,7 @@ def _decoded(listing: Listing, frame: Frame) -> tuple[torch.Tensor, torch.Tensor
             "is wrong already"
         )
     problems += _several_sizes(by_size) + _owned_twice(listing, by_content.values())
-    refuse(str(listing.root), problems)
+    refuse(listing.root, problems)
     tensor, split = torch.from_numpy(images), len(listing.training)
     return tensor[:split], tensor[split:] if listing.reference else tensor
 

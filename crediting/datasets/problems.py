@@ -1,24 +1,15 @@
 """How a dataset says what is wrong with it: everything at once, and the name that was meant."""
 
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
-from crediting.errors import DataError, did_you_mean
+from crediting import errors
+from crediting.errors import did_you_mean
 
-MOST_SPELT_OUT = 20
 
-
-def refuse(what: str, problems: Sequence[str]) -> None:
-    """Do nothing if there are no problems.
-
-    Raises:
-        DataError: listing them, the first 20 in full.
-    """
-    if not problems:
-        return
-    lines = [f"  - {problem}" for problem in problems[:MOST_SPELT_OUT]]
-    if len(problems) > MOST_SPELT_OUT:
-        lines.append(f"  ... and {len(problems) - MOST_SPELT_OUT} more")
-    raise DataError("\n".join([f"{what} cannot be used as it is:", *lines]))
+def refuse(root: Path, problems: Sequence[str]) -> None:
+    """Raise DataError if a dataset has problems, with all of them."""
+    errors.refuse(f"{root} cannot be used as it is:", problems)
 
 
 def nearest(word: str, known: Iterable[str]) -> str:

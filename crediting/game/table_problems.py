@@ -9,14 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from crediting.errors import DataError
+from crediting import errors
 from crediting.game.contributor import look
 
 REPLICATE = "replicate"
 """The last column of a table may be called so."""
 LARGEST = 1e100
 """Of utilities; their squares and the squares of those are still numbers."""
-_MOST_SPELT_OUT = 20
 MOSTLY = 0.5
 """A column of which more than this share is 0 or 1 is hardly a property with other values."""
 
@@ -153,10 +152,5 @@ def listed(names: Sequence[str]) -> str:
 
 
 def refuse(path: Path, problems: Sequence[str]) -> None:
-    """Raise DataError if there is a problem."""
-    if not problems:
-        return
-    lines = [f"  - {problem}" for problem in problems[:_MOST_SPELT_OUT]]
-    if len(problems) > _MOST_SPELT_OUT:
-        lines.append(f"  ... and {len(problems) - _MOST_SPELT_OUT} more")
-    raise DataError("\n".join([f"{path} holds no game as it is:", *lines]))
+    """Raise DataError if there is a problem, with all of them."""
+    errors.refuse(f"{path} holds no game as it is:", problems)
