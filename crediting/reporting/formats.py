@@ -180,6 +180,11 @@ def latex_number(cell: str) -> str:
     return f"$-${cell[1:]}" if cell.startswith("-") and cell != UNKNOWN else cell
 
 
+def rounded(value: float, style: str, suffix: str = "") -> str:
+    """Return a number in a format, with what follows it; a dash for NaN."""
+    return UNKNOWN if math.isnan(value) else f"{value:{style}}{suffix}"
+
+
 def shared_format(values: Sequence[float]) -> str:
     """Return the format that gives the largest of the values 4 significant digits."""
     largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
@@ -194,7 +199,7 @@ def _whole(values: Sequence[int | None]) -> list[str]:
 
 
 def _rounded(values: Sequence[float], style: str, suffix: str = "") -> list[str]:
-    return [UNKNOWN if math.isnan(value) else f"{value:{style}}{suffix}" for value in values]
+    return [rounded(value, style, suffix) for value in values]
 
 
 def _pipe_row(cells: Sequence[str], widths: Sequence[int], alignment: str) -> str:

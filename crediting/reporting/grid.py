@@ -1,7 +1,7 @@
 """Tables of comparisons: names, numbers and estimates with intervals, for people and machines."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -14,6 +14,7 @@ from crediting.reporting.formats import (
     latex_table,
     one_line,
     pipe_table,
+    rounded,
     shared_format,
 )
 
@@ -96,14 +97,8 @@ class Rounded(NamedTuple):
 def grid_markdown(grid: Grid) -> str:
     """Return the title, a pipe table, rounded, and the notes as a list."""
     header = [escape_markdown(column.heading) for column in grid.columns]
-    columns = [
-        [
-            cell.text if _is_number(raw) else escape_markdown(cell.text)
-            for raw, cell in zip(grid.column(place), rounded_column(grid, place), strict=True)
-        ]
-        for place in range(len(grid.columns))
-    ]
-    lines = pipe_table(header, list(zip(*columns, strict=True)), grid.alignment)
+    body = _body(grid, number=lambda cell: cell.text, text=escape_markdown)
+    lines = pipe_table(header, body, grid.alignment)
     title = [f"**{escape_markdown(grid.title)}**", ""] if grid.title else []
     notes = ["", *(f"- {escape_markdown(note)}" for note in grid.notes)] if grid.notes else []
     return "\n".join([*title, *lines, *notes, ""])
@@ -112,14 +107,7 @@ def grid_markdown(grid: Grid) -> str:
 def grid_latex(grid: Grid) -> str:
     """Return a table, rounded, with title and notes as caption; needs booktabs."""
     header = [escape_latex(column.heading) for column in grid.columns]
-    columns = [
-        [
-            _latex_cell(cell) if _is_number(raw) else escape_latex(cell.text)
-            for raw, cell in zip(grid.column(place), rounded_column(grid, place), strict=True)
-        ]
-        for place in range(len(grid.columns))
-    ]
-    body = list(zip(*columns, strict=True))
+    body = _body(grid, number=_latex_number, text=escape_latex)
     caption = escape_latex(" ".join([_sentence(grid.title), *grid.notes]))
     return latex_table(caption, header, body, grid.alignment)
 
@@ -155,6 +143,20 @@ def rounded_column(grid: Grid, place: int) -> list[Rounded]:
     return [_rounded(cell, style) for cell in cells]
 
 
+def _body(
+    grid: Grid, number: Callable[[Rounded], str], text: Callable[[str], str]
+) -> list[tuple[str, ...]]:
+    """Return the rounded cells of every row, numbers and text each written in their own way."""
+    columns = [
+        [
+            text(cell.text) if raw is None or isinstance(raw, str) else number(cell)
+            for raw, cell in zip(grid.column(place), rounded_column(grid, place), strict=True)
+        ]
+        for place in range(len(grid.columns))
+    ]
+    return list(zip(*columns, strict=True))
+
+
 def _fractions(cell: Cell) -> tuple[float, ...]:
     """Return the numbers of a cell that are to be rounded."""
     if isinstance(cell, Estimate):
@@ -166,21 +168,13 @@ def _rounded(cell: Cell, style: str) -> Rounded:
     if isinstance(cell, Estimate):
         known = not any(map(math.isnan, cell))
         interval = f"[{cell.low:{style}}, {cell.high:{style}}]" if known else ""
-        return Rounded(_number(cell.value, style), interval)
+        return Rounded(rounded(cell.value, style), interval)
     if isinstance(cell, float):
-        return Rounded(_number(cell, style), "")
+        return Rounded(rounded(cell, style), "")
     return Rounded(UNKNOWN if cell is None else one_line(str(cell)), "")
 
 
-def _number(value: float, style: str) -> str:
-    return UNKNOWN if math.isnan(value) else f"{value:{style}}"
-
-
-def _is_number(cell: Cell) -> bool:
-    return cell is not None and not isinstance(cell, str)
-
-
-def _latex_cell(cell: Rounded) -> str:
+def _latex_number(cell: Rounded) -> str:
     value = latex_number(cell.value)
     if not cell.interval:
         return value

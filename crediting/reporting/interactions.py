@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING, NamedTuple
 
-from crediting.reporting.formats import UNKNOWN, csv_text, escape_markdown
+from crediting.reporting.formats import csv_text, escape_markdown, rounded
 
 if TYPE_CHECKING:
     from crediting.interactions.pairwise import Interactions
@@ -57,16 +56,16 @@ def interactions_markdown(
 
 def how_to_read(higher_is_better: bool) -> str:
     """Return a sentence that says what the sign of an interaction means."""
-    redundant, complementary = "negative", "positive"
-    if not higher_is_better:
-        redundant, complementary = complementary, redundant
-    caution = "" if higher_is_better else "Lower is better, which turns the signs round: "
-    sentence = (
-        f"a {redundant} interaction says that two contributors are redundant, together they "
+    begin, redundant, complementary = (
+        ("A", "negative", "positive")
+        if higher_is_better
+        else ("Lower is better, which turns the signs round: a", "positive", "negative")
+    )
+    return (
+        f"{begin} {redundant} interaction says that two contributors are redundant, together they "
         f"improve the property less than one by one; a {complementary} one says that they "
         "complement each other, together they improve it more."
     )
-    return caution + sentence if caution else sentence.capitalize()
 
 
 def _basis(interactions: Interactions) -> str:
@@ -105,10 +104,7 @@ def _table(kind: str, rows: Sequence[InteractionRow], unit: str) -> list[str]:
     label = escape_markdown(f"interaction [{unit}]" if unit else "interaction")
     lines = [f"| contributors | and | {label} | standard error |", "|---|---|---:|---:|"]
     for first, second, *numbers in shown:
-        cells = [escape_markdown(first), escape_markdown(second), *map(_rounded, numbers)]
+        told = (rounded(number, ".4g") for number in numbers)
+        cells = [escape_markdown(first), escape_markdown(second), *told]
         lines.append(f"| {' | '.join(cells)} |")
     return [title, "\n".join(lines)]
-
-
-def _rounded(number: float) -> str:
-    return UNKNOWN if math.isnan(number) else f"{number:.4g}"

@@ -27,15 +27,14 @@ _COLUMN_GAP = 2
 
 
 class _Glyphs(NamedTuple):
-    nothing: str
     interval: str
     bar: str
     bar_in_interval: str
     zero: str
 
 
-_UNICODE = _Glyphs(" ", "─", "█", "▒", "│")
-_ASCII = _Glyphs(" ", "-", "#", "=", "|")
+_UNICODE = _Glyphs("─", "█", "▒", "│")
+_ASCII = _Glyphs("-", "#", "=", "|")
 
 
 def print_table(table: CreditTable, console: Console | None = None) -> None:
@@ -121,6 +120,6 @@ def _bar(width: int, zero: range, filled: range, interval: range, glyphs: _Glyph
             return glyphs.zero
         if cell in filled:
             return glyphs.bar_in_interval if cell in interval else glyphs.bar
-        return glyphs.interval if cell in interval else glyphs.nothing
+        return glyphs.interval if cell in interval else " "
 
     return "".join(map(glyph, range(width)))
