@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.agreement.correlation import spearman
-from crediting.agreement.spread import Spread
+from crediting.agreement.spread import UNKNOWN, Spread
 
 Floats = NDArray[np.float64]
 
@@ -60,11 +60,11 @@ def agreement_gap(
     """
     gaps = _per_column(first, second) - _per_column(other, second)
     if np.isnan(gaps).any() or len(first) < 4:
-        return float(gaps.mean()), Spread(float("nan"), float("nan"))
+        return float(gaps.mean()), UNKNOWN
     one, two = (resampled_spearman(v, second, replicates, seed) for v in (first, other))
     spread = _spread(gaps, one - two, len(first), share)
     if spread.std_error < _ROUNDING and share < 1 and gaps.any():
-        spread = Spread(float("nan"), float("nan"))  # of two perfect rankings no resample differs
+        spread = UNKNOWN  # of two perfect rankings no resample differs
     return float(gaps.mean()), spread
 
 
@@ -116,7 +116,7 @@ def _spread(per_column: Floats, resampled: Floats, n_rows: int, share: float) ->
     """
     defined = resampled[~np.isnan(resampled).any(axis=1)]
     if len(defined) < 2:
-        return Spread(float("nan"), float("nan"))
+        return UNKNOWN
     r = len(per_column)
     covariance = np.atleast_2d(np.cov(defined, rowvar=False))
     rows, columns = float(covariance.mean()), 0.0

@@ -1,6 +1,6 @@
 """How far a mean may be off that owes its luck to two crossed samples, coalitions and seeds."""
 
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,8 +15,8 @@ class Spread(NamedTuple):
     std_error: float
     degrees: float
 
-    @classmethod
-    def crossed(cls, rows: float, n_rows: int, columns: float, n_columns: int) -> Self:
+    @staticmethod
+    def crossed(rows: float, n_rows: int, columns: float, n_columns: int) -> "Spread":
         """Return the spread of a mean, given its variance from other rows and from other columns.
 
         A sample of one says nothing of others: its variance is left out.
@@ -26,12 +26,12 @@ class Spread(NamedTuple):
         samples = ((rows, n_rows - 1), (columns, n_columns - 1))
         known = [(variance, degrees) for variance, degrees in samples if degrees > 0]
         if not known:
-            return cls(float("nan"), float("nan"))
+            return UNKNOWN
         total = sum(variance for variance, _ in known)
         if total == 0:
-            return cls(0.0, float(max(degrees for _, degrees in known)))
+            return Spread(0.0, float(max(degrees for _, degrees in known)))
         unsure = sum((variance / total) ** 2 / degrees for variance, degrees in known)
-        return cls(float(np.sqrt(total)), float(1 / unsure))
+        return Spread(float(np.sqrt(total)), float(1 / unsure))
 
     @property
     def half_width(self) -> float:
@@ -43,6 +43,9 @@ class Spread(NamedTuple):
         if self.std_error == 0:
             return float(np.sign(mean) + 1) / 2
         return float(stdtr(self.degrees, mean / self.std_error))
+
+
+UNKNOWN = Spread(float("nan"), float("nan"))
 
 
 def spread_of_mean(values: NDArray[np.float64]) -> Spread:

@@ -98,7 +98,4 @@ class Attribution:
 def _ranks(credits: Floats, higher_is_better: bool) -> NDArray[np.int64]:
     """Return the rank of every entry within its row, (r, n)."""
     order = np.argsort(-credits if higher_is_better else credits, axis=1, kind="stable")
-    ranks = np.empty(order.shape, dtype=np.int64)
-    places = np.arange(1, credits.shape[1] + 1)
-    np.put_along_axis(ranks, order, np.broadcast_to(places, order.shape), axis=1)
-    return ranks
+    return np.argsort(order, axis=1) + 1

@@ -129,17 +129,15 @@ def _efficiency(attribution: Attribution) -> str:
     )
 
 
-def _declared_symmetry(attribution: Attribution, names: Sequence[str], group: Sequence[int]) -> str:
+def _declared_symmetry(attribution: Attribution, names: Sequence[str], group: list[int]) -> str:
     """Judge the two members of a group whose credits are furthest apart.
 
     Somebody is always furthest apart: by chance the more, the larger the group is.
     """
-    first, second = max(
-        combinations(group, 2), key=lambda pair: abs(np.diff(attribution.credits[list(pair)])[0])
-    )
-    gap = float(abs(attribution.credits[first] - attribution.credits[second]))
-    members = list(group)
-    apart = np.ptp(attribution.draws[:, members] - attribution.credits[members], axis=1)
+    credits = attribution.credits
+    first, second = max(combinations(group, 2), key=lambda pair: np.ptp(credits[list(pair)]))
+    gap = float(abs(credits[first] - credits[second]))
+    apart = np.ptp(attribution.draws[:, group] - credits[group], axis=1)
     likely = float(np.quantile(apart, attribution.confidence)) if len(apart) else math.nan
     verdict, distance = _judged(gap, likely, attribution)
     furthest = f", the furthest apart of {len(group)} duplicates," if len(group) > 2 else ""
