@@ -4,21 +4,10 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crediting.errors import ConfigError
 from crediting.interfaces import Material
 
 AGGREGATES = ("mean", "max", "sum")
 """How the scores of a contributor's training images become its own."""
-
-
-def check_aggregate(aggregate: str) -> None:
-    """Check that there is such an aggregate.
-
-    Raises:
-        ConfigError: there is not.
-    """
-    if aggregate not in AGGREGATES:
-        raise ConfigError(f"aggregate: expected one of {', '.join(AGGREGATES)}, got {aggregate!r}")
 
 
 def by_contributor(scores: Tensor, material: Material, aggregate: str) -> NDArray[np.float64]:

@@ -6,8 +6,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from crediting.baselines.aggregate import by_contributor
-from crediting.baselines.projected import GradientBaseline, check_positive
+from crediting.baselines.projected import GradientBaseline
 from crediting.baselines.ridge import RidgeInverse
+from crediting.baselines.settings import check_positive
 from crediting.interfaces import Material
 
 

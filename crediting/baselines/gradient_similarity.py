@@ -7,7 +7,9 @@ from numpy.typing import NDArray
 from torch.nn import functional as F
 
 from crediting.baselines.aggregate import by_contributor
-from crediting.baselines.projected import GradientBaseline, check_output
+from crediting.baselines.example_gradients import OUTPUTS
+from crediting.baselines.projected import GradientBaseline
+from crediting.baselines.settings import check_choice
 from crediting.interfaces import Material
 
 
@@ -27,7 +29,7 @@ class GradientSimilarity(GradientBaseline):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_output(self.output)
+        check_choice("output", self.output, OUTPUTS)
 
     def scores(self, material: Material) -> NDArray[np.float64]:
         """Return the score of each contributor, (n,); raises as `GradientBaseline`."""

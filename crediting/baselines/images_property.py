@@ -15,7 +15,7 @@ from crediting.baselines.reading import (
     improvement,
     measure_rows,
 )
-from crediting.errors import ConfigError
+from crediting.baselines.settings import check_count
 from crediting.interfaces import Material, Planned
 from crediting.randomness import Stream
 
@@ -40,8 +40,7 @@ class PropertyOfImages:
     images: int
 
     def __post_init__(self) -> None:
-        if self.images < 1:
-            raise ConfigError(f"images: expected 1 or more, got {self.images}")
+        check_count("images", self.images)
 
     def check(self, study: Planned) -> None:
         """Raise ConfigError if a property reads scores that training images do not have."""

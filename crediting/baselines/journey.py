@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from crediting.baselines.kernel_scores import Trak
-from crediting.baselines.projected import check_positive
+from crediting.baselines.settings import check_positive
 from crediting.errors import ConfigError
 from crediting.interfaces import DiffusionModel, Material, Planned
 from crediting.randomness import Stream

@@ -8,8 +8,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from crediting.baselines.aggregate import by_contributor
-from crediting.baselines.projected import GradientBaseline, check_output, check_positive
+from crediting.baselines.example_gradients import OUTPUTS
+from crediting.baselines.projected import GradientBaseline
 from crediting.baselines.ridge import RidgeInverse
+from crediting.baselines.settings import check_choice, check_positive
 from crediting.interfaces import Material
 
 _TINY = torch.finfo(torch.float64).tiny
@@ -38,7 +40,7 @@ class Trak(GradientBaseline):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_output(self.output)
+        check_choice("output", self.output, OUTPUTS)
         check_positive("damping", self.damping)
 
     def scores(self, material: Material) -> NDArray[np.float64]:

@@ -21,6 +21,7 @@ from crediting.baselines.pools import (
     prompt_pools,
 )
 from crediting.baselines.reading import improvement, measure_rows, read
+from crediting.baselines.settings import check_choice, check_count
 from crediting.baselines.shapley import Plan, exact_plan, permutation_plan
 from crediting.errors import ConfigError
 from crediting.interfaces import Material, Planned
@@ -60,13 +61,9 @@ class MixtureProxy:
     permutations: int
 
     def __post_init__(self) -> None:
-        if self.assign not in ASSIGNMENTS:
-            raise ConfigError(
-                f"assign: expected one of {', '.join(ASSIGNMENTS)}, got {self.assign!r}"
-            )
+        check_choice("assign", self.assign, ASSIGNMENTS)
         for key in ("neighbours", "images"):
-            if getattr(self, key) < 1:
-                raise ConfigError(f"{key}: expected 1 or more, got {getattr(self, key)}")
+            check_count(key, getattr(self, key))
         if not 0 <= self.exact_up_to <= 20:
             raise ConfigError(f"exact_up_to: expected 0 to 20, got {self.exact_up_to}")
         if self.permutations < 2 or self.permutations % 2:

@@ -10,9 +10,10 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from crediting.baselines.aggregate import check_aggregate
-from crediting.baselines.example_gradients import OUTPUTS, ExampleGradients
+from crediting.baselines.aggregate import AGGREGATES
+from crediting.baselines.example_gradients import ExampleGradients
 from crediting.baselines.projection import project
+from crediting.baselines.settings import check_choice, check_positive
 from crediting.errors import ConfigError, EvaluationError
 from crediting.interfaces import DiffusionModel, Material, Planned
 from crediting.progress import say
@@ -52,7 +53,7 @@ class GradientBaseline(ABC):
     def __post_init__(self) -> None:
         for key in ("timesteps", "dimensions", "memory_mb", "generated"):
             check_positive(key, getattr(self, key))
-        check_aggregate(self.aggregate)
+        check_choice("aggregate", self.aggregate, AGGREGATES)
 
     def check(self, study: Planned) -> None:
         """Raise ConfigError if the model has fewer timesteps, or fewer images are generated."""
@@ -169,15 +170,3 @@ def spaced(count: int, n_timesteps: int) -> list[int]:
             f"timesteps: expected at most the model's {n_timesteps}, got {count}; lower it"
         )
     return [i * n_timesteps // count for i in range(count)]
-
-
-def check_positive(key: str, value: float | None) -> None:
-    """Raise ConfigError if a setting is neither a positive number nor null."""
-    if value is not None and not value > 0:
-        raise ConfigError(f"{key}: expected a positive number, got {value}")
-
-
-def check_output(output: str) -> None:
-    """Raise ConfigError if there is no such output to differentiate."""
-    if output not in OUTPUTS:
-        raise ConfigError(f"output: expected one of {', '.join(OUTPUTS)}, got {output!r}")

@@ -5,7 +5,8 @@ from typing import ClassVar
 
 from torch import Tensor
 
-from crediting.baselines.aggregate import check_aggregate
+from crediting.baselines.aggregate import AGGREGATES
+from crediting.baselines.settings import check_choice
 from crediting.errors import ConfigError
 from crediting.interfaces import Extractor, Features, Material, Planned
 
@@ -28,7 +29,7 @@ class ReadsFeatures:
     reads: ClassVar[str] = "embeddings"
 
     def __post_init__(self) -> None:
-        check_aggregate(self.aggregate)
+        check_choice("aggregate", self.aggregate, AGGREGATES)
 
     def check(self, study: Planned) -> None:
         """Raise ConfigError if the extractor, being a chosen one, does not give the field.

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional as F
 
-from crediting.baselines.aggregate import by_contributor, check_aggregate
+from crediting.baselines.aggregate import AGGREGATES, by_contributor
 from crediting.baselines.reading import ReadsFeatures
+from crediting.baselines.settings import check_choice, check_count
 from crediting.errors import ConfigError
 from crediting.interfaces import Material, Planned
 
@@ -41,9 +42,8 @@ class PixelSimilarity:
     memory_settings: ClassVar[tuple[str, ...]] = ("batch_size",)
 
     def __post_init__(self) -> None:
-        check_aggregate(self.aggregate)
-        if self.batch_size < 1:
-            raise ConfigError(f"batch_size: expected 1 or more, got {self.batch_size}")
+        check_choice("aggregate", self.aggregate, AGGREGATES)
+        check_count("batch_size", self.batch_size)
 
     def check(self, study: Planned) -> None:
         """Raise ConfigError if training and generated images will differ in shape."""

@@ -10,12 +10,8 @@ from hydra.utils import get_class, instantiate
 from omegaconf import OmegaConf
 
 from crediting import config
-from crediting.baselines.aggregate import (
-    AGGREGATES,
-    by_contributor,
-    check_aggregate,
-    examples_of_each,
-)
+from crediting.baselines.aggregate import AGGREGATES, by_contributor, examples_of_each
+from crediting.baselines.reading import ReadsFeatures
 from crediting.errors import ConfigError
 
 OPTIONS = [
@@ -63,7 +59,7 @@ def test_examples_are_counted_also_of_contributors_without_any():
 
 def test_an_unknown_aggregate_is_refused():
     with pytest.raises(ConfigError, match=r"^aggregate: expected one of mean, max, sum, got 'min'"):
-        check_aggregate("min")
+        ReadsFeatures(extractor=None, aggregate="min")
 
 
 # ------------------------------------------------------------------------------ their options
