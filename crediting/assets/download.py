@@ -3,9 +3,10 @@
 import hashlib
 from contextlib import suppress
 from http.client import HTTPException
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import IO
 from urllib.error import HTTPError
+from urllib.parse import unquote, urlsplit
 from urllib.request import Request, urlopen
 
 from crediting.files import temporary_beside
@@ -17,6 +18,11 @@ _SILENCE = 60  # seconds without a byte after which a server counts as gone
 
 class DownloadError(Exception):
     """Nothing came, or not what was published; the message gives the reason."""
+
+
+def file_name(url: str) -> str:
+    """Return what the file at an address is called."""
+    return PurePosixPath(unquote(urlsplit(url).path)).name
 
 
 def download(url: str, target: Path, algorithm: str, checksum: str | None) -> None:

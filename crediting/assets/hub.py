@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Collection, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -81,10 +82,8 @@ class HubFolder:
         Raises:
             DataError: they cannot be had, or the repository lacks a file.
         """
-        try:
+        with suppress(NotFetchedError):
             return self.find()
-        except NotFetchedError:
-            pass
         if _offline():
             raise self._not_fetched(f"{_OFFLINE}; unset it")
         from huggingface_hub import HfApi, snapshot_download

@@ -1,12 +1,12 @@
 """A folder published as an archive at an address, such as a data set."""
 
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from urllib.parse import unquote, urlsplit
 
 from crediting.assets.digests import file_digest, files_below, folder_digest
-from crediting.assets.download import DownloadError, download
+from crediting.assets.download import DownloadError, download, file_name
 from crediting.assets.messages import NotFetchedError, not_fetched, not_here
 from crediting.assets.unpack import UnpackError, unpack
 from crediting.errors import DataError
@@ -63,14 +63,12 @@ class UrlArchive:
             DataError: the archive cannot be had, is damaged or not what was published, or
                 something in the folder is in its way.
         """
-        try:
+        with suppress(NotFetchedError):
             return self.find()
-        except NotFetchedError:
-            pass
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             with TemporaryDirectory(prefix=".fetching-", dir=self.folder) as temporary:
-                archive = Path(temporary, PurePosixPath(unquote(urlsplit(self.url).path)).name)
+                archive = Path(temporary, file_name(self.url))
                 download(self.url, archive, "md5", self.md5)
                 unpacked = Path(temporary, "unpacked")
                 unpack(archive, unpacked)

@@ -1,11 +1,11 @@
 """One file published at an address, such as a network's weights."""
 
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
-from urllib.parse import unquote, urlsplit
+from pathlib import Path
 
 from crediting.assets.digests import file_digest
-from crediting.assets.download import DownloadError, download
+from crediting.assets.download import DownloadError, download, file_name
 from crediting.assets.messages import NotFetchedError, not_fetched, not_here
 from crediting.errors import DataError
 
@@ -42,8 +42,7 @@ class UrlFile:
         """The file in torch's cache: TORCH_HOME, or ~/.cache/torch."""
         from torch.hub import get_dir
 
-        name = PurePosixPath(unquote(urlsplit(self.url).path)).name
-        return Path(get_dir(), "checkpoints", name)
+        return Path(get_dir(), "checkpoints", file_name(self.url))
 
     def find(self) -> Path:
         """Return the local copy if one is named, else the file in the cache.
@@ -71,10 +70,8 @@ class UrlFile:
         Raises:
             DataError: it cannot be had, or its sha256 is wrong; or the local copy is not there.
         """
-        try:
+        with suppress(NotFetchedError):
             return self.find()
-        except NotFetchedError:
-            pass
         try:
             download(self.url, self.destination, "sha256", self.sha256)
         except DownloadError as error:
