@@ -16,7 +16,6 @@ from crediting.errors import ArtifactError
 from crediting.files import atomic_write_bytes, atomic_write_text
 
 ARCHITECTURE = "architecture.json"
-_ADVICE = "Delete the folder {folder} and run the same command again."
 
 
 def save_denoiser(folder: Path, denoiser: nn.Module, name: str = "denoiser") -> None:
@@ -96,7 +95,9 @@ def load_json(path: Path) -> Any:
 
 def damaged(path: Path, reason: str) -> ArtifactError:
     """Return the error for a file of an artifact that cannot be used."""
-    return ArtifactError(f"{path}: {reason}. {_ADVICE.format(folder=path.parent)}")
+    return ArtifactError(
+        f"{path}: {reason}. Delete the folder {path.parent} and run the same command again."
+    )
 
 
 def _read_architecture(path: Path) -> nn.Module:

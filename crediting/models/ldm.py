@@ -7,10 +7,10 @@ import torch
 from numpy.typing import NDArray
 
 from crediting.assets import HubFolder
-from crediting.errors import ConfigError
 from crediting.models.autoencoder import Codec, read_vq_or_kl
 from crediting.models.pretrained import files_of, find_part, frozen
 from crediting.models.unconditional import Unconditional
+from crediting.models.unet import check_positive
 from crediting.training import Recipe
 from crediting.training.examples import Examples
 
@@ -51,9 +51,7 @@ class LDM(Unconditional):
         training: Recipe,
     ) -> None:
         super().__init__(unet, noise, pretrained, training)
-        for key, value in (("scaling", scaling), ("batch_size", batch_size)):
-            if not value > 0:
-                raise ConfigError(f"model.{key}: expected a positive number, got {value}.")
+        check_positive(scaling=scaling, batch_size=batch_size)
         self.autoencoder = autoencoder
         self.scaling = scaling
         self.mirror = mirror

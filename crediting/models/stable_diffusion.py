@@ -18,7 +18,13 @@ from crediting.models import text
 from crediting.models.autoencoder import Codec, read_kl
 from crediting.models.lora_file import FILE, fold
 from crediting.models.pretrained import files_of, frozen, read_config, read_network
-from crediting.models.unet import UNetFamily, as_published, example_inputs, published_noise
+from crediting.models.unet import (
+    UNetFamily,
+    as_published,
+    check_positive,
+    example_inputs,
+    published_noise,
+)
 from crediting.training import Recipe
 from crediting.training.examples import Examples
 
@@ -51,9 +57,7 @@ class StableDiffusion(UNetFamily):
         batch_size: int,
         training: Recipe,
     ) -> None:
-        for key, value in (("size", size), ("batch_size", batch_size)):
-            if not value > 0:
-                raise ConfigError(f"model.{key}: expected a positive number, got {value}.")
+        check_positive(size=size, batch_size=batch_size)
         self.pretrained = pretrained
         self.lora = lora
         self.size = size

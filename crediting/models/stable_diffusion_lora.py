@@ -19,6 +19,7 @@ from crediting.models.checkpoint import (
     save_weights,
 )
 from crediting.models.stable_diffusion import StableDiffusion
+from crediting.models.unet import check_positive
 from crediting.training import Recipe
 
 # the names of pipelines' `save_lora_weights`: with scale 1 any diffusers pipeline can load them
@@ -31,9 +32,6 @@ class StableDiffusionLoRA(StableDiffusion):
     Args:
         pretrained: as for `StableDiffusion`, as are lora, size, mirror and batch_size.
         lora: adapters already in the base, which stay as they are; not those to be trained.
-        size: see `StableDiffusion`.
-        mirror: see `StableDiffusion`.
-        batch_size: see `StableDiffusion`.
         rank: of every adapter.
         scale: what the adapters' outputs are multiplied by; alpha / rank in other software.
         targets: how the names of the linear layers end that get an adapter.
@@ -57,9 +55,7 @@ class StableDiffusionLoRA(StableDiffusion):
         training: Recipe,
     ) -> None:
         super().__init__(pretrained, lora, size, mirror, batch_size, training)
-        for key, value in (("rank", rank), ("scale", scale)):
-            if not value > 0:
-                raise ConfigError(f"model.{key}: expected a positive number, got {value}.")
+        check_positive(rank=rank, scale=scale)
         if not targets:
             raise ConfigError(
                 "model.targets: expected endings of the names of layers, such as to_q, got none."

@@ -116,6 +116,13 @@ def _check_process(config: Mapping[str, Any], path: Path) -> None:
     )
 
 
+def check_positive(**settings: float) -> None:
+    """Raise ConfigError if a setting of the model, given by its key, is not a positive number."""
+    for key, value in settings.items():
+        if not value > 0:
+            raise ConfigError(f"model.{key}: expected a positive number, got {value}.")
+
+
 def device_of(denoiser: nn.Module) -> torch.device:
     """Return the device that a denoiser is on."""
     return next(denoiser.parameters()).device
