@@ -65,9 +65,7 @@ class TrainingState:
     def _moments(self) -> dict[int, dict[str, Tensor | int]]:
         """Return what the optimizer remembers of every parameter, by its number."""
         # as every optimizer has it: those of bitsandbytes return it in further folds
-        moments: dict[int, dict[str, Tensor | int]]
-        moments = torch.optim.Optimizer.state_dict(self.optimizer)["state"]
-        return moments
+        return torch.optim.Optimizer.state_dict(self.optimizer)["state"]
 
     def _changing(self) -> dict[str, Tensor]:
         """Return the trained parameters and the buffers: frozen parameters stay as they are."""

@@ -196,9 +196,7 @@ def _autocast(how: Arithmetic) -> torch.autocast:
 
 def _repeated(inputs: Mapping[str, Tensor], count: int) -> dict[str, Tensor]:
     return {
-        name: torch.empty((count, *tensor.shape[1:]), dtype=tensor.dtype)
-        if tensor.is_floating_point()
-        else torch.zeros((count, *tensor.shape[1:]), dtype=tensor.dtype)
+        name: torch.zeros((count, *tensor.shape[1:]), dtype=tensor.dtype)
         for name, tensor in inputs.items()
     }
 

@@ -112,10 +112,11 @@ class Trainer:
         accelerator = make_accelerator(self.device.type, self._accelerator.mixed_precision)
         alone = accelerator.num_processes == 1  # others would wait for as many parts as theirs
         tape, portion = (self.tape(denoiser, recipe), self.portion(1)) if alone else (None, None)
-        optimizer = make_optimizer(trainable(denoiser), recipe, rate_factors or {}, bool(tape))
-        average = make_average(trainable(denoiser).values(), recipe)
+        by_name = trainable(denoiser)
+        parameters = list(by_name.values())
+        optimizer = make_optimizer(by_name, recipe, rate_factors or {}, bool(tape))
+        average = make_average(parameters, recipe)
         state = TrainingState(denoiser, optimizer, average, accelerator.scaler)
-        parameters = list(trainable(denoiser).values())
         first = checkpoint.restore(state) if checkpoint else 0
         denoiser.train()
         with (
@@ -136,7 +137,7 @@ class Trainer:
                 if checkpoint and accelerator.is_main_process:
                     checkpoint.offer(step + 1, state)
         on_step(recipe.steps)
-        return dict(zip(trainable(denoiser), average.shadow_params, strict=True))
+        return dict(zip(by_name, average.shadow_params, strict=True))
 
     def gradients(
         self, denoiser: nn.Module, examples: Tensor, batch_size: int, stream: Stream
