@@ -83,7 +83,8 @@ class Processes:
                     f"usually because memory ran out. Lower executor.workers, now {size}, or see "
                     "why with executor=serial. What was recorded before is kept"
                 )
-            yield from map(self._death, abandoned)
+            for task in abandoned:
+                yield given_up(task, self.retries + 1, "memory ran out: lower executor.workers")
 
     def sized(self, capacity: int, devices: Sequence[str] = ()) -> "Processes":
         """Return the executor for a machine with these GPUs, and with workers for "auto"."""
@@ -104,13 +105,6 @@ class Processes:
         if self.workers == "auto":
             raise RuntimeError("the executor was not sized")
         return int(self.workers)
-
-    def _death(self, task: Task) -> Outcome:
-        message = (
-            f"worker died {self.retries + 1} times while this coalition was evaluated, usually "
-            "because memory ran out: lower executor.workers"
-        )
-        return given_up(task, message)
 
 
 class _Backlog:

@@ -45,7 +45,7 @@ class RayCluster:
         retries: int,
     ) -> None:
         require_count("workers", workers, 1, or_auto=True)
-        require("cpus_per_worker", cpus_per_worker, "positive", _is_number(cpus_per_worker) > 0)
+        require("cpus_per_worker", cpus_per_worker, "positive", _as_number(cpus_per_worker) > 0)
         share = "auto, 0, a share of a GPU such as 0.25, or a whole number"
         require("gpus_per_worker", gpus_per_worker, share, _is_share(gpus_per_worker))
         require_count("retries", retries, 0)
@@ -177,12 +177,12 @@ class RayCluster:
         return threads if self._gpus() else threads | {GPU: ""}
 
 
-def _is_number(value: object) -> float:
+def _as_number(value: object) -> float:
     """Return a finite number, or -1 for anything else."""
     plain = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if plain and abs(value) < math.inf else -1.0  # type: ignore[arg-type]
 
 
 def _is_share(value: object) -> bool:
-    number = _is_number(value)
+    number = _as_number(value)
     return value == "auto" or 0 <= number <= 1 or (number > 1 and number.is_integer())

@@ -140,14 +140,8 @@ class Crew:
                 "raise executor.cpus_per_worker, or see why with executor=serial. What was "
                 "recorded before is kept"
             )
-        return [self._given_up(task) for task in backlog.take_back(worker.job)]
-
-    def _given_up(self, task: Task) -> Outcome:
-        message = (
-            f"worker died {self._retries + 1} times while this coalition was evaluated, usually "
-            "because memory ran out: lower executor.workers, or raise executor.cpus_per_worker"
-        )
-        return given_up(task, message)
+        why = "memory ran out: lower executor.workers, or raise executor.cpus_per_worker"
+        return [given_up(task, self._retries + 1, why) for task in backlog.take_back(worker.job)]
 
     def _losses(self) -> tuple[type[Exception], ...]:
         """Return the errors by which ray tells that an actor or its node is gone."""

@@ -281,12 +281,8 @@ class _Driver:
             self._queue.appendleft([*again, *others])
         for task in dead:
             del self._awaited[name_of(task)]
-            yield self._death(task, flight)
-
-    def _death(self, task: Task, flight: _Flight) -> Outcome:
-        message = (
-            f"worker died {self._settings.retries + 1} times while this coalition was evaluated, "
-            "usually because memory or time ran out: raise executor.parameters.mem_gb or "
-            f"executor.timeout_min. The log of the last job is {flight.job.paths.stderr}"
-        )
-        return given_up(task, message)
+            why = (
+                "memory or time ran out: raise executor.parameters.mem_gb or "
+                f"executor.timeout_min. The log of the last job is {flight.job.paths.stderr}"
+            )
+            yield given_up(task, self._settings.retries + 1, why)

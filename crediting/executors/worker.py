@@ -126,6 +126,7 @@ def raise_again(raised: Raised) -> NoReturn:
     raise RuntimeError(f"a worker raised while {raised.doing}\n{raised.traceback}")
 
 
-def given_up(task: Task, message: str) -> Outcome:
-    """Return what stands for a task whose workers died, as often as it was tried."""
+def given_up(task: Task, tries: int, why: str) -> Outcome:
+    """Return what stands for a task whose worker died at every try, mostly for a reason."""
+    message = f"worker died {tries} times while this coalition was evaluated, usually because {why}"
     return Outcome(task, {}, {"": message}, seed=-1, seconds=0.0, device="unknown")
