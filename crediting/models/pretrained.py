@@ -78,7 +78,7 @@ def read_network(folder: Path, kinds: Mapping[str, Any], key: str) -> nn.Module:
         raise ConfigError(
             f"{key}: expected a network of class {' or '.join(kinds)}, got {name} in {folder}."
         )
-    with told(folder, key), torch.random.fork_rng(devices=[]):
+    with blaming(folder, key), torch.random.fork_rng(devices=[]):
         network, info = kinds[name].from_pretrained(
             str(folder), local_files_only=True, output_loading_info=True
         )
@@ -126,7 +126,7 @@ def _plain(value: Any) -> Any:
 
 
 @contextmanager
-def told(path: Path, key: str) -> Iterator[None]:
+def blaming(path: Path, key: str) -> Iterator[None]:
     """Use as a context in which nothing but a library works: its errors are the file's."""
     try:
         yield

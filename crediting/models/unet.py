@@ -12,7 +12,7 @@ from torch import nn
 from crediting.errors import ConfigError, is_out_of_memory
 from crediting.interfaces import Prunable
 from crediting.models.checkpoint import load_denoiser, save_denoiser
-from crediting.models.pretrained import find_part, read_config, told
+from crediting.models.pretrained import blaming, find_part, read_config
 
 SCHEDULER = ("scheduler", "")
 SCHEDULER_FILE = "scheduler_config.json"
@@ -87,7 +87,7 @@ def published_noise(root: Path, unstated: Mapping[str, Any], **changes: Any) -> 
     folder = find_part(root, SCHEDULER, "model.pretrained", SCHEDULER_FILE)
     config = read_config(folder / SCHEDULER_FILE, "model.pretrained")
     _check_process(config, folder / SCHEDULER_FILE)
-    with told(folder / SCHEDULER_FILE, "model.pretrained"):
+    with blaming(folder / SCHEDULER_FILE, "model.pretrained"):
         scheduler = DDPMScheduler.from_config({**unstated, **config}, **changes)
     check_betas(scheduler, f"model.pretrained: {folder / SCHEDULER_FILE}")
     return scheduler
