@@ -570,31 +570,3 @@ class Executor(Protocol):
 
     def width(self) -> int:
         """Return how many coalitions are evaluated at once, given enough of them."""
-
-
-__all__ = [
-    "Asset",
-    "Baseline",
-    "Dataset",
-    "Design",
-    "DiffusionModel",
-    "Estimator",
-    "Evaluator",
-    "EvaluatorFactory",
-    "Executor",
-    "Extractor",
-    "Features",
-    "FineTuning",
-    "Generation",
-    "Job",
-    "Material",
-    "Outcome",
-    "Partitioner",
-    "Property",
-    "Prunable",
-    "Pruning",
-    "PruningReport",
-    "StartingPoint",
-    "Task",
-    "TimestepLoss",
-]
