@@ -37,15 +37,11 @@ class DatamodelScore(NamedTuple):
 
 
 class ScoreDifference(NamedTuple):
-    """By how much one score exceeds another, in percentage points, with its 95 % interval.
-
-    `probability` is that of the first being the higher one over all coalitions and seeds.
-    """
+    """By how much one score exceeds another, in percentage points, with its 95 % interval."""
 
     difference: float
     low: float
     high: float
-    probability: float
 
 
 def datamodel_score(
@@ -100,7 +96,6 @@ def difference(
         difference=_PERCENT * gap,
         low=_PERCENT * max(gap - half_width, -2.0),  # two correlations are no further apart
         high=_PERCENT * min(gap + half_width, 2.0),
-        probability=spread.probability_above_zero(gap),
     )
 
 

@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import stdtr, stdtrit
+from scipy.special import stdtrit
 
 CONFIDENCE = 0.95
 
@@ -37,12 +37,6 @@ class Spread(NamedTuple):
     def half_width(self) -> float:
         """Half the width of the 95 % interval around the mean, by Student's t."""
         return float(stdtrit(self.degrees, (1 + CONFIDENCE) / 2)) * self.std_error
-
-    def probability_above_zero(self, mean: float) -> float:
-        """Return how probable it is that the true mean is positive; 1/2 if it is surely zero."""
-        if self.std_error == 0:
-            return float(np.sign(mean) + 1) / 2
-        return float(stdtr(self.degrees, mean / self.std_error))
 
 
 UNKNOWN = Spread(float("nan"), float("nan"))

@@ -253,9 +253,7 @@ def test_difference_is_that_of_the_scores_and_turns_round():
     assert found.difference == pytest.approx(scored().score - scored(other).score)
     assert found.low < found.difference < found.high
     turned = difference(other, CREDITS, COALITIONS, UTILITIES, 200, 0)
-    assert turned == pytest.approx(
-        (-found.difference, -found.high, -found.low, 1 - found.probability)
-    )
+    assert turned == pytest.approx((-found.difference, -found.high, -found.low))
 
 
 def test_pairing_narrows_the_interval_of_credits_that_are_alike():
@@ -265,10 +263,9 @@ def test_pairing_narrows_the_interval_of_credits_that_are_alike():
     assert paired.high - paired.low < 0.6 * (single.high - single.low)
 
 
-def test_probability_follows_the_truth():
+def test_the_interval_follows_the_truth():
     noise = np.random.default_rng(4).normal(size=N)
     found = difference(CREDITS, noise, COALITIONS, UTILITIES, 200, 0)
-    assert found.probability > 0.99
     assert found.low > 0
 
 
@@ -278,7 +275,7 @@ def test_between_two_perfect_rankings_nothing_is_sure():
     credits = np.arange(5.0)
     found = difference(credits, -credits, rows[:4], rows[:4] @ credits[:, None], 200, 0)
     assert found.difference == pytest.approx(200)
-    assert np.isnan([found.low, found.high, found.probability]).all()
+    assert np.isnan([found.low, found.high]).all()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -291,7 +288,7 @@ def test_nor_is_it_where_sums_are_off_in_the_last_bit(seed):
     utilities = np.repeat(rows @ credits[:, None], 3, axis=1)
     found = difference(credits, -credits, rows, utilities, 300, seed)
     assert found.difference == pytest.approx(200)
-    assert np.isnan([found.low, found.high, found.probability]).all()
+    assert np.isnan([found.low, found.high]).all()
 
 
 def test_credits_that_hardly_differ_have_an_interval_and_three_coalitions_do_not():
@@ -305,7 +302,7 @@ def test_credits_that_hardly_differ_have_an_interval_and_three_coalitions_do_not
 
 def test_equal_rankings_do_not_differ_and_undefined_ones_cannot():
     same = difference(CREDITS, 2 * CREDITS, COALITIONS, UTILITIES, 50, 0)
-    assert same == pytest.approx((0, 0, 0, 0.5))
+    assert same == (0, 0, 0)
     undefined = difference(CREDITS, np.zeros(N), COALITIONS, UTILITIES, 50, 0)
     assert np.isnan(undefined).all()
 
@@ -328,7 +325,7 @@ def test_interval_of_the_difference_covers_a_known_one():
         ]
     )
     found = [difference(near, far, *game(50), 150, 0) for _ in range(300)]
-    covered = np.mean([low <= truth <= high for _, low, high, _ in found])
+    covered = np.mean([low <= truth <= high for _, low, high in found])
     assert 0.9 < covered < 0.995
 
 
@@ -338,7 +335,6 @@ def test_all_coalitions_and_no_luck_leave_no_difference_unsure():
     known = difference(np.arange(6.0), np.arange(6.0) ** 3 % 4, coalitions, utilities, 200, 0)
     assert abs(known.difference) > 1
     assert (known.low, known.high) == pytest.approx((known.difference, known.difference))
-    assert known.probability == float(known.difference > 0)
 
 
 def test_differences_end_where_correlations_do_on_either_side():
