@@ -146,7 +146,8 @@ def _label_chart(
 
 
 def _add_footer(figure: Any, table: CreditTable, rows: Sequence[CreditRow | None]) -> None:
-    facts = f"{one_line(table.estimator)}, {table.n_coalitions:,} coalitions, {table.interval_name}"
+    found = table.attribution
+    facts = f"{one_line(found.estimator)}, {found.n_coalitions:,} coalitions, {table.interval_name}"
     if None in rows:
         total = len(table.rows)
         facts += f"\ntop {SHOWN_TOP} and bottom {SHOWN_BOTTOM} of {total} contributors shown"

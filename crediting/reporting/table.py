@@ -39,19 +39,12 @@ COLUMNS = CreditRow._fields
 class CreditTable:
     """Credits of all contributors for one property, in its unit, the most deserving first."""
 
+    attribution: Attribution
     rows: tuple[CreditRow, ...]
     property_name: str
     unit: str
     higher_is_better: bool
-    estimator: str
-    n_coalitions: int
-    v_full: float
-    v_empty: float
-    efficiency_gap: float
-    confidence: float
     top: int
-    explanation: str
-    """What the estimator has to say of these credits, or nothing."""
     notes: tuple[str, ...]
     """Further sentences that belong under the table."""
 
@@ -68,7 +61,7 @@ class CreditTable:
             return "uncertainty unknown"
         if all(error == 0 for error in errors):
             return "no sampling error"
-        return f"confidence level {100 * self.confidence:.6g}%"
+        return f"confidence level {100 * self.attribution.confidence:.6g}%"
 
     @property
     def noise_share(self) -> float:
@@ -80,18 +73,19 @@ class CreditTable:
     @property
     def caption(self) -> tuple[str, ...]:
         """Say what the table shows, how it was estimated, how sure it is, and why; a line each."""
-        name = self.property_name
+        name, found = self.property_name, self.attribution
         unit = f" [{self.unit}]" if self.unit else ""
         sign = "" if self.higher_is_better else f"; negative credit lowers {name}, i.e. improves it"
         lines = (
             f"Property: {name}{unit}, {self.direction}{sign}.",
-            f"Estimator: {self.estimator}, {self.n_coalitions:,} coalitions, {self.interval_name}.",
-            f"v(N) = {self.v_full:.4g}, v(empty) = {self.v_empty:.4g}, "
-            f"efficiency gap = {self.efficiency_gap:.4g}.",
+            f"Estimator: {found.estimator}, {found.n_coalitions:,} coalitions, "
+            f"{self.interval_name}.",
+            f"v(N) = {found.v_full:.4g}, v(empty) = {found.v_empty:.4g}, "
+            f"efficiency gap = {found.efficiency_gap:.4g}.",
             f"rank_low to rank_high: interval of the rank; p_top: probability of a rank in the "
             f"top {self.top}.",
             f"noise_error: {self._noise}.",
-            self.explanation,
+            found.explanation,
             *self.notes,
         )
         return tuple(line for line in lines if line)
@@ -155,20 +149,9 @@ def credit_table(
         attribution.top_probabilities(top, higher_is_better).tolist(),
     )
     rows = [CreditRow(*cells) for cells in zip(*columns, strict=True)]
+    in_order = tuple(sorted(rows, key=lambda row: row.rank))
     return CreditTable(
-        rows=tuple(sorted(rows, key=lambda row: row.rank)),
-        property_name=property_name,
-        unit=unit,
-        higher_is_better=higher_is_better,
-        estimator=attribution.estimator,
-        n_coalitions=attribution.n_coalitions,
-        v_full=float(attribution.v_full),
-        v_empty=float(attribution.v_empty),
-        efficiency_gap=attribution.efficiency_gap,
-        confidence=attribution.confidence,
-        top=top,
-        explanation=attribution.explanation,
-        notes=tuple(notes),
+        attribution, in_order, property_name, unit, higher_is_better, top, tuple(notes)
     )
 
 
