@@ -17,9 +17,13 @@ _CHOICES = {
     "schedule": ("constant", "cosine"),
     "timesteps": ("antithetic", "uniform"),
 }
-_POSITIVE = ("batch_size", "learning_rate", "gradient_clip")
-_NOT_NEGATIVE = ("steps", "weight_decay")
-_SHARES = ("warmup", "ema_decay")
+_NUMBERS: tuple[tuple[tuple[str, ...], str, Callable[[float], bool]], ...] = (
+    (("batch_size", "learning_rate", "gradient_clip"), "a positive number", lambda n: n > 0),
+    (("steps", "weight_decay"), "0 or more", lambda n: n >= 0),
+    (("learning_rate",), "a finite number", math.isfinite),
+    (("warmup", "ema_decay"), "a number in [0, 1)", lambda n: 0 <= n < 1),
+)
+"""Keys, what is expected of them, and whether a number is so."""
 
 
 @dataclass(frozen=True)
@@ -53,17 +57,10 @@ class Recipe:
                 raise ConfigError(
                     f"{key}: expected one of {', '.join(choices)}, got {getattr(self, key)!r}"
                 )
-        for key in _POSITIVE:
-            if not getattr(self, key) > 0:
-                raise ConfigError(f"{key}: expected a positive number, got {getattr(self, key)}")
-        for key in _NOT_NEGATIVE:
-            if not getattr(self, key) >= 0:
-                raise ConfigError(f"{key}: expected 0 or more, got {getattr(self, key)}")
-        if math.isinf(self.learning_rate):
-            raise ConfigError(f"learning_rate: expected a finite number, got {self.learning_rate}")
-        for key in _SHARES:
-            if not 0 <= getattr(self, key) < 1:
-                raise ConfigError(f"{key}: expected a number in [0, 1), got {getattr(self, key)}")
+        for keys, expected, is_so in _NUMBERS:
+            for key in keys:
+                if not is_so(getattr(self, key)):
+                    raise ConfigError(f"{key}: expected {expected}, got {getattr(self, key)}")
 
     @property
     def warmup_steps(self) -> int:
