@@ -36,6 +36,7 @@ from crediting.pipeline.machine import make_trainer, open_machine, placed
 from crediting.randomness import Stream
 from crediting.training.examples import Examples
 from crediting.training.loss import DenoisingLoss, FixedTimestepLoss
+from crediting.training.recipe import Training
 from crediting.training.trainer import Trainer
 
 TOKENS, WIDTH = 77, 768
@@ -163,7 +164,7 @@ def measure(denoiser: nn.Module, work: Work, folder: Path) -> Cost:
     clock = Clock()
     forget_peak(work.device)
     started = time.perf_counter()
-    work.trainer.train(denoiser, recipe, ids, Stream("benchmark"), on_step=clock)
+    work.trainer.train(Training(denoiser, recipe, ids), Stream("benchmark"), on_step=clock)
     trained = clock.seconds()
     called = work.trainer.replayed(denoiser) or work.trainer.compiled(denoiser)
 

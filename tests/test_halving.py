@@ -166,15 +166,15 @@ def make_trainer():
 
 def test_a_training_that_does_not_fit_adds_up_the_gradients_of_parts(make_trainer, capsys):
     plain, narrow, trainer = Narrow(6), Narrow(3), make_trainer()
-    expected = make_trainer().train(plain, RECIPE, COALITIONS[0], Stream("x"))
+    expected = make_trainer().train(Training(plain, RECIPE, COALITIONS[0]), Stream("x"))
     assert capsys.readouterr().err == ""
-    found = trainer.train(narrow, RECIPE, COALITIONS[0], Stream("x"))
+    found = trainer.train(Training(narrow, RECIPE, COALITIONS[0]), Stream("x"))
     assert narrow.batches == [6, 3, 3, 3, 3, 3, 3, 3, 3]
     assert capsys.readouterr().err.count("train: not enough memory") == 1
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=0, atol=1e-10)
     again = Narrow(3)
-    trainer.train(again, RECIPE, COALITIONS[0], Stream("x"))
+    trainer.train(Training(again, RECIPE, COALITIONS[0]), Stream("x"))
     assert max(again.batches) == 3, "what did not fit is tried anew by every coalition"
 
 
@@ -238,5 +238,5 @@ def test_a_stack_that_does_not_fit_is_divided_alike(make_trainer):
 def test_a_training_without_room_for_one_example_is_an_error(make_trainer):
     narrow = Narrow(0)
     with pytest.raises(torch.OutOfMemoryError):
-        make_trainer().train(narrow, RECIPE, COALITIONS[0], Stream("x"))
+        make_trainer().train(Training(narrow, RECIPE, COALITIONS[0]), Stream("x"))
     assert narrow.batches == [6, 3, 1]

@@ -28,6 +28,7 @@ from crediting.reporting.forecast import humanise_seconds
 from crediting.training import Recipe
 from crediting.training.compiling import compiler
 from crediting.training.examples import Examples
+from crediting.training.recipe import Training
 
 _CALIBRATION_STEPS = 5
 _CALIBRATION_IMAGES = 4
@@ -203,9 +204,10 @@ def measure_pace(study: Study) -> Pace:
     examples = _noise(inputs, recipe.batch_size)
     ids = torch.arange(len(examples), device=accelerator.device)
     trainer = make_trainer(examples, study.model, accelerator, study.runtime)
-    short_recipe = replace(recipe, steps=_CALIBRATION_STEPS)
-    trainer.train(denoiser, replace(recipe, steps=1), ids, Stream("calibration"))
-    training = _timed(lambda: trainer.train(denoiser, short_recipe, ids, Stream("calibration")))
+    one_step = Training(denoiser, replace(recipe, steps=1), ids)
+    some_steps = Training(denoiser, replace(recipe, steps=_CALIBRATION_STEPS), ids)
+    trainer.train(one_step, Stream("calibration"))
+    training = _timed(lambda: trainer.train(some_steps, Stream("calibration")))
     batch = _noise(inputs, study.generation.at_once(accelerator.device.type))
     first = torch.arange(len(batch), device=accelerator.device)
     timesteps = torch.zeros_like(first)

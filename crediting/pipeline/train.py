@@ -27,6 +27,7 @@ from crediting.randomness import Stream, derive_seed
 from crediting.training import Recipe
 from crediting.training.checkpoint import trainable
 from crediting.training.distributed import run_together
+from crediting.training.recipe import Training
 from crediting.training.trainer import Trainer, partial_checkpoint
 
 RAW, AVERAGED = "denoiser", "averaged"
@@ -166,10 +167,9 @@ def _train(
     every = study.runtime["checkpoint_seconds"]
     checkpoint = partial_checkpoint(folder, every, folder.name, end)
     with bar(purpose, recipe.steps) if shows else nullcontext() as progress:
+        everybody = torch.arange(len(trainer.loss.examples), device=trainer.device)
         return trainer.train(
-            placed(denoiser, trainer.device, study.runtime),
-            recipe,
-            torch.arange(len(trainer.loss.examples), device=trainer.device),
+            Training(placed(denoiser, trainer.device, study.runtime), recipe, everybody),
             Stream(purpose, study.seed),
             checkpoint,
             lambda step: None if progress is None else progress.update(step - progress.n),

@@ -23,7 +23,7 @@ def make_optimizer(
     rate_factors: Mapping[str, float],
     recorded: bool = False,
 ) -> torch.optim.Optimizer:
-    """Return the optimizer of a recipe for parameters by name; see Trainer.train.
+    """Return the optimizer of a recipe for parameters by name; rate factors as in `Training`.
 
     One that is recorded reads its rates from memory, where `set_rate` writes them.
     """

@@ -5,7 +5,7 @@ timesteps, noise, flips and dropout are functions of (stream, step, image ids), 
 killed and resumed, or ran on another worker, takes the same steps.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from functools import partial
 from pathlib import Path
@@ -26,7 +26,7 @@ from crediting.training.distributed import share_of
 from crediting.training.examples import Examples
 from crediting.training.loss import DenoisingLoss
 from crediting.training.optimizers import find_optimizer, make_average, make_optimizer, set_rate
-from crediting.training.recipe import BatchGradient, Recipe
+from crediting.training.recipe import BatchGradient, Recipe, Training
 from crediting.training.stepping import draws_at_random, make_step
 
 _SCALES = (2.0**14, 2.0**7, 1.0)
@@ -80,32 +80,24 @@ class Trainer:
 
     def train(
         self,
-        denoiser: nn.Module,
-        recipe: Recipe,
-        examples: Tensor,
+        training: Training,
         stream: Stream,
         checkpoint: TrainingCheckpoint | None = None,
         on_step: Callable[[int], None] = lambda step: None,
-        *,
-        ascend: bool = False,
-        rate_factors: Mapping[str, float] | None = None,
     ) -> dict[str, Tensor]:
-        """Train a denoiser in place and return its averaged (EMA) trainable parameters by name.
+        """Do a training and return the averaged (EMA) trainable parameters by name.
 
         Args:
-            denoiser: on the device of the examples; what requires gradients is trained.
-            recipe: number of steps and how each is done.
-            examples: indices to train on, int64 (k,), on the device; k > 0.
+            training: of a denoiser on the device of the examples.
             stream: the identity of the randomness.
             checkpoint: where a long training is saved and resumed from.
             on_step: told the number of finished steps.
-            ascend: increase the loss instead.
-            rate_factors: multiplies the learning rate of parameters whose name holds a key.
 
         Raises:
             ConfigError: mirrored images are asked for, and nobody encoded them; the optimizer is
                 not installed; or the denoiser has no gradient checkpointing.
         """
+        denoiser, recipe, examples = training.denoiser, training.recipe, training.examples
         assert len(examples) > 0, "there is nothing to train on"
         self.check(recipe)
         # one per training: it remembers all that it ever prepared, and the scale of the fp16 loss
@@ -114,7 +106,7 @@ class Trainer:
         tape, portion = (self.tape(denoiser, recipe), self.portion(1)) if alone else (None, None)
         by_name = trainable(denoiser)
         parameters = list(by_name.values())
-        optimizer = make_optimizer(by_name, recipe, rate_factors or {}, bool(tape))
+        optimizer = make_optimizer(by_name, recipe, training.rate_factors, bool(tape))
         average = make_average(parameters, recipe)
         state = TrainingState(denoiser, optimizer, average, accelerator.scaler)
         first = checkpoint.restore(state) if checkpoint else 0
@@ -132,7 +124,7 @@ class Trainer:
                 set_rate(stepped, recipe.rate(step))
                 batch = draw_batch(recipe, examples, stream.at(step), self.loss.n_timesteps)
                 part, weight = share_of(batch, accelerator.process_index, accelerator.num_processes)
-                do(self.loss.pose(*part, stream.at(step)), -weight if ascend else weight)
+                do(self.loss.pose(*part, stream.at(step)), -weight if training.ascend else weight)
                 average.step(parameters)
                 if checkpoint and accelerator.is_main_process:
                     checkpoint.offer(step + 1, state)

@@ -6,6 +6,7 @@ from diffusers import DDPMScheduler
 
 from crediting.randomness import Stream
 from crediting.training.examples import Examples
+from crediting.training.recipe import Training
 from crediting.training.trainer import Trainer, make_accelerator
 
 IMAGES = torch.linspace(-1, 1, 6 * 16).reshape(6, 1, 4, 4)
@@ -31,9 +32,8 @@ class RealStart:
         self._trainer = Trainer(Examples(IMAGES, in_pixels=True), noise, accelerator)
 
     def train(self, denoiser, recipe, examples, *, ascend=False, rate_factors=None):
-        averaged = self._trainer.train(
-            denoiser, recipe, examples, Stream("test"), ascend=ascend, rate_factors=rate_factors
-        )
+        training = Training(denoiser, recipe, examples, ascend, rate_factors or {})
+        averaged = self._trainer.train(training, Stream("test"))
         denoiser.load_state_dict(averaged, strict=False)
         return denoiser
 

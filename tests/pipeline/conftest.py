@@ -59,9 +59,9 @@ def trainings(monkeypatch):
     counted: list[int] = []
     original = Trainer.train
 
-    def counting(self, denoiser, recipe, examples, *rest, **options):
-        counted.append(len(examples))
-        return original(self, denoiser, recipe, examples, *rest, **options)
+    def counting(self, training, *rest, **options):
+        counted.append(len(training.examples))
+        return original(self, training, *rest, **options)
 
     monkeypatch.setattr(Trainer, "train", counting)
     return counted

@@ -25,6 +25,7 @@ from crediting.training import Recipe, distributed
 from crediting.training.checkpoint import TrainingCheckpoint
 from crediting.training.distributed import run_together, share_of
 from crediting.training.examples import Examples
+from crediting.training.recipe import Training
 from crediting.training.trainer import Trainer
 
 RECIPE = Recipe(
@@ -89,7 +90,8 @@ def train(folder: Path, batch_size: int, stop_at: int | None, rank: int) -> None
         if step == stop_at and rank == 0:
             raise StopIteration(f"stopped at step {step}")
 
-    average = trainer.train(denoiser, recipe, torch.arange(20), Stream("run"), checkpoint, on_step)
+    training = Training(denoiser, recipe, torch.arange(20))
+    average = trainer.train(training, Stream("run"), checkpoint, on_step)
     found = {name: p.detach() for name, p in denoiser.named_parameters()}
     found |= {f"average.{name}": p.detach() for name, p in average.items()}
     save_file({name: p.clone() for name, p in found.items()}, folder / f"{rank}.safetensors")
@@ -117,7 +119,7 @@ def drop_out(folder: Path, rank: int) -> None:
     trainer = Trainer(Examples(torch.zeros(2, 1, 4, 4)), DDPMScheduler(), open_machine(runtime))
     denoiser = Dropping()
     recipe = Recipe(**{**vars(RECIPE), "batch_size": 2, "horizontal_flip": False})
-    trainer.train(denoiser, recipe, torch.arange(2), Stream("run"))
+    trainer.train(Training(denoiser, recipe, torch.arange(2)), Stream("run"))
     save_file(
         {"masks": torch.stack([mask[0] for mask in denoiser.masks])},
         folder / f"masks-{rank}.safetensors",

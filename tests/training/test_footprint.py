@@ -16,6 +16,7 @@ from crediting.randomness import Stream
 from crediting.training import Recipe
 from crediting.training.examples import Examples
 from crediting.training.footprint import UNFORESEEABLE, Arithmetic, of_sampling, of_training, told
+from crediting.training.recipe import Training
 from crediting.training.trainer import Trainer, make_accelerator
 
 RECIPE = Recipe(
@@ -214,7 +215,7 @@ def test_the_peak_of_real_training_is_as_foretold(how):
     recipe = replace(RECIPE, steps=2)
 
     def train():
-        trainer.train(denoiser, recipe, torch.arange(32), Stream(0))
+        trainer.train(Training(denoiser, recipe, torch.arange(32)), Stream(0))
 
     train()  # what is only made once is there before
     seen = highest(allocations(train))
@@ -284,7 +285,7 @@ def test_a_denoiser_without_gradient_checkpointing_is_refused():
         Examples(torch.zeros(4, 6)), DDPMScheduler(), make_accelerator("cpu", "no"), True
     )
     with pytest.raises(ConfigError, match=r"^runtime\.gradient_checkpointing: .* got a Chain"):
-        trainer.train(Chain(), RECIPE, torch.arange(4), Stream(0))
+        trainer.train(Training(Chain(), RECIPE, torch.arange(4)), Stream(0))
 
 
 def test_bytes_are_told_in_units_of_a_thousand():
@@ -299,7 +300,7 @@ def trained(denoiser, saving, **changes):
     points = Stream(1).normal(torch.arange(12), SHAPE)
     trainer = Trainer(Examples(points), DDPMScheduler(), make_accelerator("cpu", "no"), saving)
     recipe = replace(RECIPE, steps=3, batch_size=4, **changes)
-    return trainer.train(denoiser, recipe, torch.arange(12), Stream(2))
+    return trainer.train(Training(denoiser, recipe, torch.arange(12)), Stream(2))
 
 
 def with_adapters():

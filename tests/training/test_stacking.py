@@ -87,14 +87,7 @@ def trainings(denoiser, recipe=RECIPE, **options):
 
 
 def alone(trainer, training):
-    return trainer.train(
-        training.denoiser,
-        training.recipe,
-        training.examples,
-        Stream("stack"),
-        ascend=training.ascend,
-        rate_factors=training.rate_factors,
-    )
+    return trainer.train(training, Stream("stack"))
 
 
 def assert_as_alone(trainer, make, recipe=RECIPE, tolerance=1e-4, **options):

@@ -22,6 +22,7 @@ from crediting.randomness import Stream
 from crediting.training import Recipe
 from crediting.training.batches import antithetic_timesteps, draw_batch
 from crediting.training.examples import Examples
+from crediting.training.recipe import Training
 from crediting.training.trainer import Trainer, make_accelerator
 
 RECIPE = Recipe(
@@ -103,10 +104,11 @@ def trainer(data=None, precision="no", **noise):
     return Trainer(examples, DDPMScheduler(**noise), make_accelerator("cpu", precision))
 
 
-def train(denoiser, how=RECIPE, examples=None, stream=None, by=None, **options):
+def train(denoiser, how=RECIPE, examples=None, stream=None, by=None, on_step=None, **options):
     examples = torch.arange(40) if examples is None else examples
-    stream = stream or Stream("training")
-    return (by or trainer()).train(denoiser, how, examples, stream, **options)
+    training = Training(denoiser, how, examples, **options)
+    on_step = on_step or (lambda step: None)
+    return (by or trainer()).train(training, stream or Stream("training"), on_step=on_step)
 
 
 def equal(one, other):
@@ -374,7 +376,7 @@ def test_the_loss_falls():
     how = recipe(steps=300, batch_size=4)
     examples = torch.arange(4)
     losses = plain_losses(copy.deepcopy(denoiser), data)
-    trainer(data).train(denoiser, how, examples, Stream("training"))
+    trainer(data).train(Training(denoiser, how, examples), Stream("training"))
     assert plain_losses(denoiser, data) < 0.5 * losses
 
 

@@ -17,6 +17,7 @@ from crediting.randomness import Stream
 from crediting.training import Recipe, trainer
 from crediting.training.checkpoint import TrainingCheckpoint, TrainingState
 from crediting.training.examples import Examples
+from crediting.training.recipe import Training
 from crediting.training.trainer import Trainer, make_accelerator, partial_checkpoint
 
 
@@ -65,7 +66,8 @@ def train(model, checkpoint=None, on_step=lambda step: None, steps=None, optimiz
     latents = Stream("latents").normal(torch.arange(10), (1, 4, 4))
     examples = Examples(latents, in_pixels=True)
     trainer = Trainer(examples, DDPMScheduler(), make_accelerator("cpu", "no"))
-    return trainer.train(model, recipe, torch.arange(10), Stream("run"), checkpoint, on_step)
+    training = Training(model, recipe, torch.arange(10))
+    return trainer.train(training, Stream("run"), checkpoint, on_step)
 
 
 @pytest.fixture

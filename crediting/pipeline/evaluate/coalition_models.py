@@ -3,7 +3,7 @@
 import copy
 import time
 import traceback
-from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from collections.abc import Hashable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -70,7 +70,7 @@ class CoalitionModels:
         stream = self._start(replicate).stream
         if self._drops_as_in_stacks(asked):
             return _finished(asked, train_stacked(self._trainer, [asked], stream)[0])
-        return _finished(asked, train(self._trainer, asked, stream))
+        return _finished(asked, self._trainer.train(asked, stream))
 
     def ask(self, row: NDArray[np.bool_], replicate: int) -> nn.Module | Training:
         """Return what the fine-tuning makes of a coalition (n,), or how it wants it trained."""
@@ -227,24 +227,6 @@ def _copied(original: nn.Module) -> nn.Module:
     """Return a copy of a denoiser that shares what nobody changes: frozen parameters."""
     frozen = {id(p): p for p in original.parameters() if not p.requires_grad}
     return copy.deepcopy(original, frozen)
-
-
-def train(
-    trainer: Trainer,
-    training: Training,
-    stream: Stream,
-    on_step: Callable[[int], None] = lambda step: None,
-) -> dict[str, torch.Tensor]:
-    """Do a training and return the averaged parameters by name; see Trainer.train."""
-    return trainer.train(
-        training.denoiser,
-        training.recipe,
-        training.examples,
-        stream,
-        on_step=on_step,
-        ascend=training.ascend,
-        rate_factors=training.rate_factors,
-    )
 
 
 def _finished(training: Training, averages: Mapping[str, torch.Tensor]) -> nn.Module:

@@ -13,7 +13,7 @@ from crediting.game.coalition import grand_coalition
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.artifact import completed
 from crediting.pipeline.encode import load_examples
-from crediting.pipeline.evaluate.coalition_models import CoalitionModels, train
+from crediting.pipeline.evaluate.coalition_models import CoalitionModels
 from crediting.pipeline.machine import make_trainer, open_machine, release_memory, wait_for_the_gpu
 from crediting.pipeline.study import Study
 from crediting.randomness import Stream
@@ -73,7 +73,7 @@ def _prepared(study: Study, spec: GameSpec, size: int) -> Callable[..., float] |
         if size > 1:
             train_stacked(trainer, brief, Stream("tuning"), clock)
         else:
-            train(trainer, brief[0], Stream("tuning"), clock)
+            trainer.train(brief[0], Stream("tuning"), on_step=clock)
         return clock.seconds()
 
     return run
