@@ -44,14 +44,11 @@ def embed(root: Path, prompts: Sequence[str], device: torch.device, batch: int) 
         return_tensors="pt",
     )
     masked = getattr(encoder.config, "use_attention_mask", False)
+    read = ("input_ids", "attention_mask") if masked else ("input_ids",)
     hidden = []
     with torch.no_grad():
         for start in range(0, len(prompts), batch):
-            part = {
-                name: values[start : start + batch].to(device)
-                for name, values in tokens.items()
-                if name == "input_ids" or (name == "attention_mask" and masked)
-            }
+            part = {name: tokens[name][start : start + batch].to(device) for name in read}
             hidden.append(encoder(**part).last_hidden_state)
     return torch.cat(hidden)
 
