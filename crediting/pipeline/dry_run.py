@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from crediting.executors import Processes, RayCluster
 from crediting.game.coalition import CoalitionMatrix, coalition_keys
 from crediting.interfaces import Task
 from crediting.ledger import Ledger, short
@@ -19,7 +20,7 @@ from crediting.pipeline.evaluate.stage import counted
 from crediting.pipeline.evaluate.stopping import looks_at, rules_of
 from crediting.pipeline.extract.gauges import Gauge, gauged
 from crediting.pipeline.file_names import obstacle
-from crediting.pipeline.machine import make_trainer, open_machine, placed, wait_for_the_gpu
+from crediting.pipeline.machine import gpus, make_trainer, open_machine, placed, wait_for_the_gpu
 from crediting.pipeline.memory import predictions_per_image, tell_memory, typical_steps
 from crediting.pipeline.study import Study
 from crediting.pipeline.train import check_what_follows
@@ -132,18 +133,28 @@ def tell_evaluations(study: Study, pace: Callable[[], Pace]) -> float:
         work = _work(study, spec, coalitions)
         state = f"{counted(study, len(coalitions))}, {work.recorded} in the ledger"
         if work.to_generate:
-            seconds, without = work.seconds, ""
+            seconds, proviso = work.seconds, ""
             if math.isnan(seconds):
                 rounds = -(-work.to_generate // study.executor.width())
                 seconds = rounds * _seconds_per_coalition(study, spec, pace())
                 if spec is study.game and spec.finetuning.recipe is None:
-                    without = " without fine-tuning, whose time is known once some are evaluated"
+                    proviso = " without fine-tuning, whose time is known once some are evaluated"
+                proviso += _if_they_share_gpus(study)
             total += seconds
-            state += f", {work.to_generate} missing: {humanise_seconds(seconds)}{without}"
+            state += f", {work.to_generate} missing: {humanise_seconds(seconds)}{proviso}"
         if work.to_measure:
             state += f", {work.to_measure} to measure on kept images"
         print(_line("evaluate", spec.address, state))
     return total
+
+
+def _if_they_share_gpus(study: Study) -> str:
+    """Say what is taken for granted of evaluators on one GPU: one alone is timed."""
+    executor, found = study.executor, len(gpus(study.runtime))
+    share = isinstance(executor, Processes) and 0 < found < executor.width()
+    if isinstance(executor, RayCluster):
+        share = 0 < float(executor.gpus_per_worker) < 1
+    return ", if those that share a GPU do not slow each other down" if share else ""
 
 
 def _artifacts(study: Study) -> Iterator[tuple[str, Addressed, Recipe | None]]:
