@@ -254,6 +254,16 @@ def test_a_bug_keeps_its_traceback(mine, credit, tmp_path):
     assert "credit: " not in finished.stderr
 
 
+@pytest.mark.slow
+def test_own_code_that_exits_does_not_pass_for_the_end(mine, credit, tmp_path):
+    (tmp_path / "leaving.py").write_text("import sys\n\n\ndef design():\n    sys.exit(0)\n")
+    folder = mine("design/leaving.yaml", "_target_: leaving.design\n")
+    finished = credit(*folder, "design=leaving", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
+    assert finished.returncode == 1
+    assert finished.stderr.count("Traceback") == 1
+    assert "sys.exit(0)\nSystemExit: 0" in finished.stderr
+
+
 def test_a_traceback_of_a_user_error_can_be_had(run_credit, tmp_path):
     finished = run_credit("sede=1", cwd=tmp_path, env={"HYDRA_FULL_ERROR": "1"})
     assert finished.returncode == 2
