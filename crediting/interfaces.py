@@ -315,6 +315,9 @@ class Extractor(Protocol):
 
     One whose scores say how well an image shows the prompt that it was drawn from has an attribute
     `prompts`: those that are drawn from in turn, or None.
+
+    If it has a method `check(dataset)`, that is called before anything is made, and raises
+    CreditingError if it cannot be fitted to such a dataset.
     """
 
     gives: ClassVar[tuple[str, ...]]
