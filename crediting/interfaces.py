@@ -440,6 +440,10 @@ class Planned(Protocol):
     def partition(self) -> Partition:
         """The contributors."""
 
+    @property
+    def drawn_prompts(self) -> Sequence[str]:
+        """The prompts that images show, in turn; none where the model reads none."""
+
 
 class Baseline(Protocol):
     """A score for every contributor, without the model of any coalition.
