@@ -90,6 +90,9 @@ def test_parallel_studies_share_everything_and_end_as_serial_ones(
     assert said.count("train: reused") == 1
     assert "[0] " in said
     assert "[1] " in said
+    if launcher == "joblib":
+        told = finished.stdout.splitlines()
+        assert {line[:4] for line in told if line.strip()} == {"[0] ", "[1] "}
     assert "Traceback" not in said
 
 
