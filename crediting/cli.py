@@ -43,6 +43,7 @@ def _run(composed: DictConfig) -> None:
     if parallel:
         from crediting.progress import share_terminal
 
+        ending.end_with_the_starter()
         share_terminal(f"[{context.job.num}] ")
     try:
         _run_study(composed)
