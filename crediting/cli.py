@@ -48,6 +48,7 @@ def _run(composed: DictConfig) -> None:
     try:
         _run_study(composed)
     except ANY_FAILURE as error:
+        config.note_own_part(error, composed)
         failed = ending.failure(as_user_error(error))
         if parallel:
             print(failed.text, end="", file=sys.stderr)
