@@ -17,7 +17,9 @@ def note_own_part(error: BaseException, composed: DictConfig) -> None:
         if not ours and any(f"{name}.".startswith(f"{module}.") for name in passed):
             named.setdefault(module, []).append(key)
     for module, keys in named.items():
-        error.add_note(f"It arose in {module}, code of your own named by {', '.join(keys)}.")
+        error.add_note(
+            f"It passed through {module}, no part of crediting, named by {', '.join(keys)}."
+        )
 
 
 def _targets(node: Any, path: str) -> Iterator[tuple[str, str]]:

@@ -255,7 +255,7 @@ def test_a_bug_keeps_its_traceback(mine, credit, tmp_path):
     assert "return 1 / 0" in finished.stderr
     assert finished.stderr.endswith(
         "ZeroDivisionError: division by zero\n"
-        "It arose in buggy, code of your own named by design._target_, estimator._target_.\n"
+        "It passed through buggy, no part of crediting, named by design._target_, estimator._target_.\n"
     )
     assert "credit: " not in finished.stderr
 

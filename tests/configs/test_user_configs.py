@@ -37,7 +37,10 @@ def test_nothing_is_shadowed_where_the_built_in_folder_is_replaced(folders):
 @pytest.mark.parametrize(
     ("targets", "said"),
     [
-        ({"design": f"{__name__}.Own"}, [f"{__name__}, code of your own named by design._target_"]),
+        (
+            {"design": f"{__name__}.Own"},
+            [f"{__name__}, no part of crediting, named by design._target_"],
+        ),
         ({"design": "test_user.Own"}, []),  # begins alike, and is another module
         ({"design": "crediting.design.Exhaustive"}, []),  # ours
     ],
@@ -47,4 +50,4 @@ def test_of_an_error_that_nobody_foresaw_it_is_told_whose_it_is(targets, said):
     with pytest.raises(TypeError) as caught:
         Exhaustive().sample("three")
     config.note_own_part(caught.value, composed)
-    assert getattr(caught.value, "__notes__", []) == [f"It arose in {one}." for one in said]
+    assert getattr(caught.value, "__notes__", []) == [f"It passed through {one}." for one in said]
