@@ -8,7 +8,7 @@ from hydra.types import RunMode
 from omegaconf import DictConfig
 
 from crediting import config, ending
-from crediting.errors import ConfigError, as_user_error
+from crediting.errors import ANY_FAILURE, ConfigError, as_user_error
 
 
 def main() -> None:
@@ -43,10 +43,12 @@ def _run(composed: DictConfig) -> None:
     if parallel:
         from crediting.progress import share_terminal
 
+        ending.end_with_the_starter()
         share_terminal(f"[{context.job.num}] ")
     try:
         _run_study(composed)
-    except Exception as error:
+    except ANY_FAILURE as error:
+        config.note_own_part(error, composed)
         failed = ending.failure(as_user_error(error))
         if parallel:
             print(failed.text, end="", file=sys.stderr)

@@ -4,9 +4,13 @@ import errno
 import io
 import os
 import sys
+import time
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
+from multiprocessing import parent_process
+from threading import Thread
 from typing import Any
 
 from crediting.errors import CreditingError
@@ -53,6 +57,23 @@ def end(failed: JobFailed) -> SystemExit:
     """Print what a failure has to say and return what ends the process."""
     print(failed.text, end="", file=sys.stderr)
     return SystemExit(failed.code)
+
+
+@cache
+def end_with_the_starter() -> None:
+    """Have a worker end as soon as the process that started it is no more; others go on.
+
+    Those of joblib would finish their studies when the sweep was killed.
+    """
+    starter = parent_process()
+    if starter is not None:
+        Thread(target=_end_without, args=(starter.pid,), daemon=True).start()
+
+
+def _end_without(starter: int | None) -> None:
+    while os.getppid() == starter:
+        time.sleep(1)
+    os._exit(1)  # not sys.exit: the main thread may be deep in a computation
 
 
 def never_mind_the_reader() -> None:

@@ -34,6 +34,10 @@ class DeviceLostError(EvaluationError):
     """A GPU answers no more, so whatever fails on it says nothing of the coalition."""
 
 
+ANY_FAILURE = (Exception, SystemExit)
+"""What anybody's code may end in: by `sys.exit` a part fails, which must not end the program."""
+
+
 _ANOTHER_FOLDER = (
     "choose a folder that you may write to with paths.outputs=<folder>, and copy there what is to "
     "be gone on with"

@@ -315,6 +315,9 @@ class Extractor(Protocol):
 
     One whose scores say how well an image shows the prompt that it was drawn from has an attribute
     `prompts`: those that are drawn from in turn, or None.
+
+    If it has a method `check(dataset)`, that is called before anything is made, and raises
+    CreditingError if it cannot be fitted to such a dataset.
     """
 
     gives: ClassVar[tuple[str, ...]]
@@ -436,6 +439,10 @@ class Planned(Protocol):
     @property
     def partition(self) -> Partition:
         """The contributors."""
+
+    @property
+    def drawn_prompts(self) -> Sequence[str]:
+        """The prompts that images show, in turn; none where the model reads none."""
 
 
 class Baseline(Protocol):

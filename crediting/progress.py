@@ -1,11 +1,13 @@
 """What long work says while it runs: plain lines, and bars with the time left, on stderr."""
 
 import math
+import os
+import shutil
 import sys
 from collections.abc import Callable
 from contextlib import suppress
 from threading import RLock
-from typing import Any
+from typing import Any, TextIO
 
 from tqdm import tqdm
 
@@ -17,9 +19,33 @@ _label: str | None = None
 
 
 def share_terminal(label: str) -> None:
-    """From now on begin every line with a label and draw no bars: others write there as well."""
+    """From now on begin every line with a label and draw no bars: others write there as well.
+
+    Tables on stdout are made narrower by that much.
+    """
     global _label
     _label = label
+    if not isinstance(sys.stdout, _Labelled):  # of a process that does one job after another
+        os.environ["COLUMNS"] = str(shutil.get_terminal_size().columns - len(label))
+        sys.stdout = _Labelled(sys.stdout)
+
+
+class _Labelled:
+    """A stream of text whose lines begin with the label, and are written as they are complete."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+        self._begun = ""
+
+    def write(self, text: str) -> int:
+        """Write the lines that text completes, and return its length."""
+        *lines, self._begun = (self._begun + text).split("\n")
+        self._stream.write("".join(f"{_label}{line}\n" for line in lines))
+        self._stream.flush()
+        return len(text)
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._stream, name)
 
 
 def say(text: str) -> None:

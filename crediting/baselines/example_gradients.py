@@ -53,7 +53,7 @@ class ExampleGradients:
         examples: the examples.
         noise_scheduler: the forward process.
         output: one of `OUTPUTS`.
-        timesteps: over which gradients are averaged.
+        timesteps: over which gradients are averaged, (k,), or each example's own, (N, k).
         stream: of the noise and signs.
         memory: bytes to work in, as far as one example at one timestep fits; it does not change
             the gradients but for rounding.
@@ -67,7 +67,7 @@ class ExampleGradients:
         examples: Examples,
         noise_scheduler: Any,
         output: str,
-        timesteps: Sequence[int],
+        timesteps: Sequence[int] | Tensor,
         stream: Stream,
         memory: int,
     ) -> None:
@@ -75,7 +75,8 @@ class ExampleGradients:
         self._examples = examples
         self._scheduler = noise_scheduler
         self._output = OUTPUTS[output]
-        self._timesteps = torch.tensor(timesteps, device=examples.device)
+        each = torch.as_tensor(timesteps, device=examples.device)
+        self._timesteps = each.expand(len(examples), -1)
         self._stream = stream
         self._memory = memory
         self._parameters = {name: p.detach() for name, p in trainable(denoiser).items()}
@@ -92,15 +93,15 @@ class ExampleGradients:
         for rows, own in zip(
             gradients.split(examples_at_once), ids.split(examples_at_once), strict=True
         ):
-            for timesteps in self._timesteps.split(timesteps_at_once):
-                share = len(timesteps) / len(self._timesteps)
+            for timesteps in self._timesteps[own].split(timesteps_at_once, dim=1):
+                share = timesteps.shape[1] / self._timesteps.shape[1]
                 for columns, gradient in self._by_parameter(own, timesteps):
                     rows[:, columns].add_(gradient, alpha=share)
         return gradients
 
     def _by_parameter(self, ids: Tensor, timesteps: Tensor) -> Iterator[tuple[slice, Tensor]]:
         """Yield, parameter by parameter, its columns and its gradients, (len(ids), entries)."""
-        each = (None, 0, None, 0, 0, 0)
+        each = (None, 0, 0, 0, 0, 0)
         # the fused kernels of attention have no rule for vectorisation
         with sdpa_kernel(SDPBackend.MATH):
             found = vmap(grad(self._value), in_dims=each)(
@@ -127,19 +128,27 @@ class ExampleGradients:
         return self._output(called.sample.float(), targets, signs)
 
     def _inputs(self, ids: Tensor, timesteps: Tensor) -> tuple[Any, ...]:
-        """Return what `_value` is called with: noisy points, targets and signs are (b, t, ...)."""
+        """Return what `_value` is called with, of timesteps (t,) or (b, t): all (b, t, ...)."""
         clean = self._examples.latents[ids]
-        keys, shape = _content(clean), tuple(clean.shape[1:])
-        columns = []
-        for number, timestep in zip(timesteps.tolist(), timesteps, strict=True):
-            stream = self._stream.at(number)
-            noise = stream.at("noise").normal(keys, shape)
-            words = stream.at("signs").words(keys, math.prod(shape))
-            noisy = self._scheduler.add_noise(clean, noise, timestep.expand(len(ids)))
-            target = self._target(clean, noise, timestep.expand(len(ids)))
-            columns.append((noisy, target, 1.0 - 2.0 * (words & 1).view_as(clean)))
+        timesteps = timesteps.expand(len(ids), -1)
+        keys, columns = _content(clean), []
+        for own in timesteps.T:
+            noise, signs = self._drawn(keys, own, clean)
+            noisy = self._scheduler.add_noise(clean, noise, own)
+            columns.append((noisy, self._target(clean, noise, own), signs))
         noisy, targets, signs = (torch.stack(part, dim=1) for part in zip(*columns, strict=True))
         return noisy, timesteps, targets, signs, self._examples.conditions(ids)
+
+    def _drawn(self, keys: Tensor, timesteps: Tensor, clean: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the noise and the signs of points (b, ...) at timesteps (b,)."""
+        noise, signs = torch.empty_like(clean), torch.empty_like(clean)
+        shape = tuple(clean.shape[1:])
+        for number in timesteps.unique().tolist():
+            stream, at_it = self._stream.at(number), timesteps == number
+            noise[at_it] = stream.at("noise").normal(keys[at_it], shape)
+            words = stream.at("signs").words(keys[at_it], math.prod(shape))
+            signs[at_it] = 1.0 - 2.0 * (words & 1).view(-1, *shape)
+        return noise, signs
 
     def _target(self, clean: Tensor, noise: Tensor, timesteps: Tensor) -> Tensor:
         if self._scheduler.config.prediction_type == "v_prediction":
@@ -150,7 +159,8 @@ class ExampleGradients:
         """Return how many examples, and timesteps of each, are differentiated at once."""
         row = 2 * _FLOAT * self.size
         activations = 2 * self._activations()
-        timesteps = min(max((self._memory - row) // activations, 1), len(self._timesteps))
+        most = self._timesteps.shape[1]
+        timesteps = min(max((self._memory - row) // activations, 1), most)
         return max(self._memory // (row + timesteps * activations), 1), timesteps
 
     def _activations(self) -> int:
@@ -163,7 +173,8 @@ class ExampleGradients:
             return tensor
 
         first = torch.zeros(1, dtype=torch.int64, device=self._examples.device)
-        noisy, timesteps, targets, signs, conditions = self._inputs(first, self._timesteps[:1])
+        inputs = self._inputs(first, self._timesteps[:1, :1])
+        noisy, timesteps, targets, signs, conditions = inputs
         own = {name: condition[0] for name, condition in conditions.items()}
         parameters = trainable(self._denoiser)
         with (
@@ -171,7 +182,7 @@ class ExampleGradients:
             sdpa_kernel(SDPBackend.MATH),
             torch.autograd.graph.saved_tensors_hooks(note, lambda tensor: tensor),
         ):
-            self._value(parameters, noisy[0], timesteps, targets[0], signs[0], own)
+            self._value(parameters, noisy[0], timesteps[0], targets[0], signs[0], own)
         for parameter in self._denoiser.parameters():
             saved.pop(parameter.untyped_storage().data_ptr(), None)
         return max(sum(saved.values()), 1)

@@ -19,8 +19,8 @@ from crediting.training.examples import Examples
 class JourneyTrak(Trak):
     """TRAK of the intermediate latents of sampling, averaged over the points of the way.
 
-    The full model draws images of its own by deterministic DDIM; as in the paper, the latents on
-    the way are treated as images, with noise of all timesteps.
+    The full model draws images of its own by deterministic DDIM. As in the paper (ArtBench), a
+    latent on the way is treated as an image, at the timestep alone that led to it, with one noise.
 
     Args:
         generated: how many images are drawn; null is as many as `generation.images`.
@@ -28,7 +28,7 @@ class JourneyTrak(Trak):
         every: latents of each so many-th step are looked at, as far as the last.
         guidance: of a conditional model, or null; see `generation.guidance`.
 
-    The others: see `Trak`.
+    The others: see `Trak`; `timesteps` are those of the training examples.
 
     Source: Georgiev et al. 2023; the paper and the authors' code for ArtBench.
     """
@@ -58,7 +58,7 @@ class JourneyTrak(Trak):
         """
         images = material.generation.images if self.generated is None else self.generated
         settings = {
-            "which": "journey",
+            "which": "journey, at its own timesteps",
             "images": images,
             "steps": self.steps,
             "every": self.every,
@@ -67,22 +67,24 @@ class JourneyTrak(Trak):
         return self.of(material, self.output, settings, lambda: self._points(material, images))
 
     @torch.no_grad()
-    def _points(self, material: Material, images: int) -> Examples:
-        """Return the points of the ways of all images, with the prompts they show."""
+    def _points(self, material: Material, images: int) -> tuple[Examples, Tensor]:
+        """Return the m points of all ways with the prompts they show, and timesteps (m, 1)."""
         prompts = material.prompts()
         self._check_guidance(prompts is not None)
         denoiser = material.denoiser()
         everything = torch.arange(images, device=material.device)
-        points, shown = [], []
+        points, shown, timesteps = [], [], []
+        places = self._scheduler(material.model).timesteps[self.every - 1 :: self.every]
         for ids in everything.split(material.generation.at_once(material.device.type)):
             own = None if prompts is None else 1 + ids % (len(prompts) - 1)
             way = self._way(material, denoiser, ids, prompts, own)
             points.append(torch.cat(way))
+            timesteps.append(places.repeat_interleave(len(ids)))
             if own is not None:
                 shown.append(own.repeat(len(way)))
-        return Examples(
-            torch.cat(points), captions=prompts, caption_of=torch.cat(shown) if shown else None
-        )
+        caption_of = torch.cat(shown) if shown else None
+        examples = Examples(torch.cat(points), captions=prompts, caption_of=caption_of)
+        return examples, torch.cat(timesteps)[:, None]
 
     def _way(
         self,

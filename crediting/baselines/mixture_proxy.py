@@ -78,8 +78,12 @@ class MixtureProxy:
         elif not study.model.conditional:
             raise _without_prompts()
         elif (captions := study.dataset.columns().get("caption")) is not None:
+            known, caption_of = np.unique(captions.astype(str), return_inverse=True)
+            # of prompts that are given only their embeddings tell which caption each is
+            shown = study.drawn_prompts if study.generation.prompts == "captions" else known
+            drawn = torch.from_numpy(np.searchsorted(known, shown))
             owners, n = torch.from_numpy(study.partition.owner), len(study.partition)
-            check_captions(torch.from_numpy(np.unique(captions, return_inverse=True)[1]), owners, n)
+            check_captions(drawn, torch.from_numpy(caption_of), owners, n)
 
     def scores(self, material: Material) -> dict[str, NDArray[np.float64]]:
         """Return the Shapley values by property, (n,), turned around where lower is better.

@@ -74,25 +74,16 @@ def prompt_pools(prompt_of: Tensor, caption_of: Tensor, owners: Tensor, n: int) 
     numbers = torch.arange(examples.shape[1], device=prompt_of.device)
     shows = (numbers[:, None] == prompt_of).double()
     shares = shows / shows.sum(dim=1, keepdim=True).clamp(min=1)
-    pools = examples @ shares
-    totals = pools.sum(dim=1, keepdim=True)
-    without = (totals.squeeze(1) == 0).nonzero().flatten().tolist()
-    if without:
-        raise ConfigError(
-            "assign: prompts need images of every contributor's captions, "
-            f"and none were drawn for {len(without)} of {n} contributors, for instance number "
-            f"{without[0] + 1}; set generation.prompts=captions with at least as many "
-            "generation.images, or assign=nearest"
-        )
-    pools = pools / totals
-    _refuse_alike(pools)
-    return pools
+    return _told_apart(examples @ shares)
 
 
-def check_captions(caption_of: Tensor, owners: Tensor, n: int) -> None:
-    """Raise ConfigError if all contributors have the same captions, whatever is drawn of them."""
-    examples = _examples_with(caption_of, owners, n)
-    _refuse_alike(examples / examples.sum(dim=1, keepdim=True))
+def check_captions(drawn: Tensor, caption_of: Tensor, owners: Tensor, n: int) -> None:
+    """Refuse what `prompt_pools` would if these captions are drawn, int64 (k,), each once.
+
+    Raises:
+        ConfigError: as `prompt_pools`.
+    """
+    _told_apart(_examples_with(caption_of, owners, n)[:, drawn])
 
 
 def _examples_with(caption_of: Tensor, owners: Tensor, n: int) -> Tensor:
@@ -102,12 +93,24 @@ def _examples_with(caption_of: Tensor, owners: Tensor, n: int) -> Tensor:
     return counts.view(n, n_captions).double()
 
 
-def _refuse_alike(shares: Tensor) -> None:
+def _told_apart(shares: Tensor) -> Tensor:
+    """Return what each contributor has of each image, (n, k), as shares that sum to 1."""
+    totals = shares.sum(dim=1, keepdim=True)
+    without = (totals.squeeze(1) == 0).nonzero().flatten().tolist()
+    if without:
+        raise ConfigError(
+            "assign: prompts need images of every contributor's captions, "
+            f"and none were drawn for {len(without)} of {len(shares)} contributors, for instance "
+            f"number {without[0] + 1}; set generation.prompts=captions with at least as many "
+            "generation.images, or assign=nearest"
+        )
+    shares = shares / totals
     if torch.allclose(shares, shares[:1]):
         raise ConfigError(
             "assign: prompts cannot tell these contributors apart, since "
             "all of them have the same captions; set assign=nearest"
         )
+    return shares
 
 
 def captions_of_prompts(prompts: Tensor, captions: Tensor) -> Tensor:

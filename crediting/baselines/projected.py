@@ -1,7 +1,7 @@
 """Projected gradients of the examples, computed once for all baselines that read them."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -71,23 +71,35 @@ class GradientBaseline(ABC):
 
     def of_training(self, material: Material, output: str) -> Tensor:
         """Return the training examples' gradients in the order of the dataset, float64 (N, d)."""
-        return self.of(
+        return self._of_images(
             material, output, {"which": "training"}, lambda: material.examples("training")
         )
 
     def of_generated(self, material: Material, output: str) -> Tensor:
         """Return those of the first generated images, or of all, float64 (images, d)."""
         settings = {"which": "generated", "images": self.generated}
-        return self.of(material, output, settings, lambda: self._generated(material))
+        return self._of_images(material, output, settings, lambda: self._generated(material))
+
+    def _of_images(
+        self,
+        material: Material,
+        output: str,
+        settings: Mapping[str, Any],
+        images: Callable[[], Examples],
+    ) -> Tensor:
+        return self.of(material, output, settings, lambda: (images(), self._spaced(material.model)))
 
     def of(
         self,
         material: Material,
         output: str,
         settings: Mapping[str, Any],
-        examples: Callable[[], Examples],
+        examples: Callable[[], tuple[Examples, Sequence[int] | Tensor]],
     ) -> Tensor:
-        """Return those of any examples, float64 (n, d), on the CPU; `settings` tell which."""
+        """Return those of any examples at timesteps, float64 (n, d), on the CPU.
+
+        `settings` tell which; timesteps are those of `ExampleGradients`.
+        """
         complete = {
             **settings,
             "output": output,
@@ -96,11 +108,17 @@ class GradientBaseline(ABC):
             "seed": material.seed,
         }
         found = material.remember(
-            "gradients", complete, lambda: self._computed(material, output, examples())
+            "gradients", complete, lambda: self._computed(material, output, *examples())
         )
         return found.cpu().double()
 
-    def _computed(self, material: Material, output: str, examples: Examples) -> Tensor:
+    def _computed(
+        self,
+        material: Material,
+        output: str,
+        examples: Examples,
+        timesteps: Sequence[int] | Tensor,
+    ) -> Tensor:
         stream = Stream("gradients", material.seed)
         memory = self.memory_mb * 2**20
         gradients = ExampleGradients(
@@ -108,7 +126,7 @@ class GradientBaseline(ABC):
             examples,
             material.model.noise_scheduler(),
             output,
-            self._spaced(material.model),
+            timesteps,
             stream,
             memory // 4,
         )

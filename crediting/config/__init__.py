@@ -6,6 +6,7 @@ Only this package and `cli` know of hydra and omegaconf. Everything beyond recei
 from crediting.config.building import GROUPS, alterations, build, methods
 from crediting.config.folders import CONFIG_DIR, config_dirs, refuse_shadowed_options, register
 from crediting.config.options import typed
+from crediting.config.own_parts import note_own_part
 from crediting.config.parsing import lazy_help
 from crediting.config.resolving import explain, resolve
 from crediting.config.words import (
@@ -29,6 +30,7 @@ __all__ = [
     "lazy_help",
     "making_command",
     "methods",
+    "note_own_part",
     "of_this_experiment",
     "refuse_rewritten",
     "refuse_shadowed_options",

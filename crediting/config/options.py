@@ -142,10 +142,12 @@ def _fits(value: Any, hint: Any) -> bool:
     if hint in (Any, object) or not isinstance(origin, type):
         return True
     if issubclass(origin, Mapping):
-        return isinstance(value, Mapping)
+        of_values = choices[1] if len(choices) == 2 else Any
+        return isinstance(value, Mapping) and all(_fits(one, of_values) for one in value.values())
     if origin in (Iterable, Collection) or issubclass(origin, Sequence):
         return _is_list(value)
-    return isinstance(value, str | Mapping)  # a path, say, or the object that a _target_ describes
+    # a path, say, or the object that a _target_ describes
+    return isinstance(value, str) or (isinstance(value, Mapping) and "_target_" in value)
 
 
 def _is_list(value: Any) -> bool:

@@ -21,6 +21,7 @@ _MEANT = (
         "expected a list, for instance of one: [value]",
     ),
     (r"field '.*' is not Optional", "expected a value, got null"),
+    (r"\w+ \(DictConfig\) does not support deletion", "it cannot be removed; give it a value"),
     (
         r"Config group override must be a string or a list\. Got \w+",
         "a group is set to null or to a number; choose an option by its name, group=option",
@@ -35,14 +36,14 @@ def resolve(composed: DictConfig) -> dict[str, Any]:
     Raises:
         ConfigError: values are missing (all of them are named), unknown or refer to nothing.
     """
-    written = OmegaConf.to_container(composed)
-    missing = sorted(_missing(written))
-    if missing:
-        listed = ", ".join(map(_example, missing))
-        raise ConfigError(f"these settings have no value yet: {listed}")
     try:
-        # once more against the schema: `+key=value` adds keys that it does not know
-        checked = OmegaConf.merge(OmegaConf.structured(Schema), written)
+        # once more against the schema: `+key=value` adds keys that it does not know, and `~key`
+        # removes some that it does
+        checked = OmegaConf.merge(OmegaConf.structured(Schema), OmegaConf.to_container(composed))
+        missing = sorted(_missing(OmegaConf.to_container(checked)))
+        if missing:
+            listed = ", ".join(map(_example, missing))
+            raise ConfigError(f"these settings have no value yet: {listed}")
         plain = OmegaConf.to_container(checked, resolve=True, enum_to_str=True)
     except OmegaConfBaseException as error:
         raise ConfigError(explain(error)) from error
@@ -90,7 +91,9 @@ def _missing(node: Any, path: str = "") -> Iterator[str]:
 
 
 def _example(key: str) -> str:
-    return f"{key}=[<option>, ...]" if SEVERAL.get(key) else f"{key}=<value>"
+    if SEVERAL.get(key):
+        return f"{key}=[<option>, ...]"
+    return f"{key}=<option>" if (CONFIG_DIR / key).is_dir() else f"{key}=<value>"
 
 
 def _absolute(key: str, path: str) -> str:

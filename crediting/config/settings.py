@@ -125,6 +125,12 @@ def _calibrate_problems(calibrate: Mapping[str, Any]) -> Iterator[str]:
                     f"calibrate.{key}: expected whole numbers, or shares below 1 of what the study "
                     f"has, got {value:g}"
                 )
+    for name, sampler in calibrate["samplers"].items():
+        if not isinstance(sampler, Mapping) or "_target_" not in sampler:
+            yield (
+                f"calibrate.samplers.{name}: expected an option of the group generation, got "
+                f"{sampler!r}; add it with +generation@calibrate.samplers.{name}=<option>"
+            )
     if not -1 <= calibrate["agreement"] <= 1:
         yield f"calibrate.agreement: expected a number in [-1, 1], got {calibrate['agreement']}"
 

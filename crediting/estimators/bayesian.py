@@ -52,6 +52,8 @@ ALL_SIZE = (
     "Their sizes explain what so few pairs of coalitions tell, so errors cannot be estimated: use "
     "more coalitions that come with their complements."
 )
+EXAMPLES = "examples"
+"""What to lean towards, in a word: how many examples each contributor brought."""
 NEGLIGIBLE = 1e-4
 """Priors with less than this posterior probability are left out of the average."""
 
@@ -70,8 +72,8 @@ class Bayesian:
             be, against that of its remainder, before anything is seen: the median of a log-normal.
         signal_spread: standard deviation of its logarithm.
         towards: numbers, one per contributor in their order, that credits may resemble up to a
-            factor and a constant, such as their numbers of images or a cheap proxy's credits; how
-            much they do is learnt. None shrinks towards an equal split alone.
+            factor and a constant, such as a cheap proxy's credits, or "examples" for how many each
+            brought; how much they do is learnt. None shrinks towards an equal split alone.
 
     Raises:
         ConfigError: one of them is out of range.
@@ -80,7 +82,7 @@ class Bayesian:
     confidence: float
     signal: float
     signal_spread: float
-    towards: Sequence[float] | None
+    towards: Sequence[float] | str | None
 
     name: ClassVar[str] = "bayesian"
     designs: ClassVar[tuple[str, ...]] = (
@@ -94,17 +96,14 @@ class Bayesian:
                 raise ConfigError(
                     f"estimator.{key}: expected a positive number, got {getattr(self, key)}."
                 )
-
-        for number in () if self.towards is None else self.towards:
-            if isinstance(number, bool) or not isinstance(number, Real):
-                raise ConfigError(f"estimator.towards: expected numbers, got {number!r}.")
+        _check_numbers(self.towards)
 
     def require(self, coalitions: CoalitionMatrix) -> None:
         """Raise ConfigError if no coalition (m, n) has its complement, or a leaning lacks numbers.
 
         There must be one to lean towards for every contributor.
         """
-        self._leaning(coalitions.shape[1])
+        self._check_length(coalitions.shape[1])
         if not has_complement(coalitions).any():
             raise ConfigError(
                 f"estimator={self.name} compares coalitions with their complements, and none of "
@@ -136,7 +135,8 @@ class Bayesian:
 
         Raises:
             LedgerError: no coalition is there with its complement.
-            ConfigError: there are not as many numbers to lean towards as contributors.
+            ConfigError: there are not as many numbers to lean towards as contributors, or nobody
+                knows how many examples they brought.
         """
         pairs = complementary_pairs(sample, self.name)
         n_pairs, n = pairs.signs.shape
@@ -148,7 +148,7 @@ class Bayesian:
         left = left_by_size(pairs)
         if left < 1:
             return unknown(np.full(n, pairs.total / n), sample, self.name, ALL_SIZE)
-        found = self._average(pairs, 2 * sample.noise_variance)
+        found, leant = self._average(pairs, 2 * sample.noise_variance, self._leaning(sample))
         degrees = max(left - FITTED, 1)
         found = found._replace(covariance=found.covariance * (left / degrees))
         of_the_total = 1 / n - found.weights @ pairs.relative_sizes
@@ -163,22 +163,46 @@ class Bayesian:
             self.name,
             self.confidence,
             np.sqrt(noise),
-            _unpaired(sample.coalitions),
+            f"{self._told(leant)} {_unpaired(sample.coalitions)}".strip(),
         )
 
-    def _leaning(self, n_players: int) -> Floats | None:
+    def _leaning(self, sample: EvaluatedSample) -> Floats | None:
+        """Return the numbers (n,) that credits may resemble, if there are any."""
         if self.towards is None:
             return None
-        if len(self.towards) != n_players:
+        if not isinstance(self.towards, str):
+            self._check_length(sample.n_players)
+            return np.array(self.towards, dtype=np.float64)
+        if sample.examples is None:
+            raise ConfigError(
+                f"estimator.towards={EXAMPLES}: how many examples contributors brought is not "
+                "recorded; give a number for every contributor instead."
+            )
+        return sample.examples.astype(np.float64)
+
+    def _check_length(self, n_players: int) -> None:
+        towards = self.towards
+        if not (towards is None or isinstance(towards, str) or len(towards) == n_players):
             raise ConfigError(
                 f"estimator.towards: expected {n_players} numbers, one for every contributor, "
-                f"got {len(self.towards)}."
+                f"got {len(towards)}."
             )
-        return np.array(self.towards, dtype=np.float64)
 
-    def _average(self, pairs: Pairs, noise: float) -> Posterior:
-        """Return the posterior over all priors, each as likely as it explains the differences."""
-        judged = candidates(pairs, noise, self._leaning(pairs.signs.shape[1]))
+    def _told(self, leant: float) -> str:
+        """Say how probable it is that credits lean; "" if there is nothing to lean towards."""
+        if self.towards is None:
+            return ""
+        numbers = "numbers of examples" if isinstance(self.towards, str) else "given numbers"
+        return f"Credits lean towards the {numbers} with probability {leant:.2f}."
+
+    def _average(
+        self, pairs: Pairs, noise: float, leaning: Floats | None
+    ) -> tuple[Posterior, float]:
+        """Return the posterior over all priors, each as likely as it explains the differences.
+
+        With it comes how probable are those by which credits lean.
+        """
+        judged = candidates(pairs, noise, leaning)
         expected = -0.5 * (np.log(SIGNALS / self.signal) / self.signal_spread) ** 2
         evidence = np.array([candidate.log_evidence + expected for candidate in judged])
         weights = np.exp(evidence - evidence.max())
@@ -193,7 +217,21 @@ class Bayesian:
             apart = means - mean[:, None]
             covariance += (apart * weights[at]) @ apart.T
         weights_of_pairs = np.sum([part.weights for _, part in found], axis=0)
-        return Posterior(mean, covariance, weights_of_pairs)
+        leant = weights[[candidate.prior.leaning.any() for candidate in judged]].sum()
+        return Posterior(mean, covariance, weights_of_pairs), float(leant)
+
+
+def _check_numbers(towards: Sequence[float] | str | None) -> None:
+    if isinstance(towards, str):
+        if towards != EXAMPLES:
+            raise ConfigError(
+                "estimator.towards: expected numbers, one for every contributor, or the word "
+                f"{EXAMPLES}, got {towards!r}."
+            )
+        return
+    for number in () if towards is None else towards:
+        if isinstance(number, bool) or not isinstance(number, Real):
+            raise ConfigError(f"estimator.towards: expected numbers, got {number!r}.")
 
 
 def _unpaired(coalitions: CoalitionMatrix) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from crediting.errors import DeviceLostError
+from crediting.errors import ANY_FAILURE, DeviceLostError
 from crediting.executors.environment import GPU, ONE_THREAD
 from crediting.executors.spool import Spool
 from crediting.executors.worker import die, evaluating, raised_while
@@ -60,7 +60,7 @@ class Submission:
     def _built(self) -> Evaluator | None:
         try:
             made: Evaluator = pickle.loads(self.make_evaluator)()
-        except (Exception, SystemExit) as error:
+        except ANY_FAILURE as error:
             self._tell("building the evaluator", error)
             return None
         return made
@@ -68,7 +68,7 @@ class Submission:
     def _evaluated(self, evaluator: Evaluator, job: Job) -> bool:
         try:
             outcomes = evaluator(job)
-        except (Exception, SystemExit) as error:
+        except ANY_FAILURE as error:
             if isinstance(error, DeviceLostError) and os.getpid() != self._driver:
                 die()  # another array task tries again
             self._tell(evaluating(job), error)

@@ -13,7 +13,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from crediting.errors import ArtifactError, ConfigError, DataError
-from crediting.interfaces import Features
+from crediting.interfaces import Dataset, Features
 from crediting.randomness import Stream, derive_seed
 
 _FILE = "network.safetensors"
@@ -68,20 +68,17 @@ class ReferenceClassifier:
         self._scale = scale
         self._seed = seed
 
+    def check(self, dataset: Dataset) -> None:
+        """Raise DataError if the dataset has no labels for its reference images."""
+        _labels(dataset.reference_labels())
+
     def fit(self, images: torch.Tensor, labels: NDArray[np.int64] | None, folder: Path) -> None:
         """Train on images, uint8 (N, C, H, W), and labels (N,); write `network.safetensors`.
 
         Raises:
             DataError: the dataset has no labels for its reference images.
         """
-        if labels is None:
-            raise DataError(
-                "extractor.reference_classifier: it learns from the labels of the reference "
-                "images, and this dataset has none. Choose extractor=[inception_v3], or give it "
-                "some: dataset=image_folder reads them from the column label of its manifest, or "
-                "from the folders in dataset.reference."
-            )
-        targets = torch.as_tensor(labels, device=images.device)
+        targets = torch.as_tensor(_labels(labels), device=images.device)
         network = self._untrained(images.shape[1], int(targets.max()) + 1).to(images.device)
         optimizer = torch.optim.Adam(network.parameters(), lr=self._learning_rate)
         decay = torch.optim.lr_scheduler.LinearLR(optimizer, 1.0, 0.0, self._steps)
@@ -140,6 +137,18 @@ class ReferenceClassifier:
             # torch.manual_seed would reseed every accelerator, too
             torch.default_generator.manual_seed(derive_seed("classifier", self._seed))
             return _Classifier(n_channels, self._channels, self._embedding, n_classes)
+
+
+def _labels(known: NDArray[np.int64] | None) -> NDArray[np.int64]:
+    """Return the labels of reference images; raises DataError if there are none."""
+    if known is None:
+        raise DataError(
+            "extractor.reference_classifier: it learns from the labels of the reference images, "
+            "and this dataset has none. Choose extractor=[inception_v3], or give it some: "
+            "dataset=image_folder reads them from the column label of its manifest, or from the "
+            "folders in dataset.reference."
+        )
+    return known
 
 
 class _Classifier(nn.Module):

@@ -35,7 +35,8 @@ class EvaluatedSample:
 
     Utilities are means over replicates; `noise_variance` is that of such a mean, the ends' as well,
     from training and generating anew. It is NaN where no coalition was evaluated twice, and is
-    known with so many `noise_degrees` of freedom.
+    known with so many `noise_degrees` of freedom. `examples` (n,) are how many each player brought,
+    None where that is unknown.
     """
 
     coalitions: CoalitionMatrix
@@ -45,6 +46,7 @@ class EvaluatedSample:
     v_full: float
     noise_variance: float
     noise_degrees: float = math.inf
+    examples: NDArray[np.int64] | None = None
 
     @property
     def n_players(self) -> int:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 from torch import nn
 
 from crediting.assets import HubFolder
-from crediting.errors import ConfigError
+from crediting.errors import ConfigError, DataError
 from crediting.models import text
 from crediting.models.autoencoder import Codec, read_kl
 from crediting.models.lora_file import FILE, fold
@@ -154,8 +155,15 @@ class StableDiffusion(UNetFamily):
         return self.assets()["pretrained"].find()
 
     def _codec(self, device: torch.device) -> Codec:
-        network: Any = frozen(read_kl, device, self._folder() / "vae")
+        folder = self._folder() / "vae"
+        network: Any = frozen(read_kl, device, folder)
         scaling = network.config.scaling_factor
+        if not isinstance(scaling, int | float) or not 0 < scaling < math.inf:
+            raise DataError(
+                f"model.pretrained: expected a positive number for scaling_factor in "
+                f"{folder / 'config.json'}, got {scaling!r}; leave the line out for 0.18215, that "
+                "of Stable Diffusion 1 and 2, or name another pipeline."
+            )
         return Codec(network, scaling, self.batch_size, "model.pretrained")
 
     def _autoencoder_config(self) -> Mapping[str, Any]:

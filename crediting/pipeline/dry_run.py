@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import torch
 
+from crediting.executors import Processes, RayCluster
 from crediting.game.coalition import CoalitionMatrix, coalition_keys
 from crediting.interfaces import Task
 from crediting.ledger import Ledger, short
@@ -17,9 +18,10 @@ from crediting.pipeline.evaluate.diffusion_game import images_path
 from crediting.pipeline.evaluate.schedule import Schedule
 from crediting.pipeline.evaluate.stage import counted
 from crediting.pipeline.evaluate.stopping import looks_at, rules_of
+from crediting.pipeline.evaluate.tuning import known_width
 from crediting.pipeline.extract.gauges import Gauge, gauged
 from crediting.pipeline.file_names import obstacle
-from crediting.pipeline.machine import make_trainer, open_machine, placed, wait_for_the_gpu
+from crediting.pipeline.machine import gpus, make_trainer, open_machine, placed, wait_for_the_gpu
 from crediting.pipeline.memory import predictions_per_image, tell_memory, typical_steps
 from crediting.pipeline.study import Study
 from crediting.pipeline.train import check_what_follows
@@ -89,7 +91,8 @@ def dry_run(study: Study) -> None:
     print(f"report    {study.folder}{f', but {hindered} cannot be written to' if hindered else ''}")
     print(
         f"Altogether {at_most}{humanise_seconds(seconds)} of training and generating on this "
-        f"machine, {study.executor.width()} evaluations at a time{_left_out(study, seconds)}. "
+        f"machine, {known_width(study, study.game)} evaluations at a time"
+        f"{_left_out(study, seconds)}. "
         "Nothing was run."
     )
 
@@ -133,18 +136,28 @@ def tell_evaluations(study: Study, pace: Callable[[], Pace]) -> float:
         work = _work(study, spec, coalitions)
         state = f"{counted(study, len(coalitions))}, {work.recorded} in the ledger"
         if work.to_generate:
-            seconds, without = work.seconds, ""
+            seconds, proviso = work.seconds, ""
             if math.isnan(seconds):
-                rounds = -(-work.to_generate // study.executor.width())
+                rounds = -(-work.to_generate // known_width(study, spec))
                 seconds = rounds * _seconds_per_coalition(study, spec, pace())
                 if spec is study.game and spec.finetuning.recipe is None:
-                    without = " without fine-tuning, whose time is known once some are evaluated"
+                    proviso = " without fine-tuning, whose time is known once some are evaluated"
+                proviso += _if_they_share_gpus(study, spec)
             total += seconds
-            state += f", {work.to_generate} missing: {humanise_seconds(seconds)}{without}"
+            state += f", {work.to_generate} missing: {humanise_seconds(seconds)}{proviso}"
         if work.to_measure:
             state += f", {work.to_measure} to measure on kept images"
         print(_line("evaluate", spec.address, state))
     return total
+
+
+def _if_they_share_gpus(study: Study, spec: GameSpec) -> str:
+    """Say what is taken for granted of evaluators on one GPU: one alone is timed."""
+    executor, found = study.executor, len(gpus(study.runtime))
+    share = isinstance(executor, Processes) and 0 < found < known_width(study, spec)
+    if isinstance(executor, RayCluster):
+        share = 0 < float(executor.gpus_per_worker) < 1
+    return ", if those that share a GPU do not slow each other down" if share else ""
 
 
 def _artifacts(study: Study) -> Iterator[tuple[str, Addressed, Recipe | None]]:
@@ -179,7 +192,7 @@ def _work(study: Study, spec: GameSpec, coalitions: CoalitionMatrix) -> Work:
         wanted - len(missing),
         len(to_generate),
         len(missing) - len(to_generate),
-        known.seconds_left(study.executor.width()),
+        known.seconds_left(known_width(study, spec)),
     )
 
 

@@ -14,6 +14,7 @@ from crediting.models.pretrained import forget
 from crediting.pipeline.artifact import completed, produce_once
 from crediting.pipeline.given import training_images
 from crediting.pipeline.machine import open_machine
+from crediting.pipeline.prompts import captions_of, prompts_of
 from crediting.pipeline.study import Study
 from crediting.progress import say
 from crediting.training.examples import Examples
@@ -91,45 +92,10 @@ def _tell_shared_images(study: Study) -> None:
 def _embed(study: Study, folder: Path) -> dict[str, Any]:
     device = open_machine(study.runtime).device
     prompts = prompts_of(study)
-    if study.generation.prompts == CAPTIONS and len(prompts) < (known := len(_captions(study))):
+    if study.generation.prompts == CAPTIONS and len(prompts) < (known := len(captions_of(study))):
         say(
             f"generate: images show {len(prompts):,} of the {known:,} captions, spread evenly over "
             f"the dataset; generation.images={known} would show all"
         )
     save_weights(folder / _FILE, {"prompts": study.model.embed(["", *prompts], device)})
     return {"prompts": prompts}
-
-
-def prompts_of(study: Study) -> list[str]:
-    """Return the prompts to draw, in order; of captions as many as there are images at most.
-
-    However few are drawn, captions come from all over the dataset, whose rows are sorted by path
-    and so by contributor.
-
-    Raises:
-        ConfigError: captions are asked for, and there are none.
-    """
-    asked = study.generation.prompts
-    if asked is None or not isinstance(asked, str):
-        return list(asked or ())
-    captions = _captions(study)
-    return [captions[row] for row in _spread(len(captions))[: study.generation.images]]
-
-
-def _captions(study: Study) -> list[str]:
-    columns = study.dataset.columns()
-    if "caption" not in columns:
-        raise ConfigError(
-            "generation.prompts: captions are asked for, and this dataset has none; give a list "
-            "of prompts"
-        )
-    return list(dict.fromkeys(str(caption) for caption in columns["caption"]))
-
-
-def _spread(count: int) -> list[int]:
-    """Return 0 .. count - 1 so that every beginning is spread evenly: by their bits, reversed.
-
-    Source: van der Corput, "Verteilungsfunktionen", 1935.
-    """
-    digits = max(count - 1, 1).bit_length()
-    return sorted(range(count), key=lambda number: f"{number:0{digits}b}"[::-1])

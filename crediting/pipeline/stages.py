@@ -12,7 +12,7 @@ from crediting.pipeline.estimate.stage import estimate
 from crediting.pipeline.evaluate.stage import evaluate
 from crediting.pipeline.evaluate.stopping import stopped
 from crediting.pipeline.export import export
-from crediting.pipeline.extract.stage import extract
+from crediting.pipeline.extract.stage import check_extractors, extract
 from crediting.pipeline.fetch import fetch, require
 from crediting.pipeline.file_names import make_folder
 from crediting.pipeline.prune import prune
@@ -26,12 +26,14 @@ from crediting.progress import say
 def make_ready(study: Study, stage: str) -> None:
     """Refuse now what would else be found when models are trained: where to evaluate and to write.
 
-    A dry run only asks the baselines of a comparison whether they can work.
+    A dry run only asks the parts that look at images, not where to evaluate and to write.
 
     Raises:
+        CreditingError: an extractor cannot be fitted to the dataset,
         ConfigError: a baseline or the executor cannot work here, or the study's folder cannot be
             made.
     """
+    check_extractors(study)
     if stage == "compare":
         check_baselines(study)
     if study.config["dry_run"]:

@@ -36,6 +36,7 @@ from crediting.pipeline.estimate.pairing import check_number, check_pairing, dra
 from crediting.pipeline.file_names import LONGEST, can_name_files
 from crediting.pipeline.given import contributors
 from crediting.pipeline.machine import capacity, gpus, training_processes
+from crediting.pipeline.prompts import prompts_of
 from crediting.pipeline.report.tables import check_payout
 
 
@@ -148,6 +149,11 @@ class Study:
     def sample(self) -> Sample:
         """What the design asks for."""
         return drawn(self.design, len(self.partition))
+
+    @property
+    def drawn_prompts(self) -> list[str]:
+        """The prompts that images show, in turn; none where the model reads none."""
+        return prompts_of(self)
 
     @property
     def ends(self) -> CoalitionMatrix:

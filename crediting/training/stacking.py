@@ -5,6 +5,7 @@ does the same operations on larger tensors. What is frozen, such as the network 
 is shared and computed for all of a stack as one batch.
 """
 
+import copy
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -84,7 +85,7 @@ class _Stack:
     """Denoisers of one shape as a single one, which is given all their batches in a row."""
 
     def __init__(self, denoisers: Sequence[nn.Module], trainer: Trainer) -> None:
-        self._template = denoisers[0].train()
+        self._template = _stackable(denoisers[0]).train()
         self._size = len(denoisers)
         self._predict = trainer.compiled(_predict)
         self._autocast = trainer.autocast
@@ -103,6 +104,21 @@ class _Stack:
         with self._autocast(), _batchable_attention(noisy.device):
             predictions = self._predict(self._template, self.leaves, tuple(conditions), inputs)
         return SimpleNamespace(sample=predictions.flatten(0, 1))
+
+
+def _stackable(denoiser: nn.Module) -> nn.Module:
+    """Return a copy that shares all parameters, and that vmap can take on a CPU, too."""
+    template = copy.deepcopy(denoiser, {id(p): p for p in denoiser.parameters()})
+    on_cpu = next(template.parameters()).device.type == "cpu"
+    for module in template.modules() if on_cpu else ():
+        if isinstance(module, nn.GroupNorm):
+            module.register_forward_pre_hook(_in_order)
+    return template
+
+
+def _in_order(norm: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+    """Bring points in order in memory, without which torch before 2.14 refuses to normalise."""
+    return tuple(points.contiguous() for points in inputs)
 
 
 def _predict(

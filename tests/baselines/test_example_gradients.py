@@ -142,6 +142,20 @@ def test_place_and_company_do_not_matter():
     assert_equal_rows(gradients(material).of(torch.tensor([5])), expected[5:6])
 
 
+@pytest.mark.parametrize("memory", [1, MUCH])
+@pytest.mark.parametrize("setting", SETTINGS)
+def test_every_example_can_have_timesteps_of_its_own(setting, memory):
+    material = SETTINGS[setting]()
+    own = torch.tensor([[0, 250], [250, 900], [0, 250], [3, 4], [900, 1], [7, 7], [0, 999]])
+    every = torch.arange(7)
+    found = gradients(material, timesteps=own, memory=memory).of(every)
+    for number, timesteps in zip(every, own.tolist(), strict=True):
+        alone = gradients(material, timesteps=timesteps).of(number[None])
+        assert_equal_rows(found[number][None], alone)
+    shared = gradients(material, timesteps=own[:1].expand(7, -1)).of(every)
+    assert_equal_rows(shared, gradients(material, timesteps=own[0].tolist()).of(every))
+
+
 @pytest.mark.parametrize("prediction", ["epsilon", "v_prediction"])
 def test_points_are_of_the_forward_process(prediction):
     material = pixels()

@@ -1,5 +1,7 @@
 """The ways of Journey-TRAK against the pipelines of diffusers."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -7,7 +9,9 @@ from diffusers import DDIMPipeline, DDIMScheduler
 from diffusers.pipelines.ddim import pipeline_ddim
 from gradient_material import PROMPTS, SETTINGS, fresh, latents, pixels, stable_diffusion
 
-from crediting.baselines import JourneyTrak, Trak
+from crediting.baselines import JourneyTrak
+from crediting.baselines.example_gradients import ExampleGradients
+from crediting.baselines.ridge import RidgeInverse
 from crediting.errors import ConfigError
 from crediting.generation import Ddim
 from crediting.randomness import Stream
@@ -23,7 +27,7 @@ def journey(**changed):
 
 def ways(material, count=3, **changed):
     """Return the points, (places, count, *shape), and what each shows."""
-    found = journey(**changed)._points(material, count)
+    found, _ = journey(**changed)._points(material, count)
     shape = found.latents.shape[1:]
     shown = None if found.caption_of is None else found.caption_of.view(-1, count)
     return found.latents.view(-1, count, *shape), shown
@@ -96,7 +100,7 @@ def test_guidance_and_prompts_matter():
 @pytest.mark.parametrize("setting", SETTINGS)
 def test_batches_change_neither_points_nor_prompts(setting, size):
     whole, apart = (
-        journey()._points(fresh(SETTINGS[setting](), batch_size=most), 3) for most in (64, size)
+        journey()._points(fresh(SETTINGS[setting](), batch_size=most), 3)[0] for most in (64, size)
     )
     # of places: the ways of as many images as are a batch, then those of the next
     order = {1: [0, 3, 6, 1, 4, 7, 2, 5, 8], 2: [0, 1, 3, 4, 6, 7, 2, 5, 8]}[size]
@@ -105,14 +109,39 @@ def test_batches_change_neither_points_nor_prompts(setting, size):
         assert torch.equal(apart.caption_of, whole.caption_of[order])
 
 
-def test_scores_are_traks_of_the_points():
+@pytest.mark.parametrize("size", [1, 64])
+@pytest.mark.parametrize("make", [pixels, stable_diffusion])
+def test_a_point_is_looked_at_at_the_timestep_that_led_to_it_with_one_noise(make, size):
+    material = fresh(make(), batch_size=size)
+    points, timesteps = journey()._points(material, 3)
+    scheduler = DDIMScheduler.from_config(material.noise_scheduler.config)
+    scheduler.set_timesteps(STEPS)
+    places = scheduler.timesteps[1::2]
+    expected = places.repeat(3) if size == 1 else places.repeat_interleave(3)
+    assert torch.equal(timesteps[:, 0], expected)
+    found = journey(dimensions=None).target(material)
+    stream = Stream("gradients", material.seed)
+    for i, row in enumerate(found):
+        alone = replace(
+            points,
+            latents=points.latents[i : i + 1],
+            caption_of=None if points.caption_of is None else points.caption_of[i : i + 1],
+        )
+        given = (material.denoiser(), alone, material.noise_scheduler, "loss")
+        gradient = ExampleGradients(*given, timesteps[i].tolist(), stream, 2**24)
+        expected = gradient.of(torch.tensor([0]))[0].double()
+        torch.testing.assert_close(row, expected, rtol=1e-4, atol=1e-6)
+
+
+def test_scores_are_traks_of_the_mean_point():
     material = pixels()
-    points = journey()._points(material, 3)
-    found = journey().scores(material)
-    settings = {"timesteps": 2, "dimensions": 16, "memory_mb": 16, "generated": None}
-    trak = Trak(**settings, aggregate="sum", output="loss", damping=0.1, relative=True)
-    expected = trak.scores(fresh(material, generated=points))
-    np.testing.assert_allclose(found, expected, rtol=1e-6)
+    found = journey()
+    training = found.of_training(material, "loss")
+    centre = found.target(material).mean(dim=0, keepdim=True)
+    influence = (training @ RidgeInverse(training, 0.1, relative=True)(centre).T)[:, 0].numpy()
+    owners = material.contributors
+    expected = [influence[owners == i].sum() for i in range(material.n_contributors)]
+    np.testing.assert_allclose(found.scores(material), expected, rtol=1e-9)
 
 
 def test_as_many_images_are_drawn_as_are_generated_unless_told():

@@ -385,8 +385,10 @@ def test_prompts_that_are_nobodys_captions_are_refused():
         proxy(assign="prompts").scores(conditional([0, 1]))
 
 
-def planned(columns):
+def planned(columns, prompts=(), drawn=()):
     return SimpleNamespace(
+        generation=SimpleNamespace(prompts=prompts),
+        drawn_prompts=drawn,
         model=SimpleNamespace(conditional=True),
         dataset=SimpleNamespace(columns=lambda: columns),
         partition=ByLabel("contributor").partition(columns),
@@ -411,6 +413,26 @@ def test_captions_that_are_the_same_for_everybody_are_refused_before_anything_is
     columns = {"contributor": owners, "caption": np.array(list(captions))}
     with pytest.raises(ConfigError, match="same captions") if alike else nullcontext():
         proxy(assign="prompts").check(planned(columns))
+
+
+@pytest.mark.parametrize(
+    ("drawn", "said"),
+    [
+        ("ac", None),
+        ("cab", None),
+        ("ab", "none were drawn for 1 of 2 .* for instance number 2; .* as many generation.images"),
+        ("cd", "none were drawn for 1 of 2 .* for instance number 1"),
+        ("e", "all of them have the same captions"),
+    ],
+)
+@pytest.mark.parametrize("prompts", ["captions", ["a", "cat"]])
+def test_too_few_captions_to_draw_are_refused_before_anything_is_drawn(drawn, said, prompts):
+    """Of a list nothing is refused: captions and prompts are known by their embeddings."""
+    columns = {"contributor": np.array(list("xxxyyy")), "caption": np.array(list("abecde"))}
+    study = planned(columns, prompts, list(drawn))
+    refuses = said is not None and prompts == "captions"
+    with pytest.raises(ConfigError, match=said) if refuses else nullcontext():
+        proxy(assign="prompts").check(study)
 
 
 def test_without_captions_there_is_nothing_to_refuse_before_anything_is_drawn():

@@ -49,6 +49,9 @@ QUICKLY_NOTICED = {
     ),
     "a wrong choice": (["stage=tain"], ["stage: ", "'tain'", "all, fetch, encode, train, prune"]),
     "a missing value": (["design.budget=???"], ["no value yet: design.budget=<value>"]),
+    "a section that was removed": (["~stop"], ["no value yet: stop.budget=<value>, stop.ci_w"]),
+    "a setting that was removed": (["~report.grid"], ["report.grid: it cannot be removed; give"]),
+    "a group that was removed": (["~dataset"], ["no value yet: dataset=<option>\n"]),
     "none of what there must be": (["property=[]"], ["no value yet: property=[<option>, ...]"]),
     "no folder": (["paths.outputs="], ["paths.outputs: expected a path, got ''"]),
     "something unreadable": (["design"], ["cannot read 'design': expected group=option"]),
@@ -250,8 +253,22 @@ def test_a_bug_keeps_its_traceback(mine, credit, tmp_path):
     assert finished.returncode == 1
     assert finished.stderr.count("Traceback") == 1
     assert "return 1 / 0" in finished.stderr
-    assert "ZeroDivisionError: division by zero" in finished.stderr
+    assert finished.stderr.endswith(
+        "ZeroDivisionError: division by zero\n"
+        "It passed through buggy, no part of crediting, named by design._target_, "
+        "estimator._target_.\n"
+    )
     assert "credit: " not in finished.stderr
+
+
+@pytest.mark.slow
+def test_own_code_that_exits_does_not_pass_for_the_end(mine, credit, tmp_path):
+    (tmp_path / "leaving.py").write_text("import sys\n\n\ndef design():\n    sys.exit(0)\n")
+    folder = mine("design/leaving.yaml", "_target_: leaving.design\n")
+    finished = credit(*folder, "design=leaving", cwd=tmp_path, env={"PYTHONPATH": str(tmp_path)})
+    assert finished.returncode == 1
+    assert finished.stderr.count("Traceback") == 1
+    assert "sys.exit(0)\nSystemExit: 0\n" in finished.stderr
 
 
 def test_a_traceback_of_a_user_error_can_be_had(run_credit, tmp_path):

@@ -3,7 +3,12 @@
 They share the base model, the pruned one and the game, and begin at the same time.
 """
 
+import os
+import signal
 import sqlite3
+import subprocess
+import sys
+from contextlib import suppress
 
 import pytest
 
@@ -90,7 +95,35 @@ def test_parallel_studies_share_everything_and_end_as_serial_ones(
     assert said.count("train: reused") == 1
     assert "[0] " in said
     assert "[1] " in said
+    if launcher == "joblib":
+        told = finished.stdout.splitlines()
+        assert {line[:4] for line in told if line.strip()} == {"[0] ", "[1] "}
     assert "Traceback" not in said
+
+
+def test_a_killed_sweep_takes_its_studies_with_it(miniature, tmp_path):
+    """What they say on stderr ends only when all of them have ended."""
+    endless = [word for word in miniature if not word.startswith("model.training.steps")]
+    words = ("-m", *LAUNCHERS["joblib"], *endless, "model.training.steps=1000000", "seed=0,1")
+    sweep = subprocess.Popen(
+        [sys.executable, "-m", "crediting", *words],
+        cwd=tmp_path,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        training: set[str] = set()
+        while training != {"[0] train", "[1] train"}:
+            line = sweep.stderr.readline()
+            assert line
+            training |= {line[:9]} if line[4:9] == "train" else set()
+        sweep.kill()
+        sweep.communicate(timeout=60)
+    finally:
+        with suppress(ProcessLookupError):
+            os.killpg(sweep.pid, signal.SIGKILL)
 
 
 @pytest.mark.parametrize("launcher", LAUNCHERS)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 import pytest
+from omegaconf import OmegaConf, open_dict
 
 from crediting import config
 from crediting.config.options import option_problems, typed
@@ -37,6 +38,8 @@ class Hinted:
         some: Iterable[str] = (),
         few: Collection[str] | None = None,
         table: Mapping[str, Any] | None = None,
+        parts: Mapping[str, Part] | None = None,
+        part: Part | None = None,
         folder: Path = Path(),
         anything: Any = None,
     ) -> None: ...
@@ -126,6 +129,8 @@ def test_there_must_be_a_property():
         ("some", [["x"], []], ["12", 3]),
         ("few", [["x"], None], ["12", 3]),
         ("table", [{"a": 1}, None], [[1], 3]),
+        ("parts", [{"a": PART}, {}], [{"a": {"steps": 3}}, {"a": 3}]),
+        ("part", [PART, None], [{"steps": 3, "rate": 0.1, "kind": "x"}, 3]),
         ("folder", ["/tmp"], [3, None]),
         ("anything", [3, None, "x", [1]], []),
     ],
@@ -177,6 +182,11 @@ def test_values_are_checked_against_hints(key, fitting, unfitting):
             "game.rows: it says how to read a recorded table, and there is none; name it with "
             "game.path=<table>, or leave this out",
         ),
+        (
+            ["+calibrate.samplers.mine=ddim"],
+            "calibrate.samplers.mine: expected an option of the group generation, got 'ddim'; add "
+            "it with +generation@calibrate.samplers.mine=<option>",
+        ),
         (["name=a/b"], "name: expected a plain folder name, got 'a/b'"),
         (["name=.."], "name: expected a plain folder name, got '..'"),
     ],
@@ -211,6 +221,29 @@ def test_a_path_in_the_home_of_nobody_is_refused(compose, key):
     composed = compose("+experiment=recorded", "game.path=x.csv", f'{key}="~nobody-there/x"')
     with pytest.raises(ConfigError, match=rf"^{key}: '~nobody-there/x'"):
         config.resolve(composed)
+
+
+def test_what_is_removed_has_no_value_yet(compose):
+    for key in list(compose()):
+        composed = compose()
+        with open_dict(composed):
+            del composed[key]
+        if key in ("method", "baseline"):  # there need not be any
+            config.build(config.resolve(composed))
+        else:
+            with pytest.raises(ConfigError, match=rf"^these settings have no value yet: {key}[.=]"):
+                config.resolve(composed)
+
+
+@pytest.mark.parametrize(
+    "key", ["model.training", "pruning.recovery", "finetuning.recipe", "design", "executor"]
+)
+def test_a_part_that_lost_its_class_is_refused(key, compose):
+    composed = compose()
+    with open_dict(composed):
+        del OmegaConf.select(composed, key)["_target_"]
+    with pytest.raises(ConfigError, match=rf"\n  - {key}: expected "):
+        config.build(config.resolve(composed))
 
 
 def test_all_problems_are_reported_together(resolved):

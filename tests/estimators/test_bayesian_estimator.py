@@ -294,6 +294,19 @@ def test_leaning_helps_where_credits_are_alike_and_does_little_harm_where_not():
     assert middle["unlike"] < 1.3 * middle["equal"]
 
 
+def test_how_probable_it_is_that_credits_lean_is_told():
+    def probability(towards):
+        told = replace(BAYESIAN, towards=towards)(sample).explanation
+        return float(told.partition("given numbers with probability ")[2].removesuffix("."))
+
+    game, values = mixed(20)
+    sample = sample_of(pairs(20, 60), game)
+    assert probability(values.tolist()) > 0.95
+    assert probability(np.random.default_rng(0).permutation(values).tolist()) < 0.5
+    assert probability([3.0] * 20) == 0
+    assert "lean" not in BAYESIAN(sample).explanation
+
+
 def test_measured_noise_is_told_and_widens_the_intervals():
     sample = sample_of(pairs(10, 25), mixed(10)[0], noise=1.0)
     found = {v: BAYESIAN(replace(sample, noise_variance=v)) for v in (math.nan, 0.0, 1.0, 4.0)}
@@ -702,6 +715,20 @@ def test_numbers_to_lean_towards_that_are_too_few_are_refused():
         replace(BAYESIAN, towards=[1.0, 2.0]).require(pairs(6, 5))  # before anything is evaluated
 
 
+def test_credits_lean_towards_how_many_examples_everybody_brought():
+    sample = sample_of(pairs(6, 9), mixed(6)[0])
+    brought = np.array([3, 40, 7, 11, 5, 2])
+    leaning = replace(BAYESIAN, towards="examples")
+    leaning.require(sample.coalitions)
+    found = leaning(replace(sample, examples=brought))
+    told = replace(BAYESIAN, towards=brought.tolist())(sample)
+    np.testing.assert_array_equal(found.credits, told.credits)
+    np.testing.assert_array_equal(found.ci_low, told.ci_low)
+    assert (found.credits != BAYESIAN(sample).credits).any()
+    with pytest.raises(ConfigError, match=r"estimator\.towards=examples: .*not recorded"):
+        leaning(sample)
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -709,6 +736,7 @@ def test_numbers_to_lean_towards_that_are_too_few_are_refused():
         ({"signal": 0.0}, r"estimator\.signal: expected a positive number"),
         ({"towards": [1.0, "x"]}, r"estimator\.towards: expected numbers, got 'x'"),
         ({"towards": [1.0, None]}, r"estimator\.towards: expected numbers, got None"),
+        ({"towards": "size"}, r"estimator\.towards: .*or the word examples, got 'size'"),
         ({"signal_spread": -1.0}, r"estimator\.signal_spread: expected a positive number"),
     ],
 )

@@ -387,6 +387,30 @@ def test_settings_that_are_missing_or_make_no_sense_are_named(own_folder, file, 
         (model.noise_scheduler(), model.example_inputs(denoiser))
 
 
+@pytest.mark.parametrize("scaling", [None, "0.2", 0, -1.0])
+def test_a_scaling_of_latents_that_is_none_is_named(own_folder, scaling):
+    path = own_folder / "vae/config.json"
+    settings = json.loads(path.read_text())
+    path.write_text(json.dumps({**settings, "scaling_factor": scaling}))
+    told = rf"^model\.pretrained: .*scaling_factor in .*vae/config\.json, got {scaling!r}"
+    with pytest.raises(DataError, match=told):
+        sd(own_folder).decode(torch.zeros(1, 4, 16, 16))
+    with pytest.raises(DataError, match=told):
+        sd(own_folder).encode(images(), CAPTIONS)
+
+
+def test_without_a_scaling_of_latents_it_is_that_of_the_first_models(own_folder):
+    path = own_folder / "vae/config.json"
+    settings = json.loads(path.read_text())
+    del settings["scaling_factor"]
+    latents = torch.ones(1, 4, 16, 16)
+    path.write_text(json.dumps({**settings, "scaling_factor": 0.18215}))
+    stated = sd(own_folder).decode(latents)
+    pretrained.forget()
+    path.write_text(json.dumps(settings))
+    assert torch.equal(sd(own_folder).decode(latents), stated)
+
+
 @pytest.mark.parametrize("content", ["{", "{}"])
 def test_a_tokenizer_that_cannot_be_read_is_named(own_folder, content):
     for path in (own_folder / "tokenizer").iterdir():

@@ -6,7 +6,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from crediting.pipeline.encode import prompts_of
+from crediting.pipeline.prompts import prompts_of
 
 OWNERS = ["ada"] * 60 + ["bo"] * 40 + ["cy"] * 40
 CAPTIONS = [f"{owner}'s photograph {number}" for number, owner in enumerate(OWNERS)]

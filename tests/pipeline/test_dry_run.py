@@ -8,6 +8,7 @@ import pytest
 from toy_executor import ToyExecutor
 
 from crediting.errors import ConfigError
+from crediting.executors import Processes, RayCluster
 from crediting.pipeline import dry_run, stages
 from crediting.pipeline.extract.gauges import Gauge
 from crediting.pipeline.memory import typical_steps
@@ -75,6 +76,28 @@ def test_as_many_evaluations_take_the_time_of_one_as_there_are_workers(study, mo
     monkeypatch.setattr(dry_run, "_seconds_per_coalition", lambda *_: 60.0)
     missing = len(shared.coalitions(shared.game))
     assert dry_run.tell_evaluations(shared, lambda: None) == 60 * math.ceil(missing / width)
+
+
+@pytest.mark.parametrize(
+    ("executor", "taken_for_granted"),
+    [
+        (Processes(4, 0, 1).sized(1, ["0", "1"]), True),
+        (Processes("auto", 0, 2).sized(1, ["0"]), True),
+        (Processes("auto", 0, 1).sized(1, ["0", "1"]), False),
+        (RayCluster("auto", 8, 1, 0.25, 0).sized(1, ["0"]), True),
+        (RayCluster("auto", 8, 1, "auto", 0).sized(1, ["0"]), False),
+        (ToyExecutor(width=4), False),
+    ],
+)
+def test_a_time_for_evaluators_that_share_a_gpu_says_what_it_takes_for_granted(
+    study, monkeypatch, capsys, executor, taken_for_granted
+):
+    shared = replace(study("property=[fid]"), executor=executor)
+    monkeypatch.setattr(dry_run, "_seconds_per_coalition", lambda *_: 60.0)
+    monkeypatch.setattr(dry_run, "gpus", lambda runtime: getattr(executor, "_devices", ("0",)))
+    dry_run.tell_evaluations(shared, lambda: None)
+    said = ", if those that share a GPU do not slow each other down\n" in capsys.readouterr().out
+    assert said == taken_for_granted
 
 
 def test_no_time_is_told_for_what_cannot_be_foretold(study, told):

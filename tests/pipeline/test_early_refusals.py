@@ -6,7 +6,7 @@ import pytest
 from diffusers import UNet2DModel
 
 from crediting import config
-from crediting.errors import ConfigError, EvaluationError, LedgerError
+from crediting.errors import ConfigError, DataError, EvaluationError, LedgerError
 from crediting.pipeline import stages
 from crediting.pipeline.train import check_what_follows
 from crediting.pruning import Magnitude
@@ -82,6 +82,26 @@ def test_a_baseline_that_cannot_work_is_refused_before_anything_is_made(
         stages.make_ready(refused, "compare")
     assert not (refused.folder / "compare").exists()
     assert not refused.store.is_complete("model", refused.trained.fingerprint)
+
+
+@pytest.mark.parametrize("dry", [True, False])
+@pytest.mark.parametrize("stage", ["all", "encode", "compare"])
+def test_an_extractor_without_the_labels_it_learns_from_is_refused_before_anything_is_made(
+    study, monkeypatch, dry, stage
+):
+    unlabelled = study(f"dry_run={dry}")
+    monkeypatch.setattr(type(unlabelled.dataset), "reference_labels", lambda self: None)
+    with pytest.raises(
+        DataError, match=r"^extractor\.reference_classifier: it learns from the lab"
+    ):
+        stages.make_ready(unlabelled, stage)
+    assert not unlabelled.store.root.exists()
+
+
+def test_an_extractor_that_has_learnt_is_not_asked_again(prepared, monkeypatch):
+    ready = prepared("property=[fid]")
+    monkeypatch.setattr(type(ready.dataset), "reference_labels", lambda self: None)
+    stages.make_ready(ready, "all")
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,7 @@
 """What goes wrong: one message that says what to do, and nothing recorded is lost."""
 
+import sys
+from dataclasses import replace
 from itertools import count
 
 import numpy as np
@@ -14,7 +16,12 @@ from crediting.errors import (
     EvaluationError,
     LedgerError,
 )
-from crediting.game.coalition import coalition_key, grand_coalition
+from crediting.game.coalition import (
+    all_coalitions,
+    coalition_key,
+    coalition_keys,
+    grand_coalition,
+)
 from crediting.interfaces import Outcome, Task
 from crediting.ledger import Ledger
 from crediting.pipeline import stages
@@ -214,6 +221,65 @@ def test_of_what_a_failure_says_the_first_line_is_told_and_its_kind(prepared):
     ready.properties["fid"] = Wordy(bad={})
     with pytest.raises(EvaluationError, match=r": RuntimeError: CUDA error: assert triggered\nTra"):
         stages.run(ready, "evaluate")
+
+
+class Exits(Fragile):
+    """A property, or a fine-tuning, that ends Python at the call number `last`, counted from 1."""
+
+    recipe = None
+
+    def __init__(self, last):
+        self.calls, self.last = count(1), last
+
+    def bind(self, reference):
+        return self.end
+
+    def end(self, *_):
+        return sys.exit("enough") if next(self.calls) >= self.last else 1.0
+
+    coalition_model = end
+
+
+@pytest.mark.parametrize("stack", [1, 2])
+def test_a_property_that_exits_fails_and_ends_nothing(prepared, stack):
+    ready = prepared("property=[fid,inception_score]", f"runtime.stack={stack}")
+    ready.properties["inception_score"] = Exits(last=3)  # the first call tries it out
+    with pytest.raises(EvaluationError, match=r"inception_score .*: SystemExit: enough\nTra"):
+        stages.run(ready, "evaluate")
+    everything = len(ready.coalitions(ready.game))
+    with ledger_of(ready) as ledger:
+        failures = ledger.failures()
+        assert len(failures) >= everything - 2
+        assert all('sys.exit("enough")' in failure.traceback for failure in failures)
+        assert (
+            ledger.missing(
+                coalition_keys(ready.coalitions(ready.game)),
+                1,
+                {"fid": ready.property_fingerprints["fid"]},
+            )
+            == []
+        )
+
+
+@pytest.mark.parametrize("tasks", [1, 2])
+def test_a_fine_tuning_that_exits_fails_and_ends_nothing(prepared, tasks):
+    ready = prepared("property=[fid]")
+    game = DiffusionGame(ready, replace(ready.game, finetuning=Exits(last=1)))
+    job = [Task(key, 0, ("fid",)) for key in coalition_keys(all_coalitions(4)[1 : 1 + tasks])]
+    outcomes = game(tuple(job))
+    assert [outcome.failures[""].splitlines()[-1] for outcome in outcomes] == [
+        "SystemExit: enough"
+    ] * tasks
+
+
+def test_a_property_that_exits_when_it_is_tried_out_is_named(prepared):
+    ready = prepared("property=[fid]")
+    ready.properties["fid"] = Exits(last=1)
+    with pytest.raises(ConfigError, match=r"property\.fid: cannot be measured .*SystemExit: enou"):
+        stages.run(ready, "extract")
+    ready.properties["fid"].bind = ready.properties["fid"].end
+    with pytest.raises(ConfigError, match=r"property\.fid: cannot be bound .*SystemExit: enough"):
+        stages.run(ready, "extract")
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,13 @@ import numpy as np
 import pytest
 from toy_executor import ToyExecutor
 
+from crediting.executors import Processes
 from crediting.game.coalition import all_coalitions, coalition_key
 from crediting.ledger import Ledger
 from crediting.pipeline.estimate.stage import estimate
+from crediting.pipeline.evaluate import tuning
 from crediting.pipeline.evaluate.stage import evaluate
+from crediting.pipeline.evaluate.tuning import Tuning
 from crediting.pipeline.report.outlook import outlook
 from crediting.pipeline.report.trust import mixture
 
@@ -48,6 +51,20 @@ def test_what_is_left_are_the_coalitions_that_are_not_evaluated(told):
     assert "Evaluating all other coalitions makes the credits for fid exact, i.e. 14 more" in said
     assert "about 14 hours on 1 worker" in said
     assert "about 7 hours on 2 workers" in told(*words, noise=1.0, width=2)[1]
+
+
+def test_hours_are_those_of_as_many_workers_as_were_found_to_be_best(told, monkeypatch):
+    monkeypatch.setattr(tuning, "choose", lambda stacks, shared: Tuning(1, 4))
+    monkeypatch.setattr(tuning, "gpus", lambda runtime: ("0",))
+    monkeypatch.setattr(tuning, "_setting", lambda study, spec: {"machine": "with one GPU"})
+    made, _ = told("estimator=bayesian", "design=paired_uniform", "design.budget=240", noise=1.0)
+    config = {
+        **made.config,
+        "runtime": {**made.runtime, "stack": "auto"},
+        "executor": {"workers": "auto"},
+    }
+    shared = replace(made, config=config, executor=Processes("auto", 0, 1).sized(1, ("0",)))
+    assert "about 3.5 hours on 4 workers" in outlook(shared, estimate(made), 3600.0)
 
 
 def test_coalitions_that_another_study_evaluated_are_not_left(told):

@@ -11,6 +11,7 @@ from itertools import chain
 import numpy as np
 import pytest
 from miniature_study import read_ledgers
+from rich.console import Console
 from toy_executor import ToyExecutor
 
 from crediting import progress
@@ -222,6 +223,8 @@ def test_a_terminal_of_ones_own_has_bars_and_a_shared_one_labelled_lines(
 ):
     written = stream()
     monkeypatch.setattr(sys, "stderr", written)
+    monkeypatch.setattr(sys, "stdout", io.StringIO())
+    monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setattr(progress, "_label", None)
     if label:
         progress.share_terminal(label)
@@ -230,6 +233,25 @@ def test_a_terminal_of_ones_own_has_bars_and_a_shared_one_labelled_lines(
     with progress.bar("evaluate", 10) as meter:
         assert f"{label or ''}evaluate:   0%" in written.getvalue()
         assert (meter.mininterval < 1) == meter.leave == drawn
+
+
+def test_lines_of_tables_on_a_shared_terminal_are_whole_labelled_and_no_wider(monkeypatch):
+    written = io.StringIO()
+    monkeypatch.setattr(sys, "stdout", written)
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr(progress, "_label", None)
+    progress.share_terminal("[0] ")
+    print("one\ntwo")
+    print("three", end=" ")
+    assert written.getvalue() == "[0] one\n[0] two\n"
+    print("four\n")
+    assert written.getvalue() == "[0] one\n[0] two\n[0] three four\n[0] \n"
+    written.truncate(written.seek(0))
+    progress.share_terminal("[12] ")  # the next job of this process
+    Console().print("word " * 20)
+    lines = written.getvalue().splitlines()
+    assert len(lines) > 1
+    assert all(line.startswith("[12] word") and len(line) <= 41 for line in lines)
 
 
 def test_what_nobody_can_hear_is_said_without_harm(monkeypatch):

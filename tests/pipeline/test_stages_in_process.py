@@ -97,6 +97,20 @@ def test_another_estimator_evaluates_only_what_it_lacks(study, trainings):
 
 
 @QUICKLY
+def test_credits_can_lean_towards_how_many_images_everybody_brought(study):
+    unequal = ["partition.contributors=5", "plan.coalitions=10", "property=[fid]"]
+    asked = study(*unequal, "estimator.towards=examples")
+    stages.run(asked, "all")
+    brought = [len(player.examples) for player in asked.partition.contributors]
+    assert len(set(brought)) > 1
+    told = study(*unequal, f"estimator.towards={brought}")
+    leaning, same = (estimate(one)["fid"].attribution for one in (asked, told))
+    np.testing.assert_array_equal(leaning.credits, same.credits)
+    np.testing.assert_array_equal(leaning.ci_high, same.ci_high)
+    assert "lean towards the numbers of examples with probability" in leaning.explanation
+
+
+@QUICKLY
 def test_kernel_shap_on_all_coalitions_equals_exact(study):
     stages.run(study("design=exhaustive", "property=[fid]"), "all")
     exact = estimate(study("estimator=exact", "property=[fid]"))["fid"].attribution

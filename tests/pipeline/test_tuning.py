@@ -24,7 +24,7 @@ from crediting.pipeline import machine, stages
 from crediting.pipeline.evaluate import coalition_models, step_rates, tuning
 from crediting.pipeline.evaluate.diffusion_game import DiffusionGame
 from crediting.pipeline.evaluate.step_rates import all_end_well
-from crediting.pipeline.evaluate.tuning import Tuning, choose, job_size, tuned
+from crediting.pipeline.evaluate.tuning import Tuning, choose, job_size, known_width, tuned
 from crediting.pipeline.train import RAW
 from crediting.training.compiling import as_it_is
 
@@ -120,9 +120,10 @@ def test_processes_that_share_a_gpu_are_measured_beside_stacks(outputs, monkeypa
     study = make_study(outputs, "runtime.stack=auto", "executor=processes")
     study = SimpleNamespace(**vars(study), runtime=study.runtime, store=study.store)
     study.executor = Processes("auto", 2, 1).sized(2, ("0", "1"))
+    assert known_width(study, study.game) == 2  # as long as nothing is measured
     executor, stack = tuned(study, study.game)
     assert stack == 1
-    assert executor.width() == 8
+    assert executor.width() == known_width(study, study.game) == 8
     # who says how many workers there are, or evaluates otherwise, has the fastest stack instead
     study.executor = Processes(2, 2, 1).sized(2, ("0", "1"))
     study.config = {**study.config, "executor": {"workers": 2}}

@@ -112,6 +112,22 @@ def test_stacked_trainings_are_those_done_alone(optimizer, timesteps):
     assert_as_alone(make_trainer(), attentive, recipe)
 
 
+def test_what_a_stack_normalises_is_in_order_in_memory(monkeypatch):
+    """On a CPU, torch before 2.14 normalises nothing else under vmap; attention leaves it so."""
+    normalise, in_order = F.group_norm, []
+
+    def watched(points, *settings):
+        in_order.append(points.is_contiguous())
+        return normalise(points, *settings)
+
+    monkeypatch.setattr(F, "group_norm", watched)
+    three = trainings(attentive())
+    train_stacked(make_trainer(), three, Stream("stack"))
+    assert in_order
+    assert all(in_order)
+    assert not any(module._forward_pre_hooks for module in three[0].denoiser.modules())
+
+
 def test_dropout_does_not_depend_on_who_else_is_in_the_stack():
     three = trainings(attentive(dropout=0.3))
     found = train_stacked(make_trainer(), three, Stream("stack"))

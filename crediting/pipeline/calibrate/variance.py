@@ -7,8 +7,8 @@ import numpy as np
 from crediting.agreement import VarianceComponents, variance_components
 from crediting.pipeline.calibrate.image_parts import ImagePart
 from crediting.pipeline.calibrate.settings import Setting, proper_coalitions
-from crediting.pipeline.encode import prompts_of
 from crediting.pipeline.estimate.stage import read_replicates
+from crediting.pipeline.prompts import prompts_of
 
 
 def halves(own: Setting) -> list[ImagePart]:

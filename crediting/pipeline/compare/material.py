@@ -17,7 +17,7 @@ from crediting.models.checkpoint import load_weights, save_weights
 from crediting.pipeline.address import Addressed, addressed
 from crediting.pipeline.artifact import completed, produce_once
 from crediting.pipeline.compare.costs import SharedCosts, costs_of
-from crediting.pipeline.encode import load_examples, load_prompts, prompts_of
+from crediting.pipeline.encode import load_examples, load_prompts
 from crediting.pipeline.evaluate.diffusion_game import DiffusionGame
 from crediting.pipeline.extract.gauges import Gauge
 from crediting.pipeline.machine import open_machine
@@ -84,7 +84,7 @@ class StudyMaterial:
         images = self.generated_images()
         columns: dict[str, NDArray] = {}
         if self.model.conditional:
-            prompts = prompts_of(self._study)
+            prompts = self._study.drawn_prompts
             columns["caption"] = np.array([prompts[i % len(prompts)] for i in range(len(images))])
         return self.model.encode(images, columns)
 

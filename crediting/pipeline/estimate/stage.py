@@ -69,6 +69,7 @@ def read_sample(study: Study, name: str, alone: int | None = None) -> EvaluatedS
         float(v_empty),
         float(v_full),
         *noise_of_means(evaluated.ravel(), which.ravel(), replicate.ravel()),
+        examples=study.partition.sizes,
     )
 
 

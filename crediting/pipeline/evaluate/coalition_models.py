@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from crediting.errors import ArtifactError, ConfigError, is_out_of_memory
+from crediting.errors import ANY_FAILURE, ArtifactError, ConfigError, is_out_of_memory
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.machine import placed
 from crediting.pipeline.study import Study
@@ -115,7 +115,7 @@ class CoalitionModels:
             denoiser = self.one(row, replicate)
         except (OSError, ArtifactError, ConfigError):
             raise
-        except Exception:
+        except ANY_FAILURE:
             failure = traceback.format_exc()
         return Made(denoiser, failure, time.perf_counter() - started)
 
@@ -141,7 +141,7 @@ class CoalitionModels:
             asked = self.ask(row, replicate)
         except (OSError, ArtifactError, ConfigError):
             raise
-        except Exception:
+        except ANY_FAILURE:
             return None
         return asked if isinstance(asked, Training) else None
 
@@ -160,7 +160,7 @@ class CoalitionModels:
             ]
         except (OSError, ArtifactError, ConfigError):
             raise
-        except Exception as error:
+        except ANY_FAILURE as error:
             if is_out_of_memory(error):
                 say(
                     f"evaluate: not enough memory to train {len(alike)} coalitions at once, so "

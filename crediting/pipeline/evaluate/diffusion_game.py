@@ -13,7 +13,7 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from crediting.errors import ArtifactError, ConfigError, DeviceLostError
+from crediting.errors import ANY_FAILURE, ArtifactError, ConfigError, DeviceLostError
 from crediting.game.coalition import coalition_from_key
 from crediting.interfaces import Job, Outcome, Task
 from crediting.ledger import Ledger, fingerprint, short
@@ -123,7 +123,7 @@ class DiffusionGame:
                 images = self._generate(made.denoiser, coalition, replicate, keep)
         except (OSError, ArtifactError, ConfigError):
             raise
-        except Exception:
+        except ANY_FAILURE:
             failure = traceback.format_exc()
         seconds = time.perf_counter() - started + (made.seconds if made else 0.0)
         return Drawn(images, failure, seconds)

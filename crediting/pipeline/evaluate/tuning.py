@@ -41,17 +41,24 @@ class Tuning(NamedTuple):
     processes: int
 
 
-def tuned(study: Study, spec: GameSpec) -> tuple[Executor, int]:
+def known_width(study: Study, spec: GameSpec) -> int:
+    """Return how many coalitions are evaluated at once, by what was measured here so far."""
+    return tuned(study, spec, measuring=False)[0].width()
+
+
+def tuned(study: Study, spec: GameSpec, measuring: bool = True) -> tuple[Executor, int]:
     """Return the executor of a study and the size of its stacks, measured where that is `auto`.
 
-    Stacked trainings differ from single ones by rounding, as another precision would.
+    Without `measuring` they are what earlier measurements say. Stacked trainings differ from single
+    ones by rounding, as another precision would.
     """
     asked = study.runtime["stack"]
     if asked != "auto":
         return study.executor, int(asked)
     executor = study.executor
     may_share = isinstance(executor, Processes) and study.config["executor"]["workers"] == "auto"
-    chosen = choose(*_remembered(study, spec, may_share and bool(gpus(study.runtime))))
+    sharing = may_share and bool(gpus(study.runtime))
+    chosen = choose(*_remembered(study, spec, sharing, measuring))
     if isinstance(executor, Processes) and chosen.processes > 1:
         executor = executor.sharing(chosen.processes)
     return executor, chosen.stack
@@ -63,15 +70,18 @@ def job_size(tasks: int, width: int, stack: int) -> int:
     return -(-tasks // (width * rounds))
 
 
-def _remembered(study: Study, spec: GameSpec, sharing: bool) -> tuple[Rates, Rates]:
+def _remembered(
+    study: Study, spec: GameSpec, sharing: bool, measuring: bool
+) -> tuple[Rates, Rates]:
     """Return steps per second by stack and, if processes may share a GPU, by their number.
 
-    Measured, written and said where such a machine has not measured it before.
+    If wanted, measured, written and said where such a machine has not measured it before.
     """
     setting = _setting(study, spec)
     path = study.store.root / f"tuning-{short(fingerprint('tuning', setting))}.json"
     found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    new = [key for key in (STACKED, SHARED) if key not in found and (sharing or key == STACKED)]
+    wanted = (STACKED, SHARED) if sharing else (STACKED,)
+    new = [key for key in wanted if key not in found] if measuring else []
     for key in new:
         trains = key == STACKED or found[STACKED]  # else even a single one had no rate
         found[key] = _measured(study, spec, key) if trains else {}

@@ -10,7 +10,7 @@ from typing import Any
 
 import torch
 
-from crediting.errors import ConfigError, CreditingError, EvaluationError, located
+from crediting.errors import ANY_FAILURE, ConfigError, CreditingError, EvaluationError, located
 from crediting.interfaces import Extractor, Features, Property
 from crediting.models.checkpoint import load_weights
 from crediting.pipeline.artifact import completed
@@ -62,7 +62,7 @@ class Gauge:
                 float(measure(Features(*fields)))
             except CreditingError as error:
                 raise type(error)(f"{key}={images}: {error}") from error
-            except Exception as error:
+            except ANY_FAILURE as error:
                 raise ConfigError(
                     f"property.{name}: cannot be measured of {images} reference images "
                     f"({type(error).__name__}: {error}); nothing was trained for it yet. Mend it, "
@@ -77,7 +77,7 @@ def _bound(name: str, measured: Property, reference: Features) -> Callable[[Feat
             measure = measured.bind(reference)
     except CreditingError:
         raise
-    except Exception as error:
+    except ANY_FAILURE as error:
         raise ConfigError(
             f"property.{name}: cannot be bound to the reference images ({type(error).__name__}: "
             f"{error}); mend it, or leave it out"
@@ -201,13 +201,13 @@ class Gauges:
                 features = gauge.features(images)
             except (OSError, CreditingError):
                 raise
-            except Exception:
+            except ANY_FAILURE:
                 yield from dict.fromkeys(wanted, traceback.format_exc()).items()
                 continue
             for name in wanted:
                 try:
                     yield name, _finite(name, float(gauge.measures[name](features)))
-                except Exception:
+                except ANY_FAILURE:
                     yield name, traceback.format_exc()
 
 

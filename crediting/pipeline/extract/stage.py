@@ -27,6 +27,15 @@ def extract(study: Study) -> None:
         check_properties(study, open_machine(study.runtime).device)
 
 
+def check_extractors(study: Study) -> None:
+    """Raise CreditingError now if an extractor still has to be fitted, and cannot be."""
+    for name, address in study.extracted.items():
+        extractor = study.extractors[name]
+        fitted = study.store.is_complete(address.stage, address.fingerprint)
+        if hasattr(extractor, "check") and not fitted:
+            extractor.check(study.dataset)
+
+
 def _measured_before(study: Study) -> bool:
     """Return whether the ledger holds all properties of everybody's model: they can be measured."""
     everybody = coalition_key(grand_coalition(len(study.partition)))

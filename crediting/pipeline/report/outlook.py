@@ -12,6 +12,7 @@ from crediting.ledger import Ledger
 from crediting.pipeline.estimate.finding import Finding, estimates_shapley_values
 from crediting.pipeline.estimate.stage import read_sample
 from crediting.pipeline.evaluate.stopping import FIRST_LOOK
+from crediting.pipeline.evaluate.tuning import known_width
 from crediting.pipeline.study import Study
 from crediting.reporting.forecast import Precision, Spent, forecast, noise_floor
 
@@ -29,7 +30,8 @@ def outlook(study: Study, findings: Mapping[str, Finding], mean_seconds: float) 
     least = min((finding.sample for finding in findings.values()), key=len)
     known = set(coalition_keys(np.concatenate([study.ends, least.coalitions])))
     left = 2 ** len(study.partition) - len(known | _evaluated(study))
-    spent = Spent(len(least), left, len(study.replicates), mean_seconds, study.executor.width())
+    width = known_width(study, study.game)
+    spent = Spent(len(least), left, len(study.replicates), mean_seconds, width)
     failed = len(study.sample) - len(least)
     notes = [f"{failed:,} of {len(study.sample):,} coalitions failed, and count as not evaluated."]
     return " ".join([forecast(precisions, spent), *(notes if failed else [])])

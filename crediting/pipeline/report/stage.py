@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from crediting.errors import ArtifactError, ConfigError
+from crediting.errors import ANY_FAILURE, ArtifactError, ConfigError
 from crediting.files import atomic_write_text
 from crediting.game.attribution import Attribution
 from crediting.game.coalition import Coalition, coalition_key, grand_coalition
@@ -116,7 +116,7 @@ def _generate_missing(study: Study, coalitions: list[Coalition]) -> set[str]:
             game.images(key, replicate=0, keep=True)
         except (OSError, ArtifactError, ConfigError):
             raise
-        except Exception as error:
+        except ANY_FAILURE as error:
             failed.add(key)
             say(f"report: left without images of coalition {key} ({type(error).__name__}: {error})")
     return failed
