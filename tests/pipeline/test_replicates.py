@@ -94,6 +94,16 @@ def test_a_coalition_drawn_twice_was_evaluated_once(toy):
     assert both.noise_variance == pytest.approx(differences.var(ddof=1) / 2 / 2)
 
 
+def test_a_design_that_draws_the_ends_takes_them_from_the_endpoints(toy):
+    all_of_them = ("estimator=exact", "partition.contributors=3", "replicates=2")
+    sample = read_sample(toy(*all_of_them, "endpoints=dense", noise=0.5), "fid")
+    sizes = sample.coalitions.sum(axis=1)
+    assert sample.utilities[sizes == 0] == sample.v_empty
+    assert sample.utilities[sizes == 3] == sample.v_full
+    same = read_sample(toy(*all_of_them, noise=0.5), "fid")
+    np.testing.assert_array_equal(sample.utilities, same.utilities)
+
+
 def test_what_failed_once_is_left_out(toy):
     whole = toy(*PAIRS, "replicates=2")
     bad = coalition_key(whole.sample.coalitions[50])
