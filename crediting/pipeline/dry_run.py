@@ -148,6 +148,8 @@ def tell_evaluations(study: Study, pace: Callable[[], Pace]) -> float:
 
 def _artifacts(study: Study) -> Iterator[tuple[str, Addressed, Recipe | None]]:
     yield "encode", study.examples, None
+    if study.model.conditional:
+        yield "embed", study.prompts, None
     for address in study.extracted.values():
         yield "extract", address, None
     yield "train", study.trained, study.model.training

@@ -46,6 +46,10 @@ class HintedForCheckersOnly:
     def __init__(self, tensor: "torch.Tensor") -> None: ...  # noqa: F821
 
 
+class HintedByPartOfAModule:
+    def __init__(self, writer: "pytest.no_such_part.Writer") -> None: ...
+
+
 mine = partial(Part, kind="x")
 HERE = __name__
 PART = {"_target_": f"{HERE}.Part", "steps": 3, "rate": 0.1, "kind": "x"}
@@ -59,6 +63,7 @@ def test_nothing_is_said_against_what_fits():
     assert problems(PART) == []
     assert problems({"_target_": f"{HERE}.Whole", "part": PART, "more": 1}) == []
     assert problems({"_target_": f"{HERE}.HintedForCheckersOnly", "tensor": 1}) == []
+    assert problems({"_target_": f"{HERE}.HintedByPartOfAModule", "writer": 1}) == []
     assert problems({"_target_": f"{HERE}.mine", "steps": 3, "rate": 0.1}) == []
     assert problems({"_target_": "datetime.timedelta", "hours": 1}) == []
     assert problems({"one": PART, "two": PART}, "property") == []

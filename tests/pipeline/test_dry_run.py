@@ -43,6 +43,16 @@ def test_a_dry_run_tells_and_leaves_no_trace(study, told, tmp_path):
     assert sorted((tmp_path / "outputs").rglob("*")) == before
 
 
+def test_embedded_prompts_are_named_as_all_that_is_stored(study, monkeypatch):
+    made = study()
+    labels = [label for label, *_ in dry_run._artifacts(made)]
+    assert labels == ["encode", "extract", "train", "prune"]
+    monkeypatch.setattr(type(made.model), "conditional", True)
+    named = {label: address for label, address, _ in dry_run._artifacts(made)}
+    assert list(named) == ["encode", "embed", *labels[1:]]
+    assert named["embed"] == made.prompts
+
+
 def test_what_is_in_the_way_of_results_is_told(study, told):
     there = study()
     file = there.folder.parent

@@ -1,15 +1,17 @@
 """What replicates tell: the mean of a coalition's values, and how much noise it still carries."""
 
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from toy_executor import ToyExecutor
 
+from crediting.errors import LedgerError
 from crediting.game import noise
 from crediting.game.coalition import coalition_key
-from crediting.pipeline.estimate.stage import read_sample
+from crediting.pipeline.estimate.stage import estimate, read_sample
 from crediting.pipeline.evaluate.stage import evaluate
 
 
@@ -113,3 +115,17 @@ def test_what_failed_once_is_left_out(toy):
     sample = read_sample(lacking, "fid")
     assert len(sample) == 199
     assert sample.noise_variance == pytest.approx(read_sample(whole, "fid").noise_variance, rel=0.1)
+
+
+@pytest.mark.parametrize(("failed", "enough"), [(2, True), (3, False)])
+def test_as_many_as_the_estimator_needs_must_be_left(study, failed, enough):
+    words = ("partition.contributors=8", "property=[fid]", "allow_missing=true")
+    pair = ("estimator=kernel_banzhaf", "design=bernoulli", "design.budget=20")
+    made = study(*words, *pair)
+    assert made.estimator.minimum_coalitions(8) == 18
+    keys = [coalition_key(row) for row in made.sample.coalitions]
+    drawn_once = [key for key in keys if keys.count(key) == 1]
+    left = replace(made, executor=ToyExecutor(failing=drawn_once[:failed]))
+    evaluate(left)
+    with nullcontext() if enough else pytest.raises(LedgerError, match="needs 18"):
+        assert len(estimate(left)["fid"].sample) == 18
