@@ -5,12 +5,14 @@ import time
 from dataclasses import replace
 
 import pytest
+from diffusers import UNet2DModel
 from toy_executor import ToyExecutor
 
 from crediting.errors import ConfigError
 from crediting.pipeline import dry_run, stages
 from crediting.pipeline.extract.gauges import Gauge
 from crediting.pipeline.memory import typical_steps
+from crediting.training.trainer import Trainer
 
 
 @pytest.fixture
@@ -116,6 +118,33 @@ def test_what_extractors_take_is_told_as_soon_as_they_are_there(study, told, mon
     coalition = dry_run._seconds_per_coalition(own, own.game, pace)
     assert own.generation.images < coalition < 1.5 * own.generation.images
     assert "without what" not in told(own)
+
+
+def test_a_pace_is_that_of_a_step_a_call_and_an_image(study, monkeypatch):
+    """By a clock that a training step moves by 1 s, a call by 3 and decoding an image by 7."""
+    own, now = study("property=[fid]"), [0.0]
+
+    def passes(seconds, result=None):
+        now[0] += seconds
+        return result
+
+    monkeypatch.setattr(dry_run.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(Trainer, "train", lambda self, _, recipe, *rest: passes(recipe.steps))
+    monkeypatch.setattr(UNet2DModel, "forward", lambda self, *given, **named: passes(3))
+    monkeypatch.setattr(
+        type(own.model), "decode", lambda self, latents: passes(7 * len(latents), latents)
+    )
+    assert dry_run.measure_pace(own) == (1, 3, 7)
+    monkeypatch.setattr(dry_run, "predictions_per_image", lambda study: 2)
+    assert dry_run.measure_pace(own) == (1, 6, 7)
+
+
+def test_hours_are_those_of_all_steps_calls_and_images(study):
+    own = study("property=[fid]", "generation.batch_size=5")
+    pace = dry_run.Pace(training_step=1.0, sampling_step=10.0, image=100.0)
+    # 2 steps of fine-tuning; 12 images in 3 batches of 2 steps
+    assert dry_run._seconds_per_coalition(own, own.game, pace) == 2 + 3 * 2 * 10 + 12 * 100
+    assert dry_run._tell_artifacts(own, lambda: pace) == 6 + 3  # training and recovery
 
 
 def test_measuring_kept_images_is_not_told_as_generating(study, prepared, told):
