@@ -21,6 +21,7 @@ from crediting.pipeline import stages
 from crediting.pipeline.estimate.stage import estimate, read_sample
 from crediting.pipeline.evaluate.diffusion_game import DiffusionGame
 from crediting.pipeline.evaluate.stage import _first_words
+from crediting.pipeline.file_names import can_name_files
 from crediting.pipeline.study import Study
 
 
@@ -100,6 +101,14 @@ def test_a_property_that_cannot_name_a_file_is_refused_at_once(study):
     plain["property"] = {"quality/fid": plain["property"]["fid"]}
     with pytest.raises(ConfigError, match=r"property\.quality/fid: .* rename it"):
         Study.assemble(plain, config.build(plain))
+
+
+@pytest.mark.parametrize(
+    ("name", "can"),
+    [("fid", True), ("a/b", False), (100 * "é", True), (100 * "é" + "x", False)],
+)
+def test_names_of_files_are_no_paths_and_have_200_bytes_at_most(name, can):
+    assert can_name_files(name) is can
 
 
 @pytest.mark.parametrize("file", ["denoiser.safetensors", "architecture.json"])
