@@ -94,6 +94,7 @@ def test_a_pairing_or_budget_that_cannot_work_is_refused(study):
         study("estimator=exact", "design=shapley_kernel")
     with pytest.raises(ConfigError, match=r"design\.budget: .* at least 2 coalitions"):
         study("estimator=paper", "design.budget=1")
+    assert len(study("estimator=paper", "design.budget=2").sample) == 2
 
 
 def test_a_property_that_cannot_name_a_file_is_refused_at_once(study):

@@ -129,3 +129,13 @@ def test_as_many_as_the_estimator_needs_must_be_left(study, failed, enough):
     evaluate(left)
     with nullcontext() if enough else pytest.raises(LedgerError, match="needs 18"):
         assert len(estimate(left)["fid"].sample) == 18
+
+
+def test_what_failed_for_another_property_only_is_no_failure_of_this_one(study, toy):
+    words = (*PAIRS[:2], "partition.contributors=8", "allow_missing=true")
+    few, all_of_them = (*words, "design.budget=20"), (*words, "design.budget=40")
+    toy(*few, "property=[diversity]")
+    last = coalition_key(study(*all_of_them).sample.coalitions[39])
+    toy(*all_of_them, failing=[last])
+    with pytest.raises(LedgerError, match="20 of 40 coalitions are not evaluated yet"):
+        estimate(study(*all_of_them, "property=[diversity]"))
