@@ -63,7 +63,8 @@ def end(failed: JobFailed) -> SystemExit:
 def end_with_the_starter() -> None:
     """Have a worker end as soon as the process that started it is no more; others go on.
 
-    Those of joblib would finish their studies when the sweep was killed.
+    Those of joblib, which know no sentinel of the sweep, would finish their studies when it was
+    killed.
     """
     starter = parent_process()
     if starter is not None:

@@ -82,7 +82,8 @@ def methods(config: Mapping[str, Any], parts: Mapping[str, Any]) -> dict[str, Al
         try:
             found[name] = altered(changed)
         except ConfigError as error:
-            raise ConfigError(f"method.{name}: {error}") from error
+            key = "compare.truth" if name == "truth" else f"method.{name}"
+            raise ConfigError(f"{key}: {error}") from error
     return found
 
 

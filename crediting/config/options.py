@@ -122,7 +122,7 @@ def _argument_problems(path: str, target: Any, node: Mapping[str, Any]) -> Itera
 def _hints(target: Any) -> dict[str, Any]:
     try:
         return typing.get_type_hints(target.__init__ if inspect.isclass(target) else target)
-    except (NameError, TypeError):  # of a hint for type checkers only, or what can have none
+    except (NameError, AttributeError, TypeError):  # for type checkers only, or there can be none
         return {}
 
 

@@ -61,7 +61,7 @@ def _number_problems(config: Mapping[str, Any]) -> Iterator[str]:
         value: Any = config
         for part in key.split("."):
             value = value[part]
-        if value < least:
+        if not value >= least:  # NaN is not
             yield f"{key}: expected {least} or more, got {value}"
     if config["replicates"] > _MOST_REPLICATES:
         yield f"replicates: expected {_MOST_REPLICATES} or fewer, got {config['replicates']}"
@@ -131,8 +131,12 @@ def _calibrate_problems(calibrate: Mapping[str, Any]) -> Iterator[str]:
                 f"calibrate.samplers.{name}: expected an option of the group generation, got "
                 f"{sampler!r}; add it with +generation@calibrate.samplers.{name}=<option>"
             )
-    if not -1 <= calibrate["agreement"] <= 1:
-        yield f"calibrate.agreement: expected a number in [-1, 1], got {calibrate['agreement']}"
+    yield from _correlation_problems("calibrate.agreement", calibrate["agreement"])
+
+
+def _correlation_problems(key: str, value: float) -> Iterator[str]:
+    if not -1 <= value <= 1:
+        yield f"{key}: expected a number in [-1, 1], got {value}"
 
 
 def methods_problems(config: Mapping[str, Any], groups: Sequence[str]) -> Iterator[str]:
@@ -141,13 +145,11 @@ def methods_problems(config: Mapping[str, Any], groups: Sequence[str]) -> Iterat
     `groups` are those in which a method may be otherwise than the study.
     """
     for name, node in config["method"].items():
-        if not isinstance(node, Mapping) or not set(node) <= set(groups):
-            yield (
-                f"method.{name}: expected what it has otherwise than the study, of "
-                f"{', '.join(groups)}; got {node!r}"
-            )
+        yield from _otherwise_problems(f"method.{name}", node, groups)
     compare = config["compare"]
-    if compare["steps"] and "steps" not in config["finetuning"].get("recipe", {}):
+    # what is held to be true may draw its images with more care, too
+    yield from _otherwise_problems("compare.truth", compare["truth"], (*groups, "generation"))
+    if compare["steps"] and "steps" not in (config["finetuning"].get("recipe") or {}):
         yield "compare.steps: this finetuning has no steps; leave compare.steps empty"
     named = ["own", "truth", *config["method"], *methods_of_steps(compare)]
     named += [*config["baseline"], *compare["scores"]]
@@ -163,12 +165,29 @@ def methods_problems(config: Mapping[str, Any], groups: Sequence[str]) -> Iterat
             yield f"compare.removals: there is no {name}; {did_you_mean(name, able)}"
 
 
+def _otherwise_problems(key: str, node: Any, groups: Sequence[str]) -> Iterator[str]:
+    if not isinstance(node, Mapping) or not set(node) <= set(groups):
+        yield (
+            f"{key}: expected what it has otherwise than the study, of {', '.join(groups)}; "
+            f"got {node!r}"
+        )
+        return
+    plus = "+" if key.startswith("method.") else ""
+    for group, settings in node.items():
+        if not isinstance(settings, Mapping):
+            yield (
+                f"{key}.{group}: expected settings of it, got {settings!r}; an option is chosen by "
+                f"{plus}{group}@{key}.{group}=<option>"
+            )
+
+
 def methods_of_steps(compare: Mapping[str, Any]) -> dict[str, int]:
     """Return the names of the fine-tunings that compare.steps asks for, and their steps."""
     return {f"steps_{count}": count for count in compare["steps"]}
 
 
 def _compare_problems(compare: Mapping[str, Any]) -> Iterator[str]:
+    yield from _correlation_problems("compare.fidelity", compare["fidelity"])
     for count in compare["steps"]:
         if count < 1:
             yield f"compare.steps: expected 1 or more, got {count}"

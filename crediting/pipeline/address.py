@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from crediting.assets import assets_of
+from crediting.errors import ConfigError
 from crediting.game.contributor import Partition
-from crediting.interfaces import FineTuning, Pruning
+from crediting.interfaces import DiffusionModel, FineTuning, Pruning
 from crediting.ledger import fingerprint
 from crediting.pipeline.given import digest_of
 
@@ -51,12 +52,13 @@ def locate(
         readers: the extractor that each property reads.
 
     Raises:
+        ConfigError: the model says that encoding depends on what its config does not give.
         DataError: published weights or data are not on this machine.
     """
     seed = {"seed": config["seed"]}
     data = fingerprint("dataset", {"digest": digest_of(parts["dataset"])})
     family = identified(config["model"], parts["model"])
-    encoder = {key: family[key] for key in ("_target_", *parts["model"].encoder_settings)}
+    encoder = _encoder(family, parts["model"])
     drawing, prompts = _drawing(config["generation"], parts["generation"])
 
     trained = addressed("model", {"model": family, **seed}, data)
@@ -99,6 +101,16 @@ def identified(node: Mapping[str, Any], part: Any) -> dict[str, Any]:
     only_memory = getattr(part, "memory_settings", ())
     settings = {key: value for key, value in node.items() if key not in only_memory}
     return settings | {key: asset.digest() for key, asset in assets_of(part).items()}
+
+
+def _encoder(family: Mapping[str, Any], model: DiffusionModel) -> dict[str, Any]:
+    """Return the part of a model's config that its training examples in model space depend on."""
+    if unknown := [key for key in model.encoder_settings if key not in family]:
+        raise ConfigError(
+            f"model.{unknown[0]}: missing; encoder_settings of {type(model).__name__} names it, "
+            "and encoded examples are found by its value: give it, even where it has a default"
+        )
+    return {key: family[key] for key in ("_target_", *model.encoder_settings)}
 
 
 def _measure(node: Mapping[str, Any]) -> dict[str, Any]:

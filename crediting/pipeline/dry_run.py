@@ -162,6 +162,8 @@ def _if_they_share_gpus(study: Study, spec: GameSpec) -> str:
 
 def _artifacts(study: Study) -> Iterator[tuple[str, Addressed, Recipe | None]]:
     yield "encode", study.examples, None
+    if study.model.conditional:
+        yield "embed", study.prompts, None
     for address in study.extracted.values():
         yield "extract", address, None
     yield "train", study.trained, study.model.training

@@ -13,7 +13,8 @@ import yaml
 
 from crediting import config
 from crediting.config.schema import Schema
-from crediting.config.words import flags_first, sweep_name
+from crediting.config.words import flags_first, refuse_rewritten, sweep_name
+from crediting.errors import ConfigError
 
 EXECUTORS = [path.stem for path in (config.CONFIG_DIR / "executor").glob("*.yaml")]
 HEAVY = "torch torchvision diffusers transformers accelerate peft torchmetrics torch_pruning"
@@ -173,6 +174,25 @@ def test_what_a_sweep_varies_leads_the_names_of_its_folders():
     assert words[3:] == [*same, "names=[a,b]"]
     jobs = [["estimator=exact", f"seed={seed}", *same] for seed in (0, 1)]
     assert all("estimator=exact__seed=" in sweep_name("mine", job) for job in jobs)
+
+
+@pytest.mark.parametrize(
+    "word",
+    [
+        *("name=2024_05", "paths.outputs=1e3", "game.path=1_0", "game.properties=[fid,1.50]"),
+        *("game.lower_is_better=[fid,true]", "+axioms.duplicates=[[ann,1e3]]"),
+    ],
+)
+def test_numbers_and_truths_in_the_place_of_text_are_told_as_they_are_read(word):
+    key = word.lstrip("+").partition("=")[0]
+    with pytest.raises(ConfigError, match=rf"^{re.escape(key)}: .* is read as "):
+        refuse_rewritten([word])
+    quoted = re.sub(r"[\w.]+(?=$|[,\]])", r'"\g<0>"', word.partition("=")[2])
+    refuse_rewritten([f"{word.partition('=')[0]}={quoted}"])
+
+
+def test_numbers_that_come_out_as_written_or_are_no_text_are_taken():
+    refuse_rewritten(["name=17", "game.properties=[fid,1.5]", "seed=1e3", "game.rows=1e3", "x=yes"])
 
 
 # ------------------------------------------------------------------------------ the terminal

@@ -64,7 +64,7 @@ def test_experiments_win_over_options_and_the_command_line_over_experiments(mine
     [
         (
             ["estimator=exact", "design=shapley_kernel"],
-            r"estimator=exact cannot use .*design=shapley_kernel; it can use design=exhaustive",
+            r"estimator=exact cannot use .*design=shapley_kernel; it can use design=exhaustive$",
         ),
         (
             ["estimator=paper", "design.budget=1"],

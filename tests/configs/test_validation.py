@@ -23,7 +23,7 @@ class Part:
 
 
 class Whole:
-    def __init__(self, part: Part, **anything: int) -> None: ...
+    def __init__(self, part: Part, *rest: Part, **anything: int) -> None: ...
 
 
 class Hinted:
@@ -49,6 +49,10 @@ class HintedForCheckersOnly:
     def __init__(self, tensor: "torch.Tensor") -> None: ...  # noqa: F821
 
 
+class HintedByPartOfAModule:
+    def __init__(self, writer: "pytest.no_such_part.Writer") -> None: ...
+
+
 mine = partial(Part, kind="x")
 HERE = __name__
 PART = {"_target_": f"{HERE}.Part", "steps": 3, "rate": 0.1, "kind": "x"}
@@ -62,6 +66,7 @@ def test_nothing_is_said_against_what_fits():
     assert problems(PART) == []
     assert problems({"_target_": f"{HERE}.Whole", "part": PART, "more": 1}) == []
     assert problems({"_target_": f"{HERE}.HintedForCheckersOnly", "tensor": 1}) == []
+    assert problems({"_target_": f"{HERE}.HintedByPartOfAModule", "writer": 1}) == []
     assert problems({"_target_": f"{HERE}.mine", "steps": 3, "rate": 0.1}) == []
     assert problems({"_target_": "datetime.timedelta", "hours": 1}) == []
     assert problems({"one": PART, "two": PART}, "property") == []
@@ -80,6 +85,11 @@ def test_nothing_is_said_against_what_fits():
         ({"_target_": "Part"}, "model._target_: cannot import 'Part': expected package.module"),
         ({"_target_": ".my.Part"}, "model._target_: cannot import '.my.Part': expected package."),
         ({"_target_": f"{HERE}.mine", "steps": 3, "rat": 0.1}, "model.rat: mine has no such"),
+        (
+            {"_target_": f"{HERE}.Qq"},
+            f"model._target_: cannot import '{HERE}.Qq': {HERE} has no Qq; "
+            "known: Collection, Iterable, Mapping, Sequence, Path, Any, Literal, ConfigError, ",
+        ),
         ({"_target_": f"{HERE}.PART"}, "model._target_: expected a class, got {"),
         ({"_target_": None}, "model._target_: cannot import None"),
     ],
@@ -187,7 +197,12 @@ def test_values_are_checked_against_hints(key, fitting, unfitting):
             "calibrate.samplers.mine: expected an option of the group generation, got 'ddim'; add "
             "it with +generation@calibrate.samplers.mine=<option>",
         ),
+        (
+            ["compare.alphas=[]"],
+            "compare.alphas: expected at least one size, at which scores are ranked; got none",
+        ),
         (["name=a/b"], "name: expected a plain folder name, got 'a/b'"),
+        ([f'name="{101 * "é"}"'], "name: expected at most 200 bytes, got 202; shorten it"),
         (["name=.."], "name: expected a plain folder name, got '..'"),
     ],
 )
@@ -202,18 +217,36 @@ def test_settings_out_of_range_are_named(overrides, message, resolved):
         ("replicates", "1000", "1001"),
         ("compare.coalitions", "2", "1"),
         ("compare.alphas", "[0.999]", "[1.0]"),
+        ("compare.remove", "[0.999]", "[1.0]"),
         ("compare.keep", "[0.001]", "[0.0]"),
+        ("compare.trainings", "1", "0"),
+        ("compare.random", "0", "-1"),
+        ("compare.agreement", "0", "-1"),
+        ("compare.fidelity", "-1.0", "-1.001"),
+        ("compare.steps", "[1]", "[0]"),
         ("calibrate.coalitions", "3", "2"),
+        ("calibrate.replicates", "2", "1"),
+        ("calibrate.finetuning_steps", "[0.5,2.0]", "[2.5]"),
+        ("calibrate.generation_steps", "[0.001]", "[0.0]"),
+        ("calibrate.sampler_steps", "[1.0]", "[inf]"),
         ("calibrate.images", "[0.5,2.0]", "[2.5]"),
+        ("calibrate.agreement", "1.0", "1.001"),
+        ("report.top", "1", "0"),
+        ("report.grid", "1", "0"),
+        ("+report.payout.fid", "1e12", "inf"),
+        ("runtime.checkpoint_seconds", "0.0", "-0.1"),
+        ("runtime.checkpoint_seconds", "inf", "nan"),
         ("stop.budget", "1", "0"),
         ("stop.ci_width", "7.5", "0"),
         ("stop.rank_stability", "1.0", "1.001"),
+        ("stop.top_probability", "0.501", "0.5"),
+        ("stop.top_probability", "1.0", "1.001"),
     ],
 )
 def test_settings_reach_as_far_as_they_make_sense(key, taken, refused, resolved):
     assert list(settings_problems(resolved(f"{key}={taken}"))) == []
     (said,) = settings_problems(resolved(f"{key}={refused}"))
-    assert said.startswith(f"{key}: ")
+    assert said.startswith(f"{key.lstrip('+')}: ")
 
 
 @pytest.mark.parametrize("key", ["paths.outputs", "game.path"])
@@ -275,6 +308,36 @@ def test_whole_numbers_are_floats_where_a_class_takes_floats(resolved):
     assert canonical_json(typed(default)) == canonical_json(default)
     assert canonical_json(resolved(*words)) != canonical_json(default)
     assert type(plain["seed"]) is int
+    (listed,) = typed([PART | {"rate": 1}])
+    assert (type(listed["rate"]), type(listed["steps"])) == (float, int)
+
+
+@pytest.mark.parametrize(
+    ("word", "said"),
+    [
+        (
+            "+method.mine.estimator=leave_one_out",
+            "method.mine.estimator: expected settings of it, got 'leave_one_out'; an option is "
+            "chosen by +estimator@method.mine.estimator=<option>",
+        ),
+        (
+            "compare.truth.finetuning=lora",
+            "compare.truth.finetuning: expected settings of it, got 'lora'; an option is chosen "
+            "by finetuning@compare.truth.finetuning=<option>",
+        ),
+        (
+            "+compare.truth.runtime.threads=1",
+            "compare.truth: expected what it has otherwise than the study, of pruning, "
+            "finetuning, design, estimator, generation; got ",
+        ),
+        ("compare.truth.finetuning.recipe.steps=-1", "compare.truth: the configuration cannot"),
+    ],
+)
+def test_what_is_no_other_setting_of_a_method_is_refused(word, said, resolved):
+    plain = resolved(word)
+    with pytest.raises(ConfigError) as caught:
+        config.methods(plain, config.build(plain))
+    assert said in str(caught.value)
 
 
 def test_a_method_of_a_study_finds_the_results_of_that_study(resolved):

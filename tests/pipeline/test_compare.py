@@ -834,6 +834,7 @@ def test_scores_that_are_no_numbers_or_not_there_are_refused(make, tmp_path):
             ["+method.own.design.budget=8"],
             r"own: used more than once among methods, baselines and scores",
         ),
+        (["+compare.scores.mine=a.csv", "+method.mine.design.budget=8"], r"mine: used more than"),
         (["compare.steps=[0]"], r"compare\.steps: expected 1 or more, got 0"),
         (["compare.steps=[1]", "finetuning=influence_unlearning"], r"compare\.steps: this fine"),
         (["compare.steps=[1]", "compare.removals=[steps_1]"], r"there is no steps_1; .* own"),

@@ -5,6 +5,7 @@ import time
 from dataclasses import replace
 
 import pytest
+from diffusers import UNet2DModel
 from toy_executor import ToyExecutor
 
 from crediting.errors import ConfigError
@@ -12,6 +13,7 @@ from crediting.executors import Processes, RayCluster
 from crediting.pipeline import dry_run, stages
 from crediting.pipeline.extract.gauges import Gauge
 from crediting.pipeline.memory import typical_steps
+from crediting.training.trainer import Trainer
 
 
 @pytest.fixture
@@ -42,6 +44,16 @@ def test_a_dry_run_tells_and_leaves_no_trace(study, told, tmp_path):
     assert f"{distinct} distinct coalitions, {distinct} in the ledger\n" in text
     assert "Altogether less than a second" in text
     assert sorted((tmp_path / "outputs").rglob("*")) == before
+
+
+def test_embedded_prompts_are_named_as_all_that_is_stored(study, monkeypatch):
+    made = study()
+    labels = [label for label, *_ in dry_run._artifacts(made)]
+    assert labels == ["encode", "extract", "train", "prune"]
+    monkeypatch.setattr(type(made.model), "conditional", True)
+    named = {label: address for label, address, _ in dry_run._artifacts(made)}
+    assert list(named) == ["encode", "embed", *labels[1:]]
+    assert named["embed"] == made.prompts
 
 
 def test_what_is_in_the_way_of_results_is_told(study, told):
@@ -129,6 +141,33 @@ def test_what_extractors_take_is_told_as_soon_as_they_are_there(study, told, mon
     coalition = dry_run._seconds_per_coalition(own, own.game, pace)
     assert own.generation.images < coalition < 1.5 * own.generation.images
     assert "without what" not in told(own)
+
+
+def test_a_pace_is_that_of_a_step_a_call_and_an_image(study, monkeypatch):
+    """By a clock that a training step moves by 1 s, a call by 3 and decoding an image by 7."""
+    own, now = study("property=[fid]"), [0.0]
+
+    def passes(seconds, result=None):
+        now[0] += seconds
+        return result
+
+    monkeypatch.setattr(dry_run.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(Trainer, "train", lambda self, _, recipe, *rest: passes(recipe.steps))
+    monkeypatch.setattr(UNet2DModel, "forward", lambda self, *given, **named: passes(3))
+    monkeypatch.setattr(
+        type(own.model), "decode", lambda self, latents: passes(7 * len(latents), latents)
+    )
+    assert dry_run.measure_pace(own) == (1, 3, 7)
+    monkeypatch.setattr(dry_run, "predictions_per_image", lambda study: 2)
+    assert dry_run.measure_pace(own) == (1, 6, 7)
+
+
+def test_hours_are_those_of_all_steps_calls_and_images(study):
+    own = study("property=[fid]", "generation.batch_size=5")
+    pace = dry_run.Pace(training_step=1.0, sampling_step=10.0, image=100.0)
+    # 2 steps of fine-tuning; 12 images in 3 batches of 2 steps
+    assert dry_run._seconds_per_coalition(own, own.game, pace) == 2 + 3 * 2 * 10 + 12 * 100
+    assert dry_run._tell_artifacts(own, lambda: pace) == 6 + 3  # training and recovery
 
 
 def test_measuring_kept_images_is_not_told_as_generating(study, prepared, told):

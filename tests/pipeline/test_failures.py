@@ -28,6 +28,7 @@ from crediting.pipeline import stages
 from crediting.pipeline.estimate.stage import estimate, read_sample
 from crediting.pipeline.evaluate.diffusion_game import DiffusionGame
 from crediting.pipeline.evaluate.stage import _first_words
+from crediting.pipeline.file_names import can_name_files
 from crediting.pipeline.study import Study
 
 
@@ -100,6 +101,7 @@ def test_a_pairing_or_budget_that_cannot_work_is_refused(study):
         study("estimator=exact", "design=shapley_kernel")
     with pytest.raises(ConfigError, match=r"design\.budget: .* at least 2 coalitions"):
         study("estimator=paper", "design.budget=1")
+    assert len(study("estimator=paper", "design.budget=2").sample) == 2
 
 
 def test_a_property_that_cannot_name_a_file_is_refused_at_once(study):
@@ -107,6 +109,14 @@ def test_a_property_that_cannot_name_a_file_is_refused_at_once(study):
     plain["property"] = {"quality/fid": plain["property"]["fid"]}
     with pytest.raises(ConfigError, match=r"property\.quality/fid: .* rename it"):
         Study.assemble(plain, config.build(plain))
+
+
+@pytest.mark.parametrize(
+    ("name", "can"),
+    [("fid", True), ("a/b", False), (100 * "é", True), (100 * "é" + "x", False)],
+)
+def test_names_of_files_are_no_paths_and_have_200_bytes_at_most(name, can):
+    assert can_name_files(name) is can
 
 
 @pytest.mark.parametrize("file", ["denoiser.safetensors", "architecture.json"])

@@ -1,6 +1,7 @@
 """What a process works with."""
 
 import os
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -16,6 +17,7 @@ from crediting.pipeline.machine import (
     release_memory,
     training_processes,
 )
+from crediting.training.cuda_graphs import CudaTape
 
 CPU = {"device": "cpu", "precision": "fp32", "threads": 1}
 
@@ -165,6 +167,25 @@ def test_a_gpu_adds_in_one_order_if_that_is_asked_for(wanted, monkeypatch):
     finally:
         torch.use_deterministic_algorithms(False)
         os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
+
+
+@pytest.mark.parametrize("last", [True, False])
+def test_weights_are_ordered_in_memory_as_is_asked_for(last):
+    placed = machine.placed(torch.nn.Conv2d(3, 4, 3), torch.device("cpu"), {"channels_last": last})
+    assert placed.weight.is_contiguous(memory_format=torch.channels_last) is last
+
+
+@pytest.mark.parametrize(
+    ("device", "wanted", "recorded"),
+    [("cuda", True, True), ("cuda", False, False), ("cpu", True, False)],
+)
+def test_steps_are_recorded_on_a_gpu_where_that_is_asked_for(device, wanted, recorded, monkeypatch):
+    monkeypatch.setattr(machine, "Trainer", lambda *given: given[-1])
+    runtime = {"gradient_checkpointing": False, "compile": None, "cuda_graphs": wanted}
+    model = SimpleNamespace(noise_scheduler=lambda: None)
+    accelerator = SimpleNamespace(device=torch.device(device))
+    tape = machine.make_trainer(None, model, accelerator, runtime)
+    assert tape is (CudaTape if recorded else None)
 
 
 def test_features_are_computed_in_full_precision():

@@ -112,6 +112,9 @@ def test_what_training_and_drawing_take_is_told(study, capsys):
     assert f"drawing {made.generation.images} images at once " in second
     memory.tell_memory(study("finetuning=influence_unlearning", "pruning=none"))
     assert "a coalition" not in capsys.readouterr().out
+    for stack, told in ((1, False), ("auto", False), (4, True)):
+        memory.tell_memory(study(f"runtime.stack={stack}"))
+        assert (f", times {stack} in a stack; drawing" in capsys.readouterr().out) is told
 
 
 @pytest.mark.parametrize(
@@ -163,6 +166,9 @@ def test_several_processes_share_a_batch(study):
     denoiser = alone.model.untrained(0)
     assert needed(shared, denoiser).activations < 0.6 * needed(alone, denoiser).activations
     assert needed(shared, denoiser).lasting == needed(alone, denoiser).lasting
+    three = study("runtime.training_processes=3", "model.training.batch_size=32")
+    largest_share = study("model.training.batch_size=11")
+    assert needed(three, denoiser) == needed(largest_share, denoiser)
 
 
 def test_peaks_are_said_and_remembered(study, capsys):
@@ -175,6 +181,18 @@ def test_peaks_are_said_and_remembered(study, capsys):
         facts = json.dumps(made.store.read(address.stage, address.fingerprint))
         assert '"peak_memory": ' in facts
     assert "evaluate: at most " in said
+
+
+def test_what_evaluating_takes_on_a_gpu_is_said_again_when_it_is_a_tenth_more(monkeypatch, capsys):
+    seen = [0.0]
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: seen[0])
+    watch = memory.Watch()
+    for gigabytes in (100, 109, 111, 120, 123):
+        seen[0] = gigabytes * 1e9
+        watch.look()
+    said = [line.split()[3] for line in capsys.readouterr().err.splitlines()]
+    assert said == ["100.0", "111.0", "123.0"]
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no such file on this system")

@@ -347,3 +347,14 @@ def test_what_a_dataset_gives_is_checked_where_it_is_used(tmp_path, otherwise, s
     study = Study.assemble(plain, parts)
     with pytest.raises(ConfigError, match=f"^dataset: .*{said}"):
         stages.run(study, stage)
+
+
+def test_what_encoding_depends_on_must_be_given(study, monkeypatch):
+    known = study().examples.fingerprint
+    kind = type(study().model)
+    monkeypatch.setattr(kind, "encoder_settings", ("noise", "colour"))
+    with pytest.raises(ConfigError, match=r"^model\.colour: missing; encoder_settings of DDPM nam"):
+        study()
+    monkeypatch.setattr(kind, "encoder_settings", ("noise",))
+    addresses = {study(f"model.noise.beta_end={end}").examples.fingerprint for end in (0.02, 0.03)}
+    assert len(addresses | {known}) == 3

@@ -265,8 +265,10 @@ def test_exact_values_in_intervals_are_counted():
     apart = np.array([0.0, 0.5, -1.5, 3.0])
     counts = [compared(TOY.shapley_values + apart, width).inside for width in (0.0, 1.0, 2.0, 4.0)]
     assert counts == [1, 2, 3, 4]
-    assert compared(TOY.shapley_values * (1 + 1e-15)).inside == 4  # but for rounding
-    assert compared(TOY.shapley_values, np.nan).inside is None
+    for rounding in (1 + 1e-15, 1 - 1e-15):
+        assert compared(TOY.shapley_values * rounding).inside == 4
+    for unknown in (np.nan, np.array([1.0, 1.0, np.nan, 1.0])):
+        assert compared(TOY.shapley_values, unknown).inside is None
 
 
 def test_an_error_is_what_a_credit_is_too_much():
@@ -279,8 +281,7 @@ def test_an_error_is_what_a_credit_is_too_much():
 def test_where_an_equal_split_is_right_the_error_has_no_unit():
     game = SymmetricMajority(3)
     sample = play(game, Sample(all_coalitions(3), np.zeros(8)))
-    for rounding in (0.0, 1e-16):
-        exact = 1 / 3 + rounding * np.array([0, 1, -1])
+    for exact in (np.full(3, 1 / 3), 1 / 3 + 1e-16 * np.array([0, 1, -1]), np.zeros(3)):
         comparison = Comparison(Exact(0.95)(sample), exact)
         assert math.isnan(comparison.squared_error)
         assert "nan" not in comparison.sentence

@@ -1,15 +1,17 @@
 """What replicates tell: the mean of a coalition's values, and how much noise it still carries."""
 
 import math
+from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
 import pytest
 from toy_executor import ToyExecutor
 
+from crediting.errors import LedgerError
 from crediting.game import noise
 from crediting.game.coalition import coalition_key
-from crediting.pipeline.estimate.stage import read_sample
+from crediting.pipeline.estimate.stage import estimate, read_sample
 from crediting.pipeline.evaluate.stage import evaluate
 
 
@@ -94,6 +96,16 @@ def test_a_coalition_drawn_twice_was_evaluated_once(toy):
     assert both.noise_variance == pytest.approx(differences.var(ddof=1) / 2 / 2)
 
 
+def test_a_design_that_draws_the_ends_takes_them_from_the_endpoints(toy):
+    all_of_them = ("estimator=exact", "partition.contributors=3", "replicates=2")
+    sample = read_sample(toy(*all_of_them, "endpoints=dense", noise=0.5), "fid")
+    sizes = sample.coalitions.sum(axis=1)
+    assert sample.utilities[sizes == 0] == sample.v_empty
+    assert sample.utilities[sizes == 3] == sample.v_full
+    same = read_sample(toy(*all_of_them, noise=0.5), "fid")
+    np.testing.assert_array_equal(sample.utilities, same.utilities)
+
+
 def test_what_failed_once_is_left_out(toy):
     whole = toy(*PAIRS, "replicates=2")
     bad = coalition_key(whole.sample.coalitions[50])
@@ -103,3 +115,27 @@ def test_what_failed_once_is_left_out(toy):
     sample = read_sample(lacking, "fid")
     assert len(sample) == 199
     assert sample.noise_variance == pytest.approx(read_sample(whole, "fid").noise_variance, rel=0.1)
+
+
+@pytest.mark.parametrize(("failed", "enough"), [(2, True), (3, False)])
+def test_as_many_as_the_estimator_needs_must_be_left(study, failed, enough):
+    words = ("partition.contributors=8", "property=[fid]", "allow_missing=true")
+    pair = ("estimator=kernel_banzhaf", "design=bernoulli", "design.budget=20")
+    made = study(*words, *pair)
+    assert made.estimator.minimum_coalitions(8) == 18
+    keys = [coalition_key(row) for row in made.sample.coalitions]
+    drawn_once = [key for key in keys if keys.count(key) == 1]
+    left = replace(made, executor=ToyExecutor(failing=drawn_once[:failed]))
+    evaluate(left)
+    with nullcontext() if enough else pytest.raises(LedgerError, match="needs 18"):
+        assert len(estimate(left)["fid"].sample) == 18
+
+
+def test_what_failed_for_another_property_only_is_no_failure_of_this_one(study, toy):
+    words = (*PAIRS[:2], "partition.contributors=8", "allow_missing=true")
+    few, all_of_them = (*words, "design.budget=20"), (*words, "design.budget=40")
+    toy(*few, "property=[diversity]")
+    last = coalition_key(study(*all_of_them).sample.coalitions[39])
+    toy(*all_of_them, failing=[last])
+    with pytest.raises(LedgerError, match="20 of 40 coalitions are not evaluated yet"):
+        estimate(study(*all_of_them, "property=[diversity]"))

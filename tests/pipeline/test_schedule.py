@@ -76,6 +76,9 @@ def test_ties_keep_the_order_of_the_design():
     noise = np.random.default_rng(1).normal(size=len(KEYS))
     for known in ([(key, 5.0) for key in KEYS], list(zip(KEYS, 5 + noise, strict=True))):
         assert coalitions(scheduled(known=known).jobs(1)) == KEYS
+    twice = [Task(key, replicate, ("fid",)) for key in KEYS for replicate in range(2)]
+    jobs = scheduled(twice, known=[(key, 5.0) for key in KEYS]).jobs(1)
+    assert list(chain.from_iterable(jobs)) == twice
     alike = Schedule(TASKS, np.ones(5, dtype=int), [False] * len(TASKS), ())
     members = ROWS.sum(axis=1)
     expected = [KEYS[at] for at in np.argsort(-members, kind="stable")]

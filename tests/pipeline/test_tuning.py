@@ -92,6 +92,29 @@ def test_auto_is_measured_once_and_told(outputs, monkeypatch, capsys):
     path.unlink()
 
 
+def test_more_are_tried_though_a_few_are_slower():
+    asked = []
+    rates = {1: 50.0, 2: 40.0, 4: 60.0, 8: 29.0, 16: 99.0}
+    found = tuning._rates(list(rates), lambda size: asked.append(size) or rates[size])
+    assert asked == [1, 2, 4, 8]
+    assert choose(found, {}) == Tuning(4, 1)
+
+
+@pytest.mark.parametrize(
+    ("changed", "anew"),
+    [
+        *(("finetuning.recipe.batch_size=7", True), ("pruning.ratio=0.4", True)),
+        *((f"runtime.{key}=true", True) for key in ("channels_last", "deterministic")),
+        *((f"runtime.{word}", True) for word in ("precision=bf16", "threads=2", "compile=default")),
+        *(("runtime.cuda_graphs=true", True), ("runtime.keep_images=false", False)),
+        *(("property=[fid]", False), ("estimator=kernel_shap", False), ("name=x", False)),
+    ],
+)
+def test_speed_is_measured_anew_only_where_it_may_be_another(outputs, changed, anew):
+    one, other = (make_study(outputs, *words) for words in ((), (changed,)))
+    assert (tuning._setting(one, one.game) != tuning._setting(other, other.game)) is anew
+
+
 @pytest.mark.parametrize(
     ("seconds", "steps"), [(9.0, 6), (0.5, 6), (0.1, 30), (0.03, 100), (0.001, 300)]
 )

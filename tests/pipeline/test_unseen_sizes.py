@@ -1,10 +1,13 @@
 """That only some sizes of coalitions are known is said, beforehand and with the credits."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
 from crediting.design import Bernoulli, FixedSize, PairedUniform
-from crediting.estimators import KernelShap, LeaveOneOut
+from crediting.estimators import KernelBanzhaf, KernelShap, LeaveOneOut
+from crediting.estimators.uncertainty import unknown
 from crediting.game.coalition import all_coalitions
 from crediting.game.game import play
 from crediting.game.toy import Gloves
@@ -34,7 +37,20 @@ def test_it_is_said_of_shapley_values_alone(capsys):
     shapley = KernelShap(0.95, 50, 0)
     found = credits_of(shapley, play(Gloves(20, 20), drawn))
     assert "of 40 contributors are known, and all sizes count alike" in found.explanation
+    banzhaf = credits_of(KernelBanzhaf(0.95), play(Gloves(20, 20), drawn))
+    assert "all sizes count alike" not in banzhaf.explanation
     advise(shapley, drawn.coalitions)
     assert found.explanation.split(":")[0] in capsys.readouterr().err
     advise(LeaveOneOut(0.95), FixedSize(0.9, 1, 0).sample(10).coalitions)
     assert "all sizes count alike" not in capsys.readouterr().err
+
+
+def test_it_is_said_after_what_an_estimator_explains_itself():
+    class Own:
+        name = "own"
+
+        def __call__(self, sample):
+            return replace(unknown(np.zeros(40), sample, "own"), explanation="All are equal.")
+
+    found = credits_of(Own(), play(Gloves(20, 20), Bernoulli(200, 0).sample(40)))
+    assert found.explanation.startswith("All are equal. Only coalitions of ")
