@@ -88,7 +88,7 @@ def test_nothing_is_said_against_what_fits():
         (
             {"_target_": f"{HERE}.Qq"},
             f"model._target_: cannot import '{HERE}.Qq': {HERE} has no Qq; "
-            "known: Collection, Iterable, Mapping, Sequence, Path, Any, Literal, ConfigError, ",
+            "known: Collection, Iterable, Mapping, Sequence, Path, Any, Literal, OmegaConf, ",
         ),
         ({"_target_": f"{HERE}.PART"}, "model._target_: expected a class, got {"),
         ({"_target_": None}, "model._target_: cannot import None"),
