@@ -228,6 +228,17 @@ def test_a_real_measurement_in_processes_counts_all_of_them(outputs, monkeypatch
         assert tuning.steps_per_second(unchanged, unchanged.game, 2) == 0
 
 
+def test_where_all_images_are_kept_nothing_is_measured_to_train(outputs, monkeypatch):
+    few = ("plan.coalitions=2", "partition.contributors=2", "executor=serial", "seed=4")
+    stages.run(make_study(outputs, *few, "property=[fid]"), "all")
+    monkeypatch.setattr(tuning, "steps_per_second", None)
+    another = make_study(outputs, *few, "property=[diversity]", "runtime.stack=auto")
+    stages.run(another, "evaluate")
+    drawn = make_study(outputs, *few, "property=[fid]", "runtime.stack=auto", "replicates=2")
+    with pytest.raises(TypeError, match="not callable"):
+        stages.run(drawn, "evaluate")
+
+
 def test_a_stacked_study_has_the_utilities_of_one_by_one(outputs, tmp_path):
     alone = make_study(outputs, "executor=serial")
     game = DiffusionGame(alone, alone.game)

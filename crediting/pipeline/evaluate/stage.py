@@ -98,7 +98,7 @@ def _evaluate_tasks(
     release_memory()
     kept = [images_path(study, spec, task.coalition, task.replicate).exists() for task in tasks]
     schedule = Schedule(tasks, study.partition.sizes, kept, ledger.durations())
-    executor, stack = tuned(study, spec)
+    executor, stack = tuned(study, spec, measuring=not all(kept))
     jobs = schedule.jobs(job_size(len(tasks), executor.width(), stack))
     left = partial(schedule.seconds_left, executor.width())
     with (
