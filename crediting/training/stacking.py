@@ -5,6 +5,7 @@ does the same operations on larger tensors. What is frozen, such as the network 
 is shared and computed for all of a stack as one batch.
 """
 
+import copy
 from collections.abc import Callable, Hashable, Sequence
 from contextlib import AbstractContextManager
 from functools import partial
@@ -84,7 +85,7 @@ class _Stack:
     """Denoisers of one shape as a single one, which is given all their batches in a row."""
 
     def __init__(self, denoisers: Sequence[nn.Module], trainer: Trainer) -> None:
-        self._template = denoisers[0].train()
+        self._template = _template(denoisers[0])
         self._size = len(denoisers)
         self._predict = trainer.compiled(_predict)
         self._autocast = trainer.autocast
@@ -103,6 +104,25 @@ class _Stack:
         with self._autocast(), _batchable_attention(noisy.device):
             predictions = self._predict(self._template, self.leaves, tuple(conditions), inputs)
         return SimpleNamespace(sample=predictions.flatten(0, 1))
+
+
+def _template(denoiser: nn.Module) -> nn.Module:
+    """Return a denoiser in training mode, sharing the tensors of this one, that vmap can call."""
+    tensors = (*denoiser.parameters(), *denoiser.buffers())
+    template = copy.deepcopy(denoiser, {id(tensor): tensor for tensor in tensors}).train()
+    for module in template.modules():
+        if isinstance(module, nn.Conv2d):
+            module.register_forward_pre_hook(_as_its_weights)
+    return template
+
+
+def _as_its_weights(convolution: nn.Conv2d, inputs: tuple[Tensor, ...]) -> Tensor:
+    """Return what a convolution is given in the precision of its weights.
+
+    Under vmap conv2d insists on that before autocast casts all of it: on CUDA a convolution with
+    frozen weights, as under adapters, hands on half precision.
+    """
+    return inputs[0].to(convolution.weight.dtype)
 
 
 def _predict(

@@ -102,6 +102,22 @@ def test_stacks_are_recorded(device):
         assert RepeatingTape.recordings == 1
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_stacks_of_adapters_are_recorded_in_half_precision(device):
+    recipe = replace(LONGER, horizontal_flip=False, learning_rate=3e-2)
+    recorded = make_trainer(device, "bf16", captions=True, make_tape=tape_of(device))
+    plain = make_trainer(device, "bf16", captions=True)
+    found, expected = (
+        train_stacked(
+            trainer,
+            [on(device, one) for one in trainings(conditional_with_adapters(), recipe)],
+            Stream("stack"),
+        )
+        for trainer in (recorded, plain)
+    )
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize("precision", ["no", "bf16"])
 @pytest.mark.parametrize("tape", [None, RepeatingTape])
 def test_nothing_of_a_training_outlives_it(precision, tape):

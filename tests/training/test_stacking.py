@@ -175,6 +175,19 @@ def test_bf16_stacks_as_it_trains_alone_within_its_rounding():
         assert 0 < apart < 2 * rounding
 
 
+def test_convolutions_of_stacks_take_half_precision():
+    trainer = make_trainer("bf16")
+    half, full = (
+        train_stacked(trainer, trainings(kind()), Stream("stack"))
+        for kind in (HalfBetween, TwoLayers)
+    )
+    torch.testing.assert_close(half, full, rtol=0, atol=1e-3)
+    assert not all(torch.equal(half[0][name], weights) for name, weights in full[0].items())
+    denoiser = HalfBetween()
+    train_stacked(trainer, trainings(denoiser), Stream("stack"))
+    assert not any(layer._forward_pre_hooks for layer in denoiser.modules())
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -230,6 +243,14 @@ class TwoLayers(nn.Module):
     def forward(self, sample, timestep):
         brightness = timestep.view(-1, 1, 1, 1) / 1000
         return SimpleNamespace(sample=self.last(F.silu(self.first(sample) + brightness)))
+
+
+class HalfBetween(TwoLayers):
+    """Its second convolution is given half precision, as by autocast on CUDA under vmap."""
+
+    def forward(self, sample, timestep):
+        brightness = timestep.view(-1, 1, 1, 1) / 1000
+        return SimpleNamespace(sample=self.last(F.silu(self.first(sample) + brightness).bfloat16()))
 
 
 def small_unet():
