@@ -1,6 +1,7 @@
 import copy
 import gc
 import weakref
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -149,6 +150,25 @@ def test_what_a_recording_could_not_repeat_is_not_recorded(recipe, dropout, opti
     assert trainer.tape(attentive(dropout), recipe) is None
     assert make_trainer(make_tape=RepeatingTape).tape(attentive(), LONGER) is not None
     assert make_trainer().tape(attentive(), LONGER) is None
+
+
+class Queue:
+    def __init__(self):
+        self.waited_for = []
+
+    def wait_stream(self, other):
+        self.waited_for.append(other)
+
+
+def test_what_comes_next_waits_for_work_that_failed(monkeypatch):
+    usual, own = Queue(), Queue()
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: own)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: usual)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    with pytest.raises(ZeroDivisionError):
+        CudaTape().run(lambda: 1 / 0)
+    assert own.waited_for == [usual]
+    assert usual.waited_for == [own]
 
 
 @pytest.mark.parametrize("device", DEVICES)
