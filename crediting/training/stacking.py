@@ -152,9 +152,11 @@ def _batchable_attention(device: torch.device) -> AbstractContextManager[None]:
     """Return a context with the kinds of fused attention that can be stacked.
 
     The CPU's would be done one by one. Two of CUDA's do not keep under vmap what their gradients
-    take, for torch does not tell them there that anything is going to need some.
+    take, for torch does not tell them there that anything is going to need some. The third is not
+    used where runtime.deterministic has turned it off.
     """
-    fused = [] if device.type == "cpu" else [SDPBackend.FLASH_ATTENTION]
+    usable = device.type != "cpu" and torch.backends.cuda.flash_sdp_enabled()
+    fused = [SDPBackend.FLASH_ATTENTION] if usable else []
     return sdpa_kernel([*fused, SDPBackend.MATH])
 
 

@@ -315,6 +315,17 @@ def test_only_attention_whose_gradients_can_be_stacked_is_used(device, flash):
         assert not enabled.cudnn_sdp_enabled()
 
 
+def test_attention_of_stacks_adds_in_one_order_where_all_does():
+    attention = torch.backends.cuda
+    attention.enable_flash_sdp(False)
+    try:
+        with _batchable_attention(torch.device("cuda")):
+            assert not attention.flash_sdp_enabled()
+            assert attention.math_sdp_enabled()
+    finally:
+        attention.enable_flash_sdp(True)
+
+
 def test_more_shapes_than_torch_allows_are_compiled(monkeypatch):
     compiled = []
 
