@@ -62,6 +62,10 @@ def _compute_alike(wanted: bool) -> None:
     if wanted:  # read when cuBLAS starts
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(wanted, warn_only=True)
+    # gradients of fused attention come in any order, unless what has no order at all is an error
+    attention = torch.backends.cuda
+    for fused in ("enable_flash_sdp", "enable_mem_efficient_sdp", "enable_cudnn_sdp"):
+        getattr(attention, fused)(not wanted)
 
 
 @contextmanager

@@ -19,6 +19,11 @@ from crediting.files import atomic_write_bytes
 if TYPE_CHECKING:
     from diffusers.training_utils import EMAModel
 
+_REST = 9
+"""Times as long as a save took until the next: no more than a tenth of the time goes into them."""
+_LONGEST = 60
+"""Times as long as was asked for that may pass for that reason."""
+
 
 def trainable(denoiser: nn.Module) -> dict[str, nn.Parameter]:
     """Return the parameters that are trained, by name: those that require gradients."""
@@ -101,7 +106,8 @@ class TrainingCheckpoint:
 
     Args:
         path: the file.
-        every_seconds: time between two saves; it decides when to save, never what results.
+        every_seconds: time between two saves, or more where saving takes long; it decides when to
+            save, never what results.
         identity: what is being trained; a file of another identity is refused.
         end: the step after which it is saved at any time: the last one, if another process is to
             take over the result.
@@ -112,13 +118,15 @@ class TrainingCheckpoint:
     ) -> None:
         self._path = path
         self._every = every_seconds
+        self._pause = every_seconds
         self._identity = identity
         self._end = end
         self._last = time.monotonic()
 
     def offer(self, step: int, state: TrainingState) -> None:
         """Save after a finished step, if it is time to."""
-        if step != self._end and time.monotonic() - self._last < self._every:
+        started = time.monotonic()
+        if step != self._end and started - self._last < self._pause:
             return
         scaler = state.scaler.state_dict() if state.scaler else None
         facts = {"step": str(step), "identity": self._identity, "scaler": json.dumps(scaler)}
@@ -126,6 +134,8 @@ class TrainingCheckpoint:
         # plain bytes, not safetensors' own writer: a full disk then is an OSError that says so
         atomic_write_bytes(self._path, save(state.tensors(), facts))
         self._last = time.monotonic()
+        rest = _REST * (self._last - started)
+        self._pause = max(self._every, min(rest, _LONGEST * self._every))
 
     def restore(self, state: TrainingState) -> int:
         """Load what was saved, if anything, and return the number of finished steps.

@@ -50,10 +50,11 @@ class CudaTape:
     def run(self, work: Callable[[], Result]) -> Result:
         """Do work on the stream, after all that was asked for before, and before what will be."""
         self._stream.wait_stream(torch.cuda.current_stream())
-        with torch.cuda.stream(self._stream):
-            result = work()
-        torch.cuda.current_stream().wait_stream(self._stream)
-        return result
+        try:
+            with torch.cuda.stream(self._stream):
+                return work()
+        finally:  # also if it fails: its memory is used again for what comes next
+            torch.cuda.current_stream().wait_stream(self._stream)
 
     def record(self, work: Callable[[], Result]) -> Callable[[], Result]:
         """Record work; what cannot be recorded is done operation by operation, which is said."""

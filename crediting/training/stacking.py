@@ -85,7 +85,7 @@ class _Stack:
     """Denoisers of one shape as a single one, which is given all their batches in a row."""
 
     def __init__(self, denoisers: Sequence[nn.Module], trainer: Trainer) -> None:
-        self._template = _stackable(denoisers[0]).train()
+        self._template = _template(denoisers[0])
         self._size = len(denoisers)
         self._predict = trainer.compiled(_predict)
         self._autocast = trainer.autocast
@@ -106,19 +106,31 @@ class _Stack:
         return SimpleNamespace(sample=predictions.flatten(0, 1))
 
 
-def _stackable(denoiser: nn.Module) -> nn.Module:
-    """Return a copy that shares all parameters, and that vmap can take on a CPU, too."""
-    template = copy.deepcopy(denoiser, {id(p): p for p in denoiser.parameters()})
+def _template(denoiser: nn.Module) -> nn.Module:
+    """Return a denoiser in training mode, sharing the tensors of this one, that vmap can call."""
+    tensors = (*denoiser.parameters(), *denoiser.buffers())
+    template = copy.deepcopy(denoiser, {id(tensor): tensor for tensor in tensors}).train()
     on_cpu = next(template.parameters()).device.type == "cpu"
-    for module in template.modules() if on_cpu else ():
-        if isinstance(module, nn.GroupNorm):
+    for module in template.modules():
+        if isinstance(module, nn.Conv2d) and not module.weight.requires_grad:
+            module.register_forward_pre_hook(_as_its_weights)
+        if isinstance(module, nn.GroupNorm) and on_cpu:
             module.register_forward_pre_hook(_in_order)
     return template
 
 
-def _in_order(norm: nn.Module, inputs: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+def _as_its_weights(convolution: nn.Conv2d, inputs: tuple[Tensor, ...]) -> Tensor:
+    """Return what a frozen convolution, as under adapters, is given in its weights' precision.
+
+    Under vmap conv2d insists on that before autocast casts all of it, and on CUDA such a
+    convolution hands on half precision.
+    """
+    return inputs[0].to(convolution.weight.dtype)
+
+
+def _in_order(norm: nn.Module, inputs: tuple[Tensor, ...]) -> Tensor:
     """Bring points in order in memory, without which torch before 2.14 refuses to normalise."""
-    return tuple(points.contiguous() for points in inputs)
+    return inputs[0].contiguous()
 
 
 def _predict(
@@ -148,9 +160,11 @@ def _batchable_attention(device: torch.device) -> AbstractContextManager[None]:
     """Return a context with the kinds of fused attention that can be stacked.
 
     The CPU's would be done one by one. Two of CUDA's do not keep under vmap what their gradients
-    take, for torch does not tell them there that anything is going to need some.
+    take, for torch does not tell them there that anything is going to need some. The third is not
+    used where runtime.deterministic has turned it off.
     """
-    fused = [] if device.type == "cpu" else [SDPBackend.FLASH_ATTENTION]
+    usable = device.type != "cpu" and torch.backends.cuda.flash_sdp_enabled()
+    fused = [SDPBackend.FLASH_ATTENTION] if usable else []
     return sdpa_kernel([*fused, SDPBackend.MATH])
 
 

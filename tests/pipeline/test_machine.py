@@ -164,8 +164,13 @@ def test_a_gpu_adds_in_one_order_if_that_is_asked_for(wanted, monkeypatch):
         assert torch.are_deterministic_algorithms_enabled() == wanted
         assert torch.is_deterministic_algorithms_warn_only_enabled()
         assert ("CUBLAS_WORKSPACE_CONFIG" in os.environ) == wanted
+        attention = torch.backends.cuda
+        assert attention.math_sdp_enabled()
+        assert attention.flash_sdp_enabled() != wanted
+        assert attention.mem_efficient_sdp_enabled() != wanted
+        assert attention.cudnn_sdp_enabled() != wanted
     finally:
-        torch.use_deterministic_algorithms(False)
+        machine._compute_alike(False)
         os.environ.pop("CUBLAS_WORKSPACE_CONFIG", None)
 
 

@@ -1,6 +1,7 @@
 import copy
 import gc
 import weakref
+from contextlib import nullcontext
 from dataclasses import replace
 
 import pytest
@@ -102,6 +103,22 @@ def test_stacks_are_recorded(device):
         assert RepeatingTape.recordings == 1
 
 
+@pytest.mark.parametrize("device", DEVICES)
+def test_stacks_of_adapters_are_recorded_in_half_precision(device):
+    recipe = replace(LONGER, horizontal_flip=False, learning_rate=3e-2)
+    recorded = make_trainer(device, "bf16", captions=True, make_tape=tape_of(device))
+    plain = make_trainer(device, "bf16", captions=True)
+    found, expected = (
+        train_stacked(
+            trainer,
+            [on(device, one) for one in trainings(conditional_with_adapters(), recipe)],
+            Stream("stack"),
+        )
+        for trainer in (recorded, plain)
+    )
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
+
+
 @pytest.mark.parametrize("precision", ["no", "bf16"])
 @pytest.mark.parametrize("tape", [None, RepeatingTape])
 def test_nothing_of_a_training_outlives_it(precision, tape):
@@ -133,6 +150,25 @@ def test_what_a_recording_could_not_repeat_is_not_recorded(recipe, dropout, opti
     assert trainer.tape(attentive(dropout), recipe) is None
     assert make_trainer(make_tape=RepeatingTape).tape(attentive(), LONGER) is not None
     assert make_trainer().tape(attentive(), LONGER) is None
+
+
+class Queue:
+    def __init__(self):
+        self.waited_for = []
+
+    def wait_stream(self, other):
+        self.waited_for.append(other)
+
+
+def test_what_comes_next_waits_for_work_that_failed(monkeypatch):
+    usual, own = Queue(), Queue()
+    monkeypatch.setattr(torch.cuda, "Stream", lambda: own)
+    monkeypatch.setattr(torch.cuda, "current_stream", lambda: usual)
+    monkeypatch.setattr(torch.cuda, "stream", lambda stream: nullcontext())
+    with pytest.raises(ZeroDivisionError):
+        CudaTape().run(lambda: 1 / 0)
+    assert own.waited_for == [usual]
+    assert usual.waited_for == [own]
 
 
 @pytest.mark.parametrize("device", DEVICES)

@@ -184,6 +184,19 @@ def test_bf16_stacks_as_it_trains_alone_within_its_rounding():
         assert 0 < apart < 2 * rounding
 
 
+def test_convolutions_of_stacks_take_half_precision():
+    trainer = make_trainer("bf16")
+    half, full = (
+        train_stacked(trainer, trainings(kind()), Stream("stack"))
+        for kind in (HalfBetween, TwoLayers)
+    )
+    torch.testing.assert_close(half, full, rtol=0, atol=1e-3)
+    assert not all(torch.equal(half[0][name], weights) for name, weights in full[0].items())
+    denoiser = HalfBetween()
+    train_stacked(trainer, trainings(denoiser), Stream("stack"))
+    assert not any(layer._forward_pre_hooks for layer in denoiser.modules())
+
+
 @pytest.mark.parametrize(
     ("changes", "expected"),
     [
@@ -239,6 +252,14 @@ class TwoLayers(nn.Module):
     def forward(self, sample, timestep):
         brightness = timestep.view(-1, 1, 1, 1) / 1000
         return SimpleNamespace(sample=self.last(F.silu(self.first(sample) + brightness)))
+
+
+class HalfBetween(TwoLayers):
+    """Its second convolution is given half precision, as by autocast on CUDA under vmap."""
+
+    def forward(self, sample, timestep):
+        brightness = timestep.view(-1, 1, 1, 1) / 1000
+        return SimpleNamespace(sample=self.last(F.silu(self.first(sample) + brightness).bfloat16()))
 
 
 def small_unet():
@@ -301,6 +322,17 @@ def test_only_attention_whose_gradients_can_be_stacked_is_used(device, flash):
         assert enabled.flash_sdp_enabled() == flash
         assert not enabled.mem_efficient_sdp_enabled()
         assert not enabled.cudnn_sdp_enabled()
+
+
+def test_attention_of_stacks_adds_in_one_order_where_all_does():
+    attention = torch.backends.cuda
+    attention.enable_flash_sdp(False)
+    try:
+        with _batchable_attention(torch.device("cuda")):
+            assert not attention.flash_sdp_enabled()
+            assert attention.math_sdp_enabled()
+    finally:
+        attention.enable_flash_sdp(True)
 
 
 def test_more_shapes_than_torch_allows_are_compiled(monkeypatch):

@@ -372,22 +372,40 @@ def test_the_last_step_is_saved_at_any_time_for_who_takes_over(tmp_path):
     assert "optimizer.0.exp_avg" in load_file(path)
 
 
-def test_between_two_saves_is_the_time_that_was_asked_for(path, monkeypatch):
+def steps_saved(path, monkeypatch, offers, takes=0.0):
+    """Return which step is saved after each offer, given when they are made, every 10 seconds."""
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(
         "crediting.training.checkpoint.time", SimpleNamespace(monotonic=lambda: clock.now)
     )
+    model = denoiser()
+    optimizer = torch.optim.Adam(model.parameters())
+
+    class Slow(TrainingState):
+        def tensors(self):
+            clock.now += takes
+            return super().tensors()
+
     checkpoint, saved = saving(path, every_seconds=10), []
-
-    def state():
-        model = denoiser()
-        optimizer = torch.optim.Adam(model.parameters())
-        return TrainingState(model, optimizer, SimpleNamespace(shadow_params=[]), None)
-
-    for step, clock.now in enumerate([4.0, 11.0, 15.0, 20.0, 21.0, 25.0, 31.0], start=1):
-        checkpoint.offer(step, state())
+    for step, clock.now in enumerate(offers, start=1):
+        checkpoint.offer(step, Slow(model, optimizer, SimpleNamespace(shadow_params=[]), None))
         saved.append(saved_step(path) if path.exists() else None)
-    assert saved == [None, 2, 2, 2, 5, 5, 7]
+    return saved
+
+
+def test_between_two_saves_is_the_time_that_was_asked_for(path, monkeypatch):
+    offers = [4.0, 11.0, 15.0, 20.0, 21.0, 25.0, 31.0]
+    assert steps_saved(path, monkeypatch, offers) == [None, 2, 2, 2, 5, 5, 7]
+
+
+def test_a_save_that_takes_long_is_a_tenth_of_the_time_at_most(path, monkeypatch):
+    offers = [10.0, 20.0, 60.0, 70.0, 80.0, 130.0]  # the first ends at 16, the second at 76
+    assert steps_saved(path, monkeypatch, offers, takes=6.0) == [1, 1, 1, 4, 4, 6]
+
+
+def test_no_save_takes_so_long_that_much_more_than_was_asked_for_can_be_lost(path, monkeypatch):
+    offers = [10.0, 700.0, 711.0]  # the first ends at 110
+    assert steps_saved(path, monkeypatch, offers, takes=100.0) == [1, 1, 3]
 
 
 def test_what_is_frozen_is_not_saved(path):
