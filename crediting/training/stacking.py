@@ -112,7 +112,7 @@ def _template(denoiser: nn.Module) -> nn.Module:
     template = copy.deepcopy(denoiser, {id(tensor): tensor for tensor in tensors}).train()
     on_cpu = next(template.parameters()).device.type == "cpu"
     for module in template.modules():
-        if isinstance(module, nn.Conv2d) and not module.weight.requires_grad:
+        if isinstance(module, nn.Conv2d):
             module.register_forward_pre_hook(_as_its_weights)
         if isinstance(module, nn.GroupNorm) and on_cpu:
             module.register_forward_pre_hook(_in_order)
@@ -120,10 +120,10 @@ def _template(denoiser: nn.Module) -> nn.Module:
 
 
 def _as_its_weights(convolution: nn.Conv2d, inputs: tuple[Tensor, ...]) -> Tensor:
-    """Return what a frozen convolution, as under adapters, is given in its weights' precision.
+    """Return what a convolution is given in the precision of its weights.
 
-    Under vmap conv2d insists on that before autocast casts all of it, and on CUDA such a
-    convolution hands on half precision.
+    Under vmap conv2d insists on that before autocast casts all of it: on CUDA a convolution with
+    frozen weights, as under adapters, hands on half precision.
     """
     return inputs[0].to(convolution.weight.dtype)
 
