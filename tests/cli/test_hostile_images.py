@@ -145,8 +145,10 @@ def test_files_that_may_not_be_read(photos, refused):
     assert unmentioned([("ada/1.png", "ermission denied")], refused()) == []
 
 
-def test_images_of_another_shape_than_the_model(photos, refused):
-    (line,) = refused("dataset.size=16")
+def test_images_of_another_shape_than_the_model(photos, refused, tmp_path):
+    for seed, label in enumerate(("hill", "sea")):
+        save(tmp_path / "labelled" / label / "1.png", 50 + seed)
+    (line,) = refused("dataset.size=16", "dataset.reference=labelled")
     assert "model.unet: expected images of 1 channels, 8 x 8 pixels" in line
     assert "16 x 16" in line
 
