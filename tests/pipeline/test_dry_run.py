@@ -152,7 +152,7 @@ def test_a_pace_is_that_of_a_step_a_call_and_an_image(study, monkeypatch):
         return result
 
     monkeypatch.setattr(dry_run.time, "perf_counter", lambda: now[0])
-    monkeypatch.setattr(Trainer, "train", lambda self, _, recipe, *rest: passes(recipe.steps))
+    monkeypatch.setattr(Trainer, "train", lambda self, asked, *rest: passes(asked.recipe.steps))
     monkeypatch.setattr(UNet2DModel, "forward", lambda self, *given, **named: passes(3))
     monkeypatch.setattr(
         type(own.model), "decode", lambda self, latents: passes(7 * len(latents), latents)
