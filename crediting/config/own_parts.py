@@ -1,4 +1,4 @@
-"""Whose an error is that nobody foresaw: parts of the user's own run among ours."""
+"""What an error that nobody foresaw has passed through: parts of the user's own run among ours."""
 
 from collections.abc import Iterator, Mapping
 from traceback import walk_tb
@@ -8,7 +8,7 @@ from omegaconf import DictConfig, OmegaConf
 
 
 def note_own_part(error: BaseException, composed: DictConfig) -> None:
-    """Add to an error that it arose in code of the user's own, and what names that, if it did."""
+    """Add to an error which code that is not ours it has passed through, and what names that."""
     passed = {str(frame.f_globals.get("__name__")) for frame, _ in walk_tb(error.__traceback__)}
     named: dict[str, list[str]] = {}
     for key, target in _targets(OmegaConf.to_container(composed), ""):

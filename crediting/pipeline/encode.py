@@ -14,7 +14,7 @@ from crediting.models.pretrained import forget
 from crediting.pipeline.artifact import completed, produce_once
 from crediting.pipeline.given import training_images
 from crediting.pipeline.machine import open_machine
-from crediting.pipeline.prompts import captions_of, prompts_of
+from crediting.pipeline.prompts import captions_of
 from crediting.pipeline.study import Study
 from crediting.progress import say
 from crediting.training.examples import Examples
@@ -91,7 +91,7 @@ def _tell_shared_images(study: Study) -> None:
 
 def _embed(study: Study, folder: Path) -> dict[str, Any]:
     device = open_machine(study.runtime).device
-    prompts = prompts_of(study)
+    prompts = study.drawn_prompts
     if study.generation.prompts == CAPTIONS and len(prompts) < (known := len(captions_of(study))):
         say(
             f"generate: images show {len(prompts):,} of the {known:,} captions, spread evenly over "

@@ -545,12 +545,11 @@ def test_the_ceiling_is_the_second_replicate_against_the_first(found):
         (1, None, []),
     ],
 )
-def test_each_half_of_the_images_begins_with_the_first_prompt(
-    monkeypatch, images, prompts, expected
-):
-    module = "crediting.pipeline.calibrate.variance.prompts_of"
-    monkeypatch.setattr(module, lambda study: ["a prompt"] * prompts)
-    model = SimpleNamespace(conditional=prompts is not None)
-    study = SimpleNamespace(model=model, generation=SimpleNamespace(images=images))
+def test_each_half_of_the_images_begins_with_the_first_prompt(images, prompts, expected):
+    study = SimpleNamespace(
+        model=SimpleNamespace(conditional=prompts is not None),
+        generation=SimpleNamespace(images=images),
+        drawn_prompts=["a prompt"] * (prompts or 0),
+    )
     found = halves(SimpleNamespace(study=study))
     assert [(half.first, half.last) for half in found] == expected

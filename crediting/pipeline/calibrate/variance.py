@@ -8,7 +8,6 @@ from crediting.agreement import VarianceComponents, variance_components
 from crediting.pipeline.calibrate.image_parts import ImagePart
 from crediting.pipeline.calibrate.settings import Setting, proper_coalitions
 from crediting.pipeline.estimate.stage import read_replicates
-from crediting.pipeline.prompts import prompts_of
 
 
 def halves(own: Setting) -> list[ImagePart]:
@@ -21,7 +20,7 @@ def halves(own: Setting) -> list[ImagePart]:
 
 
 def _half(own: Setting) -> int:
-    prompts = len(prompts_of(own.study)) if own.study.model.conditional else 1
+    prompts = len(own.study.drawn_prompts) if own.study.model.conditional else 1
     return own.study.generation.images // 2 // prompts * prompts
 
 
