@@ -107,7 +107,7 @@ def test_a_seed_decides_which_coalitions(design):
     ("design", "digest"),
     [
         (uniform_pairs, "a6ec7503726ebea0"),
-        (ends_and_pairs, "a649c937619276bc"),
+        (ends_and_pairs, "5c4e94e970f5cee7"),
         (PairedKernel, "4f583a2512dbe8ad"),
         (stratified_pairs, "9f29944d9541ec04"),
         (stratified, "31fcfdebe44504f4"),
@@ -222,18 +222,23 @@ def test_all_coalitions_are_equally_likely_once_all_are_drawn(design, n_players)
     np.testing.assert_allclose(sample.log_probabilities, -log(len(sample)), rtol=0, atol=1e-12)
 
 
-# ------------------------------------------------------------------------------ both ends first
+# ------------------------------------------------------------------------------ both ends early
 
 
 @pytest.mark.parametrize("n_players", [3, 4, 9, 300])
-def test_everybody_alone_and_everybody_else_come_first(n_players):
-    sample = ends_and_pairs(2 * n_players + 7, 3).sample(n_players)
-    alone = sample.coalitions[: 2 * n_players : 2]
+def test_everybody_alone_and_everybody_else_come_early(n_players):
+    coalitions = ends_and_pairs(4 * n_players, 3).sample(n_players).coalitions
+    halves, sizes = coalitions[::2], coalitions.sum(axis=1)[::2]
+    np.testing.assert_array_equal(coalitions[1::2], ~halves)
+    at_end = (sizes == 1) | (sizes == n_players - 1)
+    taking_turns = n_players // 2 if n_players > 3 else 0  # of three, all pairs are ends
+    soon = n_players + taking_turns
+    assert at_end[: 2 * taking_turns].tolist() == [False, True] * taking_turns
+    assert at_end[2 * taking_turns : soon].all()
+    assert not at_end[soon:].any()
+    alone = halves[at_end]
     assert np.all(alone.sum(axis=1) == 1)
     assert np.all(alone.any(axis=0)), "somebody is not alone"
-    np.testing.assert_array_equal(sample.coalitions[1 : 2 * n_players : 2], ~alone)
-    between = sizes_of(sample)[2 * n_players :]
-    assert np.all((between > 1) & (between < n_players - 1))
 
 
 def test_two_players_are_each_others_complement():
@@ -241,15 +246,17 @@ def test_two_players_are_each_others_complement():
     assert sorted(coalitions.tolist()) == [[False, True], [True, False]]
 
 
-def test_who_comes_first_is_random():
-    first = [ends_and_pairs(1, seed).sample(6).coalitions[0].argmax() for seed in range(600)]
+def test_who_is_alone_first_is_random():
+    first = [ends_and_pairs(3, seed).sample(6).coalitions[2].argmax() for seed in range(600)]
     assert chisquare(np.bincount(first, minlength=6)).pvalue > 0.01
 
 
 def test_ends_that_are_sure_to_come_have_the_same_probability():
     sample = ends_and_pairs(100, 3).sample(9)
-    np.testing.assert_allclose(sample.log_probabilities[:18], -log(100), rtol=0, atol=1e-12)
-    assert np.all(sample.log_probabilities[18:] < -log(100))
+    ends = np.isin(sizes_of(sample), (1, 8))
+    np.testing.assert_allclose(sample.log_probabilities[ends], -log(100), rtol=0, atol=1e-12)
+    assert ends.sum() == 18
+    assert np.all(sample.log_probabilities[~ends] < -log(100))
 
 
 def test_the_ends_do_not_change_the_law_of_the_sizes_between_them():
@@ -392,7 +399,7 @@ def test_marginal_contributions_along_orders_are_unbiased():
         (uniform_pairs, np.full(1099, 1 / 1099)),
         (PairedKernel, kernel_law(1100)),
         *((design, np.full(60, 1 / 60)) for design in (orders, stratified)),  # the first sizes
-        (ends_and_pairs, [1 / 2, *[0] * 1097, 1 / 2]),
+        (ends_and_pairs, [1 / 4, *np.full(1097, 1 / 2 / 1097), 1 / 4]),
     ],
 )
 def test_log_probabilities_are_right_where_binomials_overflow(design, law):
