@@ -89,9 +89,7 @@ def _distinct_pairs(law: drawing.Floats, budget: int, seed: int, ends: bool) -> 
     return Sample(coalitions, _log_probabilities(coalitions, law, ends))
 
 
-def _with_ends(
-    drawn: Iterator[CoalitionMatrix], n_players: int, seed: int
-) -> Iterator[Coalition]:
+def _with_ends(drawn: Iterator[CoalitionMatrix], n_players: int, seed: int) -> Iterator[Coalition]:
     """Yield the halves of distinct pairs, those of the ends early."""
     singles = np.random.default_rng(seed).permutation(np.eye(n_players, dtype=bool))
     alone = drawing.without_repeats([singles], paired=True)

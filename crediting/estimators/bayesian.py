@@ -45,8 +45,8 @@ FITTED = 1
 """Numbers besides the credits and the covariates of size that are fitted to the differences: the
 strength of the signal. So many pairs tell nothing of what is left unexplained."""
 FEW = 3
-"""Coalitions per contributor; with fewer, of which most are single contributors and everybody else,
-credits of recorded games were up to 2.4 times as far off as an equal split, squared."""
+"""Coalitions per contributor. With fewer, credits of recorded games were at times further off than
+an equal split, and far off wherever all were single contributors and everybody else."""
 ALL_ALIKE = "An equal split explains every difference, so errors cannot be estimated."
 ALL_SIZE = (
     "Their sizes explain what so few pairs of coalitions tell, so errors cannot be estimated: use "

@@ -57,7 +57,7 @@ class BesideAnEnd:
                 f"{len(missing)} of them are missing, for instance {which} contributor number "
                 f"{numbers}; evaluate them with that design, or have them and others with "
                 "design=paired_uniform design.ends=true and a "
-                f"design.budget of at least {2 * n_players}."
+                f"design.budget of at least {3 * n_players}."
             )
 
     def __call__(self, sample: EvaluatedSample) -> Attribution:

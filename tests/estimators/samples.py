@@ -6,6 +6,8 @@ import numpy as np
 from scipy.optimize import brentq
 from scipy.stats import t
 
+from crediting.design import PairedUniform
+from crediting.game import Sample
 from crediting.game.coalition import all_coalitions
 
 
@@ -17,6 +19,21 @@ def rows_of(sample, rows):
         log_probabilities=sample.log_probabilities[rows],
         utilities=sample.utilities[rows],
     )
+
+
+def ends_first(budget, seed, n_players):
+    """Return coalitions of single contributors and everybody else, then others as they are drawn.
+
+    With up to twice the contributors there are only ends, of which each is as likely.
+    """
+    sample = PairedUniform(max(budget, 3 * n_players), seed, ends=True).sample(n_players)
+    sizes = sample.coalitions.sum(axis=1)
+    between = (sizes > 1) & (sizes < n_players - 1)
+    order = np.argsort(between, kind="stable")[:budget]
+    chances = sample.log_probabilities[order]
+    if not between[order].any():
+        chances = np.full(budget, -np.log(2 * n_players))
+    return Sample(sample.coalitions[order], chances)
 
 
 def banzhaf_values(game):

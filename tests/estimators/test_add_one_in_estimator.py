@@ -69,7 +69,7 @@ def test_missing_coalitions_are_named_with_the_designs_that_have_them():
         "design=add_one_in, 2 of them are missing, for instance only contributor number 2, 5;"
         in str(failure.value)
     )
-    assert "design.budget of at least 10." in str(failure.value)
+    assert "design.budget of at least 15." in str(failure.value)
 
 
 @pytest.mark.parametrize("confidence", [0.0, 1.0, float("nan")])

@@ -3,7 +3,7 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from samples import banzhaf_values, rows_of
+from samples import banzhaf_values, ends_first, rows_of
 from scipy.linalg import hadamard
 
 from crediting.design import (
@@ -171,7 +171,7 @@ def test_coalitions_that_are_too_unlike_those_of_the_value_are_refused():
 @pytest.mark.parametrize("n_players", [5, 7, 20, 50])
 def test_sizes_that_hardly_count_are_no_sample_of_it(n_players):
     weights = np.arange(1.0, n_players + 1)
-    ends = PairedUniform(2 * n_players, 0, ends=True).sample(n_players)
+    ends = ends_first(2 * n_players, 0, n_players)
     others = n_players - 1
     said = rf"the coalitions are of 1 or {others} contributors.*design=bernoulli, which draws these"
     with pytest.raises(LedgerError, match=said):

@@ -86,15 +86,15 @@ def test_missing_coalitions_are_named_with_the_designs_that_have_them():
         ESTIMATOR(rows_of(sample, [3, 0, 2]))
     missing = "2 of them are missing, for instance everybody but contributor number 2, 5;"
     assert f"design=leave_one_out, {missing}" in str(failure.value)
-    assert "design=paired_uniform design.ends=true and a design.budget of at least 10." in str(
+    assert "design=paired_uniform design.ends=true and a design.budget of at least 15." in str(
         failure.value
     )
 
 
 @pytest.mark.parametrize("n_players", [2, 3, 20])
-def test_pairs_with_ends_hold_them_all_from_twice_the_contributors_on(n_players):
+def test_pairs_with_ends_hold_them_all_from_three_times_the_contributors_on(n_players):
     game = Additive(tuple(np.linspace(-1, 1, n_players)))
-    pairs = design.PairedUniform(2 * n_players, 0, ends=True)
+    pairs = design.PairedUniform(3 * n_players, 0, ends=True)
     found = ESTIMATOR(play(game, pairs.sample(n_players)))
     np.testing.assert_allclose(found.credits, game.shapley_values, rtol=0, atol=1e-12)
 

@@ -3,6 +3,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from samples import ends_first
 
 from crediting.design import (
     Bernoulli,
@@ -213,7 +214,7 @@ def test_a_fit_that_nothing_can_be_left_out_of_is_not_the_best(budget):
 def test_credits_come_in_whatever_unit_where_no_penalty_is_better_than_another(budget):
     """Single contributors say nothing of one another: only rounding could tell penalties apart."""
     game = NoisyGame(UnanimitySum.random(10, (10, 10, 10), seed=1), 1.0, 1)
-    sample = play(game, PairedUniform(budget, 5, ends=True).sample(10))
+    sample = play(game, ends_first(budget, 5, 10))
     data = observe(sample, "test")
     ridge = decompose(data)
     assert best_penalty(ridge, data.targets) == max(odd_regression.PENALTIES)
@@ -234,7 +235,7 @@ def test_single_contributors_alone_are_better_than_an_equal_split(name):
     path = Path(__file__).parents[2] / "benchmarks" / "estimators" / "digits_game.csv"
     game = read_recorded(path, None)
     exact = shapley_values(game.of(name)(all_coalitions(10)))
-    found = ESTIMATOR(play(game.of(name), PairedUniform(20, 0, ends=True).sample(10)))
+    found = ESTIMATOR(play(game.of(name), ends_first(20, 0, 10)))
     assert ((found.credits - exact) ** 2).sum() < 0.7 * ((exact - exact.mean()) ** 2).sum()
 
 
