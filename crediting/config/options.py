@@ -79,12 +79,20 @@ def _target_problems(path: str, node: Mapping[str, Any]) -> Iterator[str]:
     try:
         target = _import(node["_target_"])
     except ImportError as error:
-        yield f"{path}._target_: cannot import {node['_target_']!r}: {error}"
+        advice = _found_by(error, node)
+        yield f"{path}._target_: cannot import {node['_target_']!r}: {error}{advice}"
     else:
         if not callable(target):
             yield f"{path}._target_: expected a class, got {target!r}"
             return
         yield from _argument_problems(path, target, node)
+
+
+def _found_by(error: ImportError, node: Mapping[str, Any]) -> str:
+    """Return how Python finds the module or package that a target begins with, if it does not."""
+    if error.name != str(node["_target_"]).partition(".")[0]:
+        return ""
+    return "; install it, or name the folder that holds it in PYTHONPATH (PYTHONPATH=. credit ...)"
 
 
 def _import(target: Any) -> Any:

@@ -66,8 +66,9 @@ def explain(error: Exception) -> str:
     if not isinstance(error, OmegaConfBaseException) and isinstance(cause, OmegaConfBaseException):
         error = cause
     if isinstance(error, ConfigKeyError | ConfigAttributeError):
-        known = [key for key in error.parent_node or () if key != "hydra"]
-        advice = did_you_mean(str(error.key), known)
+        there = list(error.parent_node or ())
+        known = [key for key in there if key not in ("hydra", "_target_")]
+        advice = did_you_mean(str(error.key), known) if there else f"type +{error.full_key}=..."
         return f"{where}{error.full_key}: there is no such setting; {advice}"
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         where += f"{error.full_key}: "

@@ -40,10 +40,11 @@ def read_manifest(
     try:
         records = _READERS[file.suffix.lower()](file, problems)
     except (OSError, UnicodeDecodeError, csv.Error, _UnreadableError) as error:
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         advice = ""
         if isinstance(error, UnicodeDecodeError):
             advice = "; save it as UTF-8, which Excel calls CSV UTF-8"
-        return [], [f"{shown(file)}: cannot be read ({' '.join(str(error).split())}){advice}"]
+        return [], [f"{shown(file)}: cannot be read ({reason}){advice}"]
     columns = list(dict.fromkeys(column for _, record in records for column in record))
     missing = [column for column in required if column not in columns]
     if records and missing:

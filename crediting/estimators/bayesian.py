@@ -107,8 +107,8 @@ class Bayesian:
         if not has_complement(coalitions).any():
             raise ConfigError(
                 f"estimator={self.name} compares coalitions with their complements, and none of "
-                f"these {len(coalitions)} has its own; take design=paired_uniform, or another "
-                "estimator, such as kernel_shap"
+                f"these {len(coalitions)} has its own; take design=paired_uniform (in a recorded "
+                "table, add complements), or another estimator, such as kernel_shap"
             )
 
     def minimum_coalitions(self, n_players: int) -> int:

@@ -121,7 +121,8 @@ def _efficiency(attribution: Attribution) -> str:
     missing, shared_out = attribution.efficiency_gap, attribution.v_full - attribution.v_empty
     if abs(missing) <= _rounding_of_credits(attribution):
         return "Efficiency holds: the credits sum to v(N) - v(empty)."
-    share = f", {100 * abs(missing / shared_out):.2g}% of it" if shared_out else ""
+    percent = 100 * abs(missing / shared_out) if shared_out else 0.0
+    share = f", {percent:{'.2g' if percent < 99.5 else ',.0f'}}% of it" if shared_out else ""
     direction = "less" if missing > 0 else "more"
     return (
         f"Efficiency: the credits sum to {abs(missing):.3g} {direction} than "

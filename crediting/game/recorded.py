@@ -207,7 +207,7 @@ def _read_table(path: Path) -> tuple[Table, list[str]]:
             f"{path}: cannot be read ({error}); save it as UTF-8, which Excel calls CSV UTF-8"
         ) from error
     except (OSError, ValueError, csv.Error) as error:  # Arrow's are among the first two
-        reason = " ".join(str(error).split())
+        reason = getattr(error, "strerror", None) or " ".join(str(error).split())
         raise DataError(f"{path}: cannot be read as {path.suffix} ({reason})") from error
 
 

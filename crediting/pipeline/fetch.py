@@ -19,7 +19,7 @@ def require(parts: Mapping[str, Any], command: str, made_by: str | None = None) 
     """Return if everything that the parts need is here; the network is not touched.
 
     `parts` are single parts or mappings of them; `command` fetches what can be fetched, unless
-    `made_by` is the command that writes all of it.
+    `made_by` is the command that writes what `+size=miniature` names.
 
     Raises:
         DataError: something is not here; one message for all, with a command if one helps.
@@ -30,7 +30,10 @@ def require(parts: Mapping[str, Any], command: str, made_by: str | None = None) 
     if missing:
         advice = f"\nFetch what can be fetched with\n  {command}" if _to_fetch(sought) else ""
         if made_by:
-            advice = f"\nThey are made small, in a copy of the repository, by\n  {made_by}"
+            advice = (
+                "\nThose that +size=miniature names are made, in a copy of the repository, by\n"
+                f"  {made_by}"
+            )
         raise DataError(f"These files are missing:{_bullets(missing)}{advice}")
 
 

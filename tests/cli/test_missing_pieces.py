@@ -65,7 +65,8 @@ def test_miniature_files_that_are_missing_are_said_to_be_made(credit, tmp_path):
     words = ("+size=miniature", "+experiment=celeba_ldm")
     message = the_only_message(credit(words, cwd=tmp_path))
     assert [*told_by_key(message)] == [*NEEDED["celeba_ldm"]]
-    *_, last = message.splitlines()
+    *_, whose, last = message.splitlines()
+    assert whose.startswith("Those that +size=miniature names are made")
     assert last == "  python scripts/miniature_files.py"
     assert (Path(__file__).parents[2] / last.split()[1]).is_file()
     sweep = credit("-m", words, "seed=0", cwd=tmp_path)

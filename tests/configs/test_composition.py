@@ -1,12 +1,14 @@
 """Who wins when options, experiments and the command line disagree, and what comes of it."""
 
 import copy
+import re
 from pathlib import Path
 
 import pytest
 from hydra import compose as compose_anew
 from hydra import initialize_config_dir
 from hydra.core.config_store import ConfigStore
+from hydra.errors import ConfigCompositionException
 
 from crediting import config
 from crediting.errors import ConfigError
@@ -110,6 +112,19 @@ def test_all_missing_values_are_named(resolved):
 def test_what_the_schema_does_not_know_is_refused(override, message, resolved):
     with pytest.raises(ConfigError, match=message):
         resolved(override)
+
+
+@pytest.mark.parametrize(
+    ("override", "message"),
+    [
+        ("report.payout.fid=1000", r"there is no such setting; type \+report\.payout\.fid=\.\.\."),
+        ("partition.size=9", "there is no such setting; known: column$"),
+    ],
+)
+def test_what_only_a_plus_adds_is_told_and_no_target_is_listed(override, message, compose):
+    with pytest.raises(ConfigCompositionException) as caught:
+        compose(override)
+    assert re.search(message, config.explain(caught.value))
 
 
 def test_what_hydra_stores_is_changed_by_no_study():

@@ -81,7 +81,11 @@ def test_nothing_is_said_against_what_fits():
         ({"steps": True}, "model.steps: expected int, got True"),
         ({"rate": "fast"}, "model.rate: expected float, got 'fast'"),
         ({"_target_": f"{HERE}.Prt"}, f"model._target_: cannot import '{HERE}.Prt': {HERE} has"),
-        ({"_target_": "no_such.Part"}, "model._target_: cannot import 'no_such.Part': No module"),
+        (
+            {"_target_": "no_such.Part"},
+            "model._target_: cannot import 'no_such.Part': No module named 'no_such'; install "
+            "it, or name the folder that holds it in PYTHONPATH",
+        ),
         ({"_target_": "Part"}, "model._target_: cannot import 'Part': expected package.module"),
         ({"_target_": ".my.Part"}, "model._target_: cannot import '.my.Part': expected package."),
         ({"_target_": f"{HERE}.mine", "steps": 3, "rat": 0.1}, "model.rat: mine has no such"),
@@ -98,6 +102,11 @@ def test_a_problem_names_the_key(change, message):
     assert [text for text in problems(PART | change) if text.startswith(message)], problems(
         PART | change
     )
+
+
+def test_where_python_looks_is_told_only_of_what_a_target_begins_with():
+    (problem,) = problems({"_target_": "crediting.no_such.Part"})
+    assert problem.endswith("No module named 'crediting.no_such'")
 
 
 def test_nested_objects_are_checked_too():

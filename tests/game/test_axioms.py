@@ -135,6 +135,12 @@ def test_credits_that_hand_out_too_much_are_told_so():
     )
 
 
+def test_credits_that_miss_by_more_than_is_shared_out_are_told_in_plain_numbers():
+    sample = replace(whole(GAME), v_empty=whole(GAME).v_full - 0.5)
+    told = findings(sample, attributed([7, 0, 0, 0], np.eye(4), sample), NAMES, [], [])
+    assert told[0].endswith("sum to 6.5 more than v(N) - v(empty), 1,300% of it.")
+
+
 def test_no_share_is_told_where_nothing_is_shared_out():
     sample = replace(play(GAME, HALF), v_empty=5.0)
     told = findings(sample, attributed([1, 0, 0, 0], np.eye(4), sample), NAMES, [], [])

@@ -280,6 +280,13 @@ def test_a_table_that_holds_no_game_is_refused(tmp_path, text, properties, compl
     assert complaint in refusal(tmp_path, text, properties)
 
 
+def test_a_table_that_is_not_there_is_told_in_words(tmp_path):
+    path = tmp_path / "none.csv"
+    with pytest.raises(DataError) as caught:
+        read_recorded(path, None)
+    assert str(caught.value) == f"{path}: cannot be read as .csv (No such file or directory)"
+
+
 def test_a_slip_in_a_contributors_column_makes_no_property_of_it(tmp_path):
     rows = ["0,0,0,1", "1,0,0,2", "0,1,2,3", "1,1,0,4", "0,0,1,5", "1,0,1,6", "0,1,,7", "1,1,1,8"]
     said = refusal(tmp_path, "\n".join(["ada,bo,cy,fid", *rows]))
