@@ -19,7 +19,7 @@ from schemes import ADJUSTED, AUTO, DEFAULT, PAPER, estimate
 
 from crediting.game.coalition import CoalitionMatrix
 
-PLAYERS, PER_PLAYER, NOISE_SHARES = 50, (5, 20, 80), (0.0, 0.1)
+PLAYERS, PER_PLAYER, NOISE_SHARES = 50, (2, 5, 20, 80), (0.0, 0.1)
 RATES = {"exponential": (8, 20, 50), "ratio": (20, 100)}
 SCHEMES = (DEFAULT, ADJUSTED, AUTO, PAPER)
 
