@@ -62,6 +62,7 @@ def _run_study(composed: DictConfig) -> None:
     config.refuse_shadowed_options(folders)
     plain = config.resolve(composed)
     config.refuse_rewritten(context.overrides.task)
+    config.refuse_designs_of_methods(context.runtime.choices, context.overrides.task, folders)
     words = sys.argv[1:]
     if context.mode is RunMode.MULTIRUN:
         words = [*config.config_dirs(folders), *context.overrides.task]

@@ -64,6 +64,7 @@ _OUT_OF_MEMORY = (
     "ALLOCATION_FAILED",
     "unable to find an engine",
     "DefaultCPUAllocator",
+    "Storage size calculation overflowed",
 )
 """What CUDA, cuBLAS, cuDNN and cuSOLVER say where they find no memory, and torch on a CPU."""
 

@@ -449,9 +449,10 @@ class Baseline(Protocol):
     """A score for every contributor, without the model of any coalition.
 
     If it has a method `check(planned)`, that is called before anything is trained, and raises
-    ConfigError if the baseline cannot work with a study; its message begins with the key. One that
-    measures properties, of a fixed number of images, has that number as an attribute `images`:
-    that so many suffice is tried before anything is trained, too.
+    ConfigError if the baseline cannot work with a study; its message begins with the key. So does a
+    method `try_out(material)`, called when examples and prompts are encoded, and they alone there.
+    One that measures properties, of a fixed number of images, has that number as an attribute
+    `images`: that so many suffice is tried before anything is trained, too.
 
     One that also has a method `utilities(material, coalitions)`, giving arrays (m,) by property for
     coalitions (m, n), is a proxy: its utilities are held against those of retrained models.

@@ -122,6 +122,7 @@ def test_a_batch_is_begun_again_with_half_as_much_and_the_next_with_what_suffice
         "cusolver error: CUSOLVER_STATUS_ALLOC_FAILED",
         "GET was unable to find an engine to execute this computation",
         "[enforce fail at alloc_cpu.cpp:127] DefaultCPUAllocator: not enough memory",
+        "Storage size calculation overflowed with sizes=[1, 1, 100000000000000, 100000000000000]",
     ],
 )
 def test_full_memory_is_known_in_the_words_of_every_library(said):

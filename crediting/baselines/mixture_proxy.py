@@ -85,6 +85,11 @@ class MixtureProxy:
             owners, n = torch.from_numpy(study.partition.owner), len(study.partition)
             check_captions(drawn, torch.from_numpy(caption_of), owners, n)
 
+    def try_out(self, material: Material) -> None:
+        """Raise ConfigError if the embedded prompts do not show what images are dealt by."""
+        if self.assign == "prompts":
+            _by_prompts(material)
+
     def scores(self, material: Material) -> dict[str, NDArray[np.float64]]:
         """Return the Shapley values by property, (n,), turned around where lower is better.
 
@@ -194,7 +199,7 @@ def _by_prompts(material: Material) -> Tensor:
         raise _without_prompts()
     rows, owners = _owned(material, examples.caption_of.device)
     shown = captions_of_prompts(prompts[1:], examples.captions)
-    count = len(material.generated_images())
+    count = material.generation.images
     prompt_of = shown[torch.arange(count, device=shown.device) % len(shown)]
     return prompt_pools(prompt_of, examples.caption_of[rows], owners, material.n_contributors)
 

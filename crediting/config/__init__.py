@@ -4,7 +4,13 @@ Only this package and `cli` know of hydra and omegaconf. Everything beyond recei
 """
 
 from crediting.config.building import GROUPS, alterations, build, methods
-from crediting.config.folders import CONFIG_DIR, config_dirs, refuse_shadowed_options, register
+from crediting.config.folders import (
+    CONFIG_DIR,
+    config_dirs,
+    refuse_designs_of_methods,
+    refuse_shadowed_options,
+    register,
+)
 from crediting.config.options import typed
 from crediting.config.own_parts import note_own_part
 from crediting.config.parsing import lazy_help
@@ -32,6 +38,7 @@ __all__ = [
     "methods",
     "note_own_part",
     "of_this_experiment",
+    "refuse_designs_of_methods",
     "refuse_rewritten",
     "refuse_shadowed_options",
     "register",

@@ -1,6 +1,7 @@
 """Where options lie: those that are shipped, and a user's own."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from hydra.core.config_store import ConfigStore
@@ -60,3 +61,40 @@ def refuse_shadowed_options(folders: Sequence[str]) -> None:
             "these options of yours bear the name of a built-in one, which would win silently; "
             "give them other names: " + ", ".join(clashes)
         )
+
+
+def refuse_designs_of_methods(
+    choices: Mapping[str, str], words: Sequence[str], folders: Sequence[str]
+) -> None:
+    """Refuse an estimator of a method whose option chose the design of the whole study.
+
+    An option that brings a design cannot tell where it is put itself.
+
+    Args:
+        choices: the option that was chosen of each group.
+        words: what the command line sets.
+        folders: every folder that Hydra searches.
+
+    Raises:
+        ConfigError: naming the method's estimator, and how to choose designs.
+    """
+    if any(word.startswith("design=") for word in words):
+        return
+    own = _design_brought(choices.get("estimator"), folders)
+    for group, option in choices.items():
+        brought = _design_brought(option, folders) if group.startswith("estimator@") else own
+        if brought not in (None, own) and choices.get("design") == brought:
+            method = group.removeprefix("estimator@").removesuffix(".estimator")
+            raise ConfigError(
+                f"{group}={option}: it would choose design={brought} for the study itself; add "
+                f"design={own or '<option>'} to keep the study's own, and "
+                f"+design@{method}.design={brought} if the method is to have it"
+            )
+
+
+def _design_brought(estimator: str | None, folders: Sequence[str]) -> str | None:
+    """Return the design that an option of the group estimator chooses, if it does."""
+    files = [Path(folder, "estimator", f"{estimator}.yaml") for folder in folders]
+    texts = [file.read_text(encoding="utf-8") for file in files if file.is_file()]
+    found = re.search(r"override /design@_global_\.design: (\w+)", "\n".join(texts))
+    return found and found[1]

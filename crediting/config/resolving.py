@@ -23,11 +23,19 @@ _MEANT = (
     (r"field '.*' is not Optional", "expected a value, got null"),
     (r"\w+ \(DictConfig\) does not support deletion", "it cannot be removed; give it a value"),
     (
+        r"Could not delete from config\. '(.+)' does not exist\.",
+        r"~\1: there is nothing to remove; it is null already, or there is no such setting",
+    ),
+    (
+        r"Could not delete '(.+)'\. No match in the defaults list",
+        r"~\1: no option is chosen that this removes; choose others, group=option or group=[...]",
+    ),
+    (
         r"Config group override must be a string or a list\. Got \w+",
         "a group is set to null or to a number; choose an option by its name, group=option",
     ),
 )
-"""What is said of values of another kind, and what it means."""
+"""What is said of values of another kind or of none, and what it means."""
 
 
 def resolve(composed: DictConfig) -> dict[str, Any]:
@@ -73,7 +81,8 @@ def explain(error: Exception) -> str:
     if isinstance(error, OmegaConfBaseException) and error.full_key:
         where += f"{error.full_key}: "
     said = re.split(r"\n\s*(?:full_key|Config search path)", str(error))[0].strip()
-    return where + next((meant for pattern, meant in _MEANT if re.fullmatch(pattern, said)), said)
+    found = ((re.fullmatch(pattern, said), meant) for pattern, meant in _MEANT)
+    return where + next((match.expand(meant) for match, meant in found if match), said)
 
 
 def _no_such_option(error: MissingConfigException) -> str:

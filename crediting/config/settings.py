@@ -12,7 +12,6 @@ from crediting.errors import did_you_mean
 
 COMPILE_MODES = ("default", "max-autotune")  # as training.compiling knows them
 _LONGEST_NAME = 200  # bytes; file systems allow 255
-_MOST_REPLICATES = 1000
 _OF_A_TABLE: Mapping[str, Any] = {"properties": None, "lower_is_better": [], "rows": "all"}
 """What `game` says where there is no table."""
 _LEAST = {
@@ -29,6 +28,14 @@ _LEAST = {
     "runtime.threads": 1,
     "runtime.checkpoint_seconds": 0,
 }
+_MOST = {
+    "replicates": 1000,
+    "compare.trainings": 1000,
+    "calibrate.replicates": 1000,
+    "runtime.threads": 1024,
+    "runtime.training_processes": 1024,
+}
+_LARGEST = 2**63 - 1  # that libraries compute with
 
 
 def settings_problems(config: Mapping[str, Any]) -> Iterator[str]:
@@ -57,18 +64,31 @@ def settings_problems(config: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _number_problems(config: Mapping[str, Any]) -> Iterator[str]:
+    numbers = dict(_numbers(config))
     for key, least in _LEAST.items():
-        value: Any = config
-        for part in key.split("."):
-            value = value[part]
-        if not value >= least:  # NaN is not
-            yield f"{key}: expected {least} or more, got {value}"
-    if config["replicates"] > _MOST_REPLICATES:
-        yield f"replicates: expected {_MOST_REPLICATES} or fewer, got {config['replicates']}"
+        if not numbers[key] >= least:  # NaN is not
+            yield f"{key}: expected {least} or more, got {numbers[key]}"
+    for key, most in _MOST.items():
+        if numbers.get(key, 0) > most:
+            yield f"{key}: expected {most} or fewer, got {numbers[key]}"
+    for key, number in numbers.items():
+        is_large = isinstance(number, int) and abs(number) > _LARGEST
+        if is_large and key not in _MOST and not key.endswith("seed"):
+            yield f"{key}: expected a whole number of at most 64 bits, got {number}"
     for group, node in config.items():
         seed = node.get("seed", 0) if isinstance(node, Mapping) else 0
         if isinstance(seed, int) and seed < 0 and seed != config["seed"]:
             yield f"{group}.seed: expected 0 or more, got {seed}"
+
+
+def _numbers(node: Any, path: str = "") -> Iterator[tuple[str, float]]:
+    """Yield all numbers of a config by their keys."""
+    if isinstance(node, Mapping) or (isinstance(node, Sequence) and not isinstance(node, str)):
+        parts = node.items() if isinstance(node, Mapping) else enumerate(node)
+        for key, value in parts:
+            yield from _numbers(value, f"{path}.{key}" if path else str(key))
+    elif isinstance(node, int | float):
+        yield path, node
 
 
 def _stack_problems(runtime: Mapping[str, Any]) -> Iterator[str]:

@@ -188,7 +188,7 @@ class _Driver:
         """Wait for what a killed driver submitted, where that goes on."""
         for token, cluster_id, names in self._spool.submissions():
             theirs = [job for job in self._jobs if any(name_of(task) in names for task in job)]
-            job = self._cluster.revived(cluster_id) if theirs else None
+            job = self._cluster.revived(cluster_id) if theirs and cluster_id else None
             if job is None:
                 self._spool.forget_submission(token)
             else:
@@ -222,16 +222,22 @@ class _Driver:
             for token, batch, gpu in zip(tokens, batches, self._gpus, strict=False)
         ]
         with self._cluster.without_interrupts():
+            self._note(tokens, batches, [None] * len(batches))
             submitted = self._cluster.submit(submissions)
             for token, batch, job in zip(tokens, batches, submitted, strict=True):
                 self._flights.append(_Flight(token, job, batch, mine=True))
-                tasks = [task for one in batch for task in one]
-                self._spool.note_submission(token, job.job_id, tasks)
+            self._note(tokens, batches, [job.job_id for job in submitted])
+
+    def _note(
+        self, tokens: list[str], batches: list[Sequence[Job]], ids: Sequence[str | None]
+    ) -> None:
+        for token, batch, cluster_id in zip(tokens, batches, ids, strict=True):
+            tasks = [task for job in batch for task in job]
+            self._spool.note_submission(token, cluster_id, tasks)
 
     def _cancel(self) -> None:
         self._cluster.cancel([flight.job for flight in self._flights])
-        for flight in self._flights:
-            self._spool.forget_submission(flight.token)
+        self._spool.forget_submissions()
 
     # ------------------------------------------------------------------------------ waiting
 

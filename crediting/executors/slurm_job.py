@@ -18,9 +18,11 @@ class Submission:
     """Evaluates jobs in order, with one evaluator, writing each outcome into the spool at once.
 
     What is there already is left out; so it may be begun anew at any time, as submitit does after
-    pre-emption or when the time is up. `make_evaluator` is pickled here, because unpickling it
-    imports torch, before which the number of threads must be set, and the GPU if it is given (as
-    submitit hides all from processes of this machine), and may fail.
+    pre-emption or when the time is up. It ends when the spool has no note of it: whoever goes on
+    after a driver that was killed before it knew of the job submits the same again.
+    `make_evaluator` is pickled here, because unpickling it imports torch, before which the number
+    of threads must be set, and the GPU if it is given (as submitit hides all from processes of this
+    machine), and may fail.
     """
 
     make_evaluator: bytes
@@ -40,13 +42,13 @@ class Submission:
         os.environ.update(dict.fromkeys(ONE_THREAD, threads))
         if self.gpu is not None:
             os.environ[GPU] = self.gpu
-        evaluator = self._built()
+        evaluator = self._built() if self.spool.is_noted(self.token) else None
         if evaluator is None:
             return
         self.spool.note_ready(self.token)
         for job in self.jobs:
             left = tuple(task for task in job if not self.spool.has(task))
-            if left and not self._evaluated(evaluator, left):
+            if left and not (self.spool.is_noted(self.token) and self._evaluated(evaluator, left)):
                 return
 
     def checkpoint(self) -> Any:

@@ -72,12 +72,12 @@ class Spool:
 
     # ------------------------------------------------------------------------------ submissions
 
-    def note_submission(self, token: str, cluster_id: str, tasks: Sequence[Task]) -> None:
-        """Write down that a job of the cluster has these tasks."""
+    def note_submission(self, token: str, cluster_id: str | None, tasks: Sequence[Task]) -> None:
+        """Write down that a job of the cluster has these tasks; None before it has an id there."""
         content = {"cluster_id": cluster_id, "tasks": list(map(name_of, tasks))}
         self._write(_SUBMITTED, token, content)
 
-    def submissions(self) -> Iterator[tuple[str, str, set[str]]]:
+    def submissions(self) -> Iterator[tuple[str, str | None, set[str]]]:
         """Yield the token, the id on the cluster and the names of the tasks of each submission."""
         for path in list(self.folder.glob(f"{_SUBMITTED}/*.json")):
             told = self._read(_SUBMITTED, path.stem)
@@ -86,6 +86,14 @@ class Spool:
     def forget_submission(self, token: str) -> None:
         """Undo `note_submission`."""
         self._path(_SUBMITTED, token).unlink(missing_ok=True)
+
+    def forget_submissions(self) -> None:
+        """Undo every `note_submission`."""
+        shutil.rmtree(self.folder / _SUBMITTED, ignore_errors=True)
+
+    def is_noted(self, token: str) -> bool:
+        """Return whether a submission is noted, and not forgotten since."""
+        return self._path(_SUBMITTED, token).exists()
 
     def note_ready(self, token: str) -> None:
         """Write down that a submission has come as far as to evaluate."""

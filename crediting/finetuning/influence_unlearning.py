@@ -122,7 +122,8 @@ class InfluenceUnlearning:
         """Yield every batch of every draw, gradients in the order of the parameters."""
         names = [name for name, p in denoiser.named_parameters() if p.requires_grad]
         for draw in range(self.draws):
-            # mixed, since data are often sorted by class and a batch is to stand for all of them
+            # mixed, since data are often sorted by class and a batch is to stand for all of them;
+            # alike in all replicates: other batches would not vary a step more than noise does
             mixed = Stream("influence", draw).choose(examples, len(examples))
             for batch in start.gradients(denoiser, mixed, self.batch_size, draw=draw):
                 yield batch._replace(by_name={name: batch.by_name[name] for name in names})

@@ -93,18 +93,23 @@ def read_network(folder: Path, kinds: Mapping[str, Any], key: str) -> nn.Module:
     return network
 
 
-@functools.cache
 def frozen(read: Callable[..., nn.Module], device: torch.device, *folders: Path) -> nn.Module:
     """Return `read(*folders)` for use only, on a device; done once per process.
 
     Whoever gets it must not change it.
     """
+    # tensors say of their device which one it is: of `cuda` cuda:0, say
+    return _frozen(read, torch.empty(0, device=device).device, *folders)
+
+
+@functools.cache
+def _frozen(read: Callable[..., nn.Module], device: torch.device, *folders: Path) -> nn.Module:
     return read(*folders).requires_grad_(False).eval().to(device)
 
 
 def forget() -> None:
     """Free the memory of all frozen networks that nobody else holds."""
-    frozen.cache_clear()
+    _frozen.cache_clear()
 
 
 def check_agreement(key: str, given: Mapping[str, Any], published: Mapping[str, Any]) -> None:

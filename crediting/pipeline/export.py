@@ -31,11 +31,11 @@ def export(study: Study) -> None:
     """
     names, properties = study.partition.names, list(study.properties)
     several = [REPLICATE] if len(study.replicates) > 1 else []
-    both = sorted({*names} & {*properties, *several})
+    both = sorted(name for name in names if name in properties or name.lower() == REPLICATE)
     if both:
         raise DataError(
-            f"{FILE} has a column for every contributor and property, and these names are both: "
-            f"{', '.join(both)}; rename the contributor or the property"
+            f"{FILE} has columns for contributors, properties and the replicate, and these names "
+            f"are both: {', '.join(both)}; rename the contributor or the property"
         )
     coalitions, utilities = measured(study)
     rows = (

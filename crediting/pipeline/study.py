@@ -19,6 +19,7 @@ from crediting.game.coalition import (
 )
 from crediting.game.contributor import Partition
 from crediting.game.game import Sample
+from crediting.game.recorded import REPLICATE
 from crediting.interfaces import (
     Baseline,
     Dataset,
@@ -75,8 +76,9 @@ class Study:
         Raises:
             ConfigError: the estimator cannot use the design, or the budget is too small for it, or
                 evaluating is to stop early and the design has no budget; a
-                property's name is no file name, or nothing gives what it needs; the device asked
-                for is not there, or too few of them; the model needs prompts, or cannot read any.
+                property's name is no file name or that of another column, or nothing gives what it
+                needs; the device asked for is not there, or too few of them; the model needs
+                prompts, or cannot read any.
             DataError: the partition is not one, or published weights are not on this machine.
         """
         runtime = config["runtime"]
@@ -209,6 +211,11 @@ def _check_names(properties: Iterable[str]) -> None:
             raise ConfigError(
                 f"property.{name}: files are named after it, so the name must be one of a file, "
                 f"of at most {LONGEST} bytes; rename it where it is defined"
+            )
+        if name.lower() == REPLICATE:
+            raise ConfigError(
+                f"property.{name}: in tables of utilities the column of that name tells the "
+                "replicate; rename it where it is defined"
             )
 
 

@@ -55,6 +55,10 @@ class GivenMaterial:
     def n_contributors(self) -> int:
         return int(self.contributors.max()) + 1
 
+    @property
+    def generation(self) -> Any:
+        return SimpleNamespace(images=len(self.generated))
+
     def training_images(self) -> Tensor:
         return self.training
 

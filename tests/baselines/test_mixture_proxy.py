@@ -385,6 +385,15 @@ def test_prompts_that_are_nobodys_captions_are_refused():
         proxy(assign="prompts").scores(conditional([0, 1]))
 
 
+@pytest.mark.parametrize(("assign", "refuses"), [("prompts", True), ("nearest", False)])
+def test_embedded_prompts_are_tried_before_anything_is_drawn(assign, refuses, monkeypatch):
+    monkeypatch.delattr(GivenMaterial, "generated_images")
+    monkeypatch.delattr(GivenMaterial, "features")
+    with pytest.raises(ConfigError, match="for 3 of 5 contr") if refuses else nullcontext():
+        proxy(assign=assign).try_out(conditional([0, 1]))
+    proxy(assign=assign).try_out(conditional([0, 1, 2, 3, 4]))
+
+
 def planned(columns, prompts=(), drawn=()):
     return SimpleNamespace(
         generation=SimpleNamespace(prompts=prompts),

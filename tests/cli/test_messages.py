@@ -51,8 +51,24 @@ QUICKLY_NOTICED = {
     "a missing value": (["design.budget=???"], ["no value yet: design.budget=<value>"]),
     "a section that was removed": (["~stop"], ["no value yet: stop.budget=<value>, stop.ci_w"]),
     "a setting that was removed": (["~report.grid"], ["report.grid: it cannot be removed; give"]),
+    "a setting that is null and was removed": (
+        ["~stop.ci_width"],
+        ["~stop.ci_width: there is nothing to remove; it is null already, or there is no such"],
+    ),
+    "options that cannot be removed together": (
+        ["~property"],
+        ["~property: no option is chosen that this removes; choose others, group=option or group"],
+    ),
     "a group that was removed": (["~dataset"], ["no value yet: dataset=<option>\n"]),
     "none of what there must be": (["property=[]"], ["no value yet: property=[<option>, ...]"]),
+    "an estimator of a method that chooses the design of the study": (
+        ["+estimator@method.estimator_2.estimator=leave_one_out"],
+        [
+            "estimator@method.estimator_2.estimator=leave_one_out: it would choose "
+            "design=leave_one_out for the study itself; add design=paired_uniform to keep",
+            "and +design@method.estimator_2.design=leave_one_out if the method is to have it",
+        ],
+    ),
     "no folder": (["paths.outputs="], ["paths.outputs: expected a path, got ''"]),
     "something unreadable": (["design"], ["cannot read 'design': expected group=option"]),
     "a name with a space before the equals sign": (

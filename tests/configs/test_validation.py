@@ -175,6 +175,20 @@ def test_values_are_checked_against_hints(key, fitting, unfitting):
         (["replicates=10000000"], "replicates: expected 1000 or fewer, got 10000000"),
         (["runtime.threads=0"], "runtime.threads: expected 1 or more, got 0"),
         (
+            ["runtime.threads=100000000000000"],
+            "runtime.threads: expected 1024 or fewer, got 100000000000000",
+        ),
+        (
+            ["finetuning.recipe.batch_size=9223372036854775808"],
+            "finetuning.recipe.batch_size: expected a whole number of at most 64 bits, got "
+            "9223372036854775808",
+        ),
+        (
+            ["model.unet.block_out_channels=[16,-9223372036854775808]"],
+            "model.unet.block_out_channels.1: expected a whole number of at most 64 bits, got "
+            "-9223372036854775808",
+        ),
+        (
             ["runtime.stack=0"],
             "runtime.stack: expected a positive integer or auto, got 0",
         ),
@@ -229,12 +243,14 @@ def test_settings_out_of_range_are_named(overrides, message, resolved):
         ("compare.remove", "[0.999]", "[1.0]"),
         ("compare.keep", "[0.001]", "[0.0]"),
         ("compare.trainings", "1", "0"),
+        ("compare.trainings", "1000", "1001"),
         ("compare.random", "0", "-1"),
         ("compare.agreement", "0", "-1"),
         ("compare.fidelity", "-1.0", "-1.001"),
         ("compare.steps", "[1]", "[0]"),
         ("calibrate.coalitions", "3", "2"),
         ("calibrate.replicates", "2", "1"),
+        ("calibrate.replicates", "1000", "1001"),
         ("calibrate.finetuning_steps", "[0.5,2.0]", "[2.5]"),
         ("calibrate.generation_steps", "[0.001]", "[0.0]"),
         ("calibrate.sampler_steps", "[1.0]", "[inf]"),
@@ -243,6 +259,12 @@ def test_settings_out_of_range_are_named(overrides, message, resolved):
         ("report.top", "1", "0"),
         ("report.grid", "1", "0"),
         ("+report.payout.fid", "1e12", "inf"),
+        ("runtime.threads", "1024", "1025"),
+        ("runtime.training_processes", "1024", "1025"),
+        ("runtime.stack", "9223372036854775807", "9223372036854775808"),
+        ("finetuning.recipe.batch_size", "9223372036854775807", "9223372036854775808"),
+        ("seed", "18446744073709551616", "-1"),
+        ("design.seed", "18446744073709551616", "-1"),
         ("runtime.checkpoint_seconds", "0.0", "-0.1"),
         ("runtime.checkpoint_seconds", "inf", "nan"),
         ("stop.budget", "1", "0"),

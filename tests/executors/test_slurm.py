@@ -1,6 +1,7 @@
 """Jobs on a cluster, by submitit's local executor: processes of this machine that outlive us."""
 
 import os
+import pickle
 import signal
 import subprocess
 import sys
@@ -176,6 +177,17 @@ def test_checkpoints_hold_what_has_no_outcome(tmp_path):
     spool.put(evaluators.outcome_of(Task("1", 0, ("score",)), 1.0))
     again = submission.checkpoint().function
     assert [job[0].coalition for job in again.jobs] == ["0", "2"]
+
+
+def test_a_submission_that_nobody_knows_of_builds_and_evaluates_nothing(tmp_path, notes):
+    spool = Spool(tmp_path / "spool")
+    (job,) = evaluators.jobs(1)
+    submission = Submission(pickle.dumps(Identified(notes)), [job], spool, "token", 1)
+    submission()
+    assert list(notes.iterdir()) == []
+    spool.note_submission("token", None, job)
+    submission()
+    assert spool.outcome(*job).values == {"score": 0.0}
 
 
 def test_a_stop_that_an_evaluator_takes_for_an_error_is_no_outcome(tmp_path):

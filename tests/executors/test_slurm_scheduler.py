@@ -160,6 +160,30 @@ def test_a_scheduler_that_refuses_is_one_message(cluster, notes, tmp_path):
         list(executor(tmp_path).run(Identified(notes), evaluators.jobs(1)))
 
 
+KILLED_IN_BETWEEN = """
+import os, signal
+from crediting.executors.spool import Spool
+note = Spool.note_submission
+def note_unless_killed(spool, token, cluster_id, tasks):
+    if cluster_id is not None:
+        os.kill(os.getpid(), signal.SIGKILL)
+    note(spool, token, cluster_id, tasks)
+Spool.note_submission = note_unless_killed
+"""
+
+
+def test_a_job_that_its_driver_never_knew_of_ends_when_the_next_has_begun(cluster, notes, tmp_path):
+    """The first driver is killed as soon as the cluster has the job; that is in work meanwhile."""
+    script = KILLED_IN_BETWEEN + DRIVER.replace('on="1"', 'on="0"')
+    subprocess.run([sys.executable, "-c", script, str(tmp_path), str(notes)], check=False)
+    wait_until(lambda: waiting(notes))
+    outcomes = executor(tmp_path, jobs_per_submission=4).run(Identified(notes), evaluators.jobs(4))
+    assert scores(outcomes) == squares(4)
+    (notes / "go").touch()
+    wait_until(lambda: states(cluster) == ["COMPLETED", "COMPLETED"])
+    assert evaluations(notes) == {"0": 2, "1": 1, "2": 1, "3": 1}
+
+
 SBATCH_AND_CTRL_C = """
 import os, signal, subprocess, sys
 subprocess.run(["submit", *sys.argv[1:]], check=True)

@@ -16,6 +16,7 @@ from safetensors.torch import load_file, save_file
 from crediting import lora
 from crediting.errors import ConfigError, DataError
 from crediting.models import StableDiffusion, pretrained
+from crediting.models.autoencoder import read_kl
 from crediting.models.lora_file import FILE
 from crediting.pruning import Magnitude
 from crediting.randomness import Stream
@@ -442,6 +443,14 @@ def test_networks_are_read_once_per_process(folder):
     first = model.base()
     pretrained.forget()
     assert model.base() is not first
+
+
+def test_a_network_is_read_once_however_its_device_is_called(folder):
+    """As on a GPU where images say cuda:0, and a machine cuda."""
+    first, second = (
+        pretrained.frozen(read_kl, torch.device(name), folder / "vae") for name in ("cpu", "cpu:0")
+    )
+    assert first is second
 
 
 @pytest.mark.parametrize("key", ["size", "batch_size"])

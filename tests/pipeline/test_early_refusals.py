@@ -6,6 +6,7 @@ import pytest
 from diffusers import UNet2DModel
 
 from crediting import config
+from crediting.baselines import MixtureProxy
 from crediting.errors import ConfigError, DataError, EvaluationError, LedgerError
 from crediting.pipeline import stages
 from crediting.pipeline.train import check_what_follows
@@ -140,6 +141,18 @@ def test_images_that_are_too_few_for_a_property_are_told_of_before_training(stud
     with pytest.raises(
         ConfigError, match=rf"^baseline\.{name}\.images=4: property\.kid\.subset_size: .* got 4;"
     ):
+        stages.compare(refused, config.methods(refused.config, config.build(refused.config)))
+    assert trainings == []
+
+
+def test_a_baseline_refuses_what_is_encoded_before_training(study, trainings, monkeypatch):
+    def refuse(self, material):
+        assert len(material.examples("training")) == material.contributors.size
+        raise ConfigError("assign: nobody's captions")
+
+    monkeypatch.setattr(MixtureProxy, "try_out", refuse)
+    refused = study("property=[fid]", "baseline=[size,mixture_proxy]")
+    with pytest.raises(ConfigError, match=r"^baseline\.mixture_proxy\.assign: nobody's captions"):
         stages.compare(refused, config.methods(refused.config, config.build(refused.config)))
     assert trainings == []
 

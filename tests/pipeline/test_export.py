@@ -160,9 +160,10 @@ def test_without_ends_there_is_no_table(study):
     assert not empty.folder.exists()
 
 
-@pytest.mark.parametrize("name", ["fid", "replicate"])
-def test_a_contributor_called_like_another_column_is_refused(study, name):
-    made = study("property=[fid]", "replicates=2")
+@pytest.mark.parametrize("replicates", [1, 2])
+@pytest.mark.parametrize("name", ["fid", "replicate", "Replicate"])
+def test_a_contributor_called_like_another_column_is_refused(study, name, replicates):
+    made = study("property=[fid]", f"replicates={replicates}")
     first, *others = made.partition.contributors
     renamed = replace(made.partition, contributors=[replace(first, name=name), *others])
     with pytest.raises(DataError, match=f"both: {name}"):

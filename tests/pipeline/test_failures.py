@@ -104,10 +104,11 @@ def test_a_pairing_or_budget_that_cannot_work_is_refused(study):
     assert len(study("estimator=paper", "design.budget=2").sample) == 2
 
 
-def test_a_property_that_cannot_name_a_file_is_refused_at_once(study):
+@pytest.mark.parametrize("name", ["quality/fid", "replicate", "Replicate"])
+def test_a_property_that_cannot_name_a_file_or_a_column_is_refused_at_once(study, name):
     plain = dict(study().config)
-    plain["property"] = {"quality/fid": plain["property"]["fid"]}
-    with pytest.raises(ConfigError, match=r"property\.quality/fid: .* rename it"):
+    plain["property"] = {name: plain["property"]["fid"]}
+    with pytest.raises(ConfigError, match=rf"property\.{name}: .* rename it"):
         Study.assemble(plain, config.build(plain))
 
 

@@ -2,15 +2,20 @@
 
 import json
 import os
+import weakref
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 import torch
 from diffusers import DDPMScheduler
+from torch import nn
+from toy_executor import ToyExecutor
 
 from crediting.errors import ConfigError
 from crediting.generation import Ddim
+from crediting.models import pretrained
 from crediting.pipeline import memory, stages
 
 
@@ -224,3 +229,17 @@ def test_gradient_checkpointing_reaches_every_training(study, monkeypatch):
     used.clear()
     stages.run(made, "evaluate")
     assert used
+
+
+def test_networks_that_only_this_process_used_are_freed_before_others_evaluate(study):
+    network = weakref.ref(pretrained.frozen(lambda: nn.Linear(1, 1), torch.device("cpu")))
+    assert network() is not None
+    left = []
+
+    class Looking(ToyExecutor):
+        def run(self, make_evaluator, jobs):
+            left.append(network())
+            return super().run(make_evaluator, jobs)
+
+    stages.run(replace(study("property=[fid]"), executor=Looking()), "evaluate")
+    assert left == [None]

@@ -62,17 +62,24 @@ def check_baselines(study: Study) -> None:
 
 
 def try_out_baselines(study: Study) -> None:
-    """Refuse now, when the reference is extracted, what would else be after all is trained.
+    """Refuse now, when data are encoded and extracted, what would else be after all is trained.
 
     Raises:
-        CreditingError: the images of which a baseline measures properties are too few for one.
+        CreditingError: the images of which a baseline measures properties are too few for one, or
+            it says itself that it cannot work.
     """
     for name, baseline in study.baselines.items():
+        if is_scored(study, name):
+            continue
         images = getattr(baseline, "images", None)
-        known = images == study.generation.images or is_scored(study, name)
-        if isinstance(images, int) and not known:
+        if isinstance(images, int) and images != study.generation.images:
             device = open_machine(study.runtime).device
             try_out(study, images, f"baseline.{name}.images", device)
+        if hasattr(baseline, "try_out"):
+            try:
+                baseline.try_out(StudyMaterial(study))
+            except ConfigError as error:
+                raise ConfigError(located(f"baseline.{name}", str(error))) from error
 
 
 def evaluate_proxies(study: Study, material: StudyMaterial, coalitions: CoalitionMatrix) -> None:

@@ -8,6 +8,7 @@ from crediting.errors import EvaluationError
 from crediting.game.coalition import CoalitionMatrix, coalition_keys
 from crediting.interfaces import Evaluator, Task
 from crediting.ledger import Failure, Ledger
+from crediting.models.pretrained import forget
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.evaluate.diffusion_game import GameFactory, images_path
 from crediting.pipeline.evaluate.schedule import Schedule
@@ -95,6 +96,7 @@ def _evaluate_tasks(
     """Evaluate tasks wherever the executor does, recording each outcome as it comes."""
     if not tasks:
         return
+    forget()  # the frozen networks of this process: whoever evaluates has its own
     release_memory()
     kept = [images_path(study, spec, task.coalition, task.replicate).exists() for task in tasks]
     schedule = Schedule(tasks, study.partition.sizes, kept, ledger.durations())
