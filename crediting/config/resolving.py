@@ -21,6 +21,10 @@ _MEANT = (
         "expected a list, for instance of one: [value]",
     ),
     (r"field '.*' is not Optional", "expected a value, got null"),
+    (
+        r"Invalid type assigned: \w+ is not a subclass of \w+\. value: (.*)",
+        r"expected settings below it, key.setting=value, got \1",
+    ),
     (r"\w+ \(DictConfig\) does not support deletion", "it cannot be removed; give it a value"),
     (
         r"Could not delete from config\. '(.+)' does not exist\.",

@@ -82,13 +82,22 @@ class CreditTable:
             f"{self.interval_name}.",
             f"v(N) = {found.v_full:.4g}, v(empty) = {found.v_empty:.4g}, "
             f"efficiency gap = {found.efficiency_gap:.4g}.",
-            f"rank_low to rank_high: interval of the rank; p_top: probability of a rank in the "
-            f"top {self.top}.",
+            self._ranks,
             f"noise_error: {self._noise}.",
             found.explanation,
             *self.notes,
         )
         return tuple(line for line in lines if line)
+
+    @property
+    def _ranks(self) -> str:
+        """Say what is told of ranks; "" if it is unknown of all."""
+        if all(row.rank_low is None for row in self.rows):
+            return ""
+        return (
+            "rank_low to rank_high: interval of the rank; p_top: probability of a rank in the top "
+            f"{self.top}."
+        )
 
     @property
     def _noise(self) -> str:

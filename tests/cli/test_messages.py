@@ -50,6 +50,10 @@ QUICKLY_NOTICED = {
     "a wrong choice": (["stage=tain"], ["stage: ", "'tain'", "all, fetch, encode, train, prune"]),
     "a missing value": (["design.budget=???"], ["no value yet: design.budget=<value>"]),
     "a section that was removed": (["~stop"], ["no value yet: stop.budget=<value>, stop.ci_w"]),
+    "a number for a group of settings": (
+        ["plan=20"],
+        ["plan: expected settings below it", "got 20"],
+    ),
     "a setting that was removed": (["~report.grid"], ["report.grid: it cannot be removed; give"]),
     "a setting that is null and was removed": (
         ["~stop.ci_width"],

@@ -51,6 +51,8 @@ def test_caption_states_every_fact(make_table):
 def test_caption_names_exact_and_unknown_uncertainty(make_table, exact_table, exactly):
     assert "no sampling error" in exact_table(True).caption[1]
     assert "uncertainty unknown" in make_table(known=False).caption[1]
+    assert "p_top" in " ".join(make_table().caption)
+    assert "p_top" not in " ".join(make_table(known=False).caption)
     of_two = exactly([1.0, 2.0], 0.0, 3.0)
     for errors in ([0.0, 0.5], [np.nan, 0.5]):
         partly = replace(of_two, std_errors=np.array(errors))
