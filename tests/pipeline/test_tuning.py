@@ -1,6 +1,7 @@
 import gc
 import json
 import os
+import signal
 import time
 import weakref
 from functools import partial
@@ -211,6 +212,27 @@ def test_processes_do_not_wait_for_one_that_died(end):
         process.start()
     assert not all_end_well([sleeping, dying])
     assert not sleeping.is_alive()
+
+
+def test_processes_that_are_measured_leave_ctrl_c_to_the_command(monkeypatch):
+    blocked = []
+
+    class Member:
+        def __init__(self, **_):
+            pass
+
+        def start(self):
+            blocked.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+    queue = SimpleNamespace(get=lambda: 2.5)
+    context = SimpleNamespace(Barrier=lambda count: None, Queue=lambda: queue, Process=Member)
+    monkeypatch.setattr(step_rates, "get_context", lambda kind: context)
+    monkeypatch.setattr(step_rates, "all_end_well", lambda members: len(members) == 3)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert tuning.in_processes(None, None, 3) == 7.5
+    assert blocked == [before | {signal.SIGINT}] * 3
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    assert tuning.in_processes(None, None, 2) == 0  # they did not end well
 
 
 @pytest.mark.slow
