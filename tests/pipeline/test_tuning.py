@@ -123,6 +123,28 @@ def test_steps_are_timed_for_half_a_second(seconds, steps):
     assert step_rates._enough(seconds) == steps  # six took so long
 
 
+def test_a_rate_is_that_of_all_in_the_faster_of_two_runs(monkeypatch):
+    asked, seconds = [], iter([0.1, 4.0, 2.0])
+
+    def run(steps):
+        asked.append(steps)
+        return next(seconds)
+
+    monkeypatch.setattr(step_rates, "_prepared", lambda study, spec, size: run)
+    assert tuning.steps_per_second(None, None, 4) == 4 * 30 / 2.0
+    assert asked == [6, 30, 30]
+
+
+def test_the_clock_starts_after_the_first_steps_and_what_is_called_then(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(step_rates, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    clock = step_rates.Clock(lambda: now.append(now.pop() + 100))
+    for step in range(step_rates.RUN_IN + 7):  # before each step, and after the last
+        clock(step)
+        now[0] += 1
+    assert clock.seconds() == 7
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
 def test_what_does_not_fit_into_memory_is_not_chosen(error, outputs, monkeypatch):
     def measure(study, spec, size):
