@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from crediting.errors import ConfigError, EvaluationError, is_out_of_memory
+from crediting.errors import ConfigError, EvaluationError, is_out_of_memory, located
 from crediting.models.unet import NO_PRUNED_TWIN
 from crediting.pipeline.artifact import produce_once
 from crediting.pipeline.encode import load_examples
@@ -101,10 +101,18 @@ def _check_call(study: Study, denoiser: nn.Module) -> None:
 
 
 def _check_recipes(study: Study, trainer: Trainer) -> None:
+    recipes = [("model.training", study.model.training)]
     for spec in study.games:
-        for recipe in (spec.pruning.recovery, spec.finetuning.recipe):
+        recipes += [
+            ("pruning.recovery", spec.pruning.recovery),
+            ("finetuning.recipe", spec.finetuning.recipe),
+        ]
+    for key, recipe in recipes:
+        try:
             if recipe is not None:
                 trainer.check(recipe)
+        except ConfigError as error:
+            raise ConfigError(located(key, str(error))) from error
 
 
 def open_trainer(study: Study) -> Trainer:
