@@ -22,7 +22,7 @@ from crediting.pipeline.machine import (
 )
 from crediting.pipeline.memory import check_memory, say_peak, start_watching
 from crediting.pipeline.study import Study
-from crediting.progress import bar
+from crediting.progress import advance, bar
 from crediting.randomness import Stream, derive_seed
 from crediting.training import Recipe
 from crediting.training.checkpoint import trainable
@@ -180,7 +180,7 @@ def _train(
             Training(placed(denoiser, trainer.device, study.runtime), recipe, everybody),
             Stream(purpose, study.seed),
             checkpoint,
-            lambda step: None if progress is None else progress.update(step - progress.n),
+            lambda step: None if progress is None else advance(progress, step),
         )
 
 
