@@ -2,10 +2,13 @@
 
 import os
 import resource
+import signal
 import sys
+from collections.abc import Iterable
 from multiprocessing import get_context, parent_process, resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.context import ForkServerContext, SpawnContext
+from multiprocessing.process import BaseProcess
 from threading import Thread
 
 _PRELOADED = ("crediting", "diffusers", "transformers", "torchvision")
@@ -28,6 +31,16 @@ def starting_context(on_gpus: bool) -> ForkServerContext | SpawnContext:
     imported = [name for name in sys.modules if name.partition(".")[0] in _PRELOADED]
     context.set_forkserver_preload([name for name in imported if name != "crediting.__main__"])
     return context
+
+
+def start(processes: Iterable[BaseProcess]) -> None:
+    """Start processes that leave Ctrl-C to this one."""
+    signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        for process in processes:
+            process.start()
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
 
 
 def exit_with_parent(*told_by: Connection) -> None:

@@ -81,6 +81,13 @@ def bar(
     return tqdm(**settings) if seconds_left is None else _Foretold(seconds_left, **settings)
 
 
+def advance(progress: Any, done: int) -> None:
+    """Move a bar to a number of things done; where it leaps, it was not now that they were."""
+    if done > progress.n + 1:
+        progress.initial = progress.n = progress.last_print_n = done
+    progress.update(done - progress.n)
+
+
 class _Foretold(tqdm):
     """A bar that is told the time left."""
 

@@ -85,7 +85,7 @@ def _tell_shared_images(study: Study) -> None:
     if shared:
         paths = study.dataset.columns().get("path", range(study.partition.n_examples))
         first = ", ".join(f"{paths[number]} ({names[owner[number]]})" for number in shared[0])
-        others = f", and {len(shared) - 1:,} others alike" if len(shared) > 1 else ""
+        others = f"; such images: {len(shared):,}" if len(shared) > 1 else ""
         say(f"encode: contributors who own the same image share its credit: {first}{others}")
 
 

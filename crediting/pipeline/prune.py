@@ -3,6 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import torch
+from torch import nn
+
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.artifact import completed, produce_once
 from crediting.pipeline.likeness import likeness
@@ -39,8 +42,9 @@ def prune_for(study: Study, spec: GameSpec) -> None:
         denoiser, report = spec.pruning.prune(dense, study.model, loss)
         if spec is study.endpoints:  # v(empty) takes an untrained twin: refused now if none exists
             study.model.reinitialise(denoiser, 0)
-        recovery, pruned = spec.pruning.recovery, denoiser is not dense
         del dense  # its memory is the recovery's
+        recovery = spec.pruning.recovery
+        pruned = not _same_weights(denoiser, study.model.load(source, RAW))
         if recovery is not None:
             averaged = train_on_everything(study, trainer, denoiser, recovery, "recover", folder)
         elif not pruned:
@@ -63,3 +67,10 @@ def prune_for(study: Study, spec: GameSpec) -> None:
         return facts | say_peak("prune")
 
     produce_once(study, spec.start, "prune", produce)
+
+
+def _same_weights(one: nn.Module, other: nn.Module) -> bool:
+    mine, theirs = one.state_dict(), other.state_dict()
+    return mine.keys() == theirs.keys() and all(
+        torch.equal(tensor.cpu(), theirs[name].cpu()) for name, tensor in mine.items()
+    )

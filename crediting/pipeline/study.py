@@ -129,8 +129,8 @@ class Study:
 
     @property
     def top(self) -> int:
-        """How many contributors are the top ones; of several, at least one is not."""
-        return min(self.config["report"]["top"], max(len(self.partition) - 1, 1))
+        """How many contributors are the top ones; at least one is not."""
+        return min(self.config["report"]["top"], len(self.partition) - 1)
 
     @property
     def runtime(self) -> Mapping[str, Any]:

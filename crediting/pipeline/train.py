@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from crediting.errors import ConfigError, EvaluationError, is_out_of_memory
+from crediting.errors import ConfigError, EvaluationError, is_out_of_memory, located
 from crediting.models.unet import NO_PRUNED_TWIN
 from crediting.pipeline.artifact import produce_once
 from crediting.pipeline.encode import load_examples
@@ -22,7 +22,7 @@ from crediting.pipeline.machine import (
 )
 from crediting.pipeline.memory import check_memory, say_peak, start_watching
 from crediting.pipeline.study import Study
-from crediting.progress import bar
+from crediting.progress import advance, bar
 from crediting.randomness import Stream, derive_seed
 from crediting.training import Recipe
 from crediting.training.checkpoint import trainable
@@ -101,10 +101,18 @@ def _check_call(study: Study, denoiser: nn.Module) -> None:
 
 
 def _check_recipes(study: Study, trainer: Trainer) -> None:
+    recipes = [("model.training", study.model.training)]
     for spec in study.games:
-        for recipe in (spec.pruning.recovery, spec.finetuning.recipe):
+        recipes += [
+            ("pruning.recovery", spec.pruning.recovery),
+            ("finetuning.recipe", spec.finetuning.recipe),
+        ]
+    for key, recipe in recipes:
+        try:
             if recipe is not None:
                 trainer.check(recipe)
+        except ConfigError as error:
+            raise ConfigError(located(key, str(error))) from error
 
 
 def open_trainer(study: Study) -> Trainer:
@@ -172,7 +180,7 @@ def _train(
             Training(placed(denoiser, trainer.device, study.runtime), recipe, everybody),
             Stream(purpose, study.seed),
             checkpoint,
-            lambda step: None if progress is None else progress.update(step - progress.n),
+            lambda step: None if progress is None else advance(progress, step),
         )
 
 

@@ -4,9 +4,8 @@ Every process computes its part of each step's batch, and the gradients are aver
 """
 
 import os
-import signal
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
@@ -17,7 +16,13 @@ import torch
 from torch import distributed
 
 from crediting.errors import CreditingError, as_user_error
-from crediting.multiprocess import exit_with_parent, most_resident, starting_context, tell_memory
+from crediting.multiprocess import (
+    exit_with_parent,
+    most_resident,
+    start,
+    starting_context,
+    tell_memory,
+)
 from crediting.training.batches import Batch
 
 _SECONDS_TO_EXIT = 10
@@ -60,7 +65,7 @@ def run_together(processes: int, device: str, work: Callable[[int], None]) -> No
             for rank in range(processes)
         ]
         try:
-            _start(team)
+            start(team)
             for _, sender in ends:
                 sender.close()  # theirs alone: when they die, it ends
             _wait_for(dict(zip((receiver for receiver, _ in ends), team, strict=True)))
@@ -86,16 +91,6 @@ class _Ended(NamedTuple):
     mendable: CreditingError | None
     resident: int
     allocated: int
-
-
-def _start(team: Sequence[Any]) -> None:
-    """Start processes that leave Ctrl-C to this one."""
-    signals = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        for process in team:
-            process.start()
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, signals)
 
 
 def _wait_for(team: Mapping[Connection, Any]) -> None:

@@ -1,5 +1,6 @@
 """Parts that somebody else wrote and that do not quite fit are told of, where they are used."""
 
+from copy import deepcopy
 from dataclasses import replace
 
 import numpy as np
@@ -7,6 +8,7 @@ import pytest
 import torch
 from composing import resolved
 from miniature_study import MINIATURE
+from safetensors.torch import load_file
 
 from crediting import config
 from crediting.config.protocols import PROTOCOLS, members, part_problems
@@ -17,7 +19,7 @@ from crediting.estimators.uncertainty import unknown
 from crediting.game.coalition import all_coalitions
 from crediting.game.game import Sample, play
 from crediting.game.toy import Additive
-from crediting.interfaces import Estimator
+from crediting.interfaces import Estimator, PruningReport
 from crediting.partitions import ByLabel
 from crediting.pipeline import given, stages
 from crediting.pipeline.compare.baselines import score_baselines
@@ -25,7 +27,9 @@ from crediting.pipeline.compare.material import StudyMaterial
 from crediting.pipeline.estimate.finding import credits_of
 from crediting.pipeline.estimate.pairing import check_pairing, drawn, kind_of
 from crediting.pipeline.extract.gauges import network_of
+from crediting.pipeline.prune import prune_for
 from crediting.pipeline.study import Study
+from crediting.pipeline.train import AVERAGED, RAW
 
 GAME = Additive((1.0, 2.0, 3.0))
 ROWS = all_coalitions(3)
@@ -347,6 +351,39 @@ def test_what_a_dataset_gives_is_checked_where_it_is_used(tmp_path, otherwise, s
     study = Study.assemble(plain, parts)
     with pytest.raises(ConfigError, match=f"^dataset: .*{said}"):
         stages.run(study, stage)
+
+
+class OwnPruning:
+    """Sets weights to zero in what it is given or in a copy of it, or leaves them as they are."""
+
+    recovery = None
+
+    def __init__(self, copies, zeros):
+        self._copies, self._zeros = copies, zeros
+
+    def check(self, denoiser, model):
+        pass
+
+    def prune(self, denoiser, model, loss):
+        pruned = deepcopy(denoiser) if self._copies else denoiser
+        if self._zeros:
+            torch.nn.init.zeros_(pruned.conv_out.weight)
+        return pruned, PruningReport(2, 1, 2, 1)
+
+
+@pytest.mark.parametrize("copies", [False, True])
+@pytest.mark.parametrize("zeros", [False, True])
+def test_a_pruning_may_alter_what_it_is_given(prepared, capsys, copies, zeros):
+    study = prepared("property=[fid]")
+    trained = load_file(study.stored_in(study.trained) / f"{AVERAGED}.safetensors")
+    address = replace(study.game.start, fingerprint=f"{copies}{zeros}")
+    prune_for(study, replace(study.game, pruning=OwnPruning(copies, zeros), start=address))
+    raw, averaged = (
+        load_file(study.stored_in(address) / f"{name}.safetensors") for name in (RAW, AVERAGED)
+    )
+    torch.testing.assert_close(averaged, raw if zeros else trained, rtol=0, atol=0)
+    assert bool(raw["conv_out.weight"].any()) is not zeros
+    assert ("prune: SSIM" in capsys.readouterr().err) is zeros
 
 
 def test_what_encoding_depends_on_must_be_given(study, monkeypatch):

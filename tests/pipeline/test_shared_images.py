@@ -23,7 +23,6 @@ def photos(tmp_path, monkeypatch):
         Image.fromarray(pixels).save(file)
         owner, camera = ("ada", "bo")[number // 3], ("nikon", "canon")[number % 2]
         lines.append(f"{number}.png,{owner},{camera}")
-    shutil.copy(tmp_path / "0.png", tmp_path / "1.png")  # both are ada's, of two cameras
     (tmp_path / "photos.csv").write_text("\n".join(lines))
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -44,12 +43,15 @@ def encoded(folder, column):
     stages.run(study, "encode")
 
 
-def test_it_is_said_whose_they_are_on_every_run(photos, capsys):
+@pytest.mark.parametrize(("pairs", "how_many"), [(1, ""), (2, "; such images: 2")])
+def test_it_is_said_whose_they_are_on_every_run(photos, capsys, pairs, how_many):
+    for first in (0, 4)[:pairs]:  # of one contributor and two cameras
+        shutil.copy(photos / f"{first}.png", photos / f"{first + 1}.png")
     told = "encode: contributors who own the same image share its credit: "
     for _ in range(2):
         encoded(photos, "camera")
         said = capsys.readouterr().err
-        assert f"{told}0.png (nikon), 1.png (canon)\n" in said
+        assert f"{told}0.png (nikon), 1.png (canon){how_many}\n" in said
     encoded(photos, "contributor")
     assert "same image" not in capsys.readouterr().err
 

@@ -17,8 +17,10 @@ from crediting.pipeline import stages
 from crediting.pipeline.estimate.stage import estimate, read_sample, read_utilities
 from crediting.pipeline.evaluate.diffusion_game import DiffusionGame
 from crediting.pipeline.evaluate.stage import evaluate_coalitions
+from crediting.progress import bar
 from crediting.randomness import derive_seed
 from crediting.reporting.table import COLUMNS
+from crediting.training.trainer import Trainer
 
 QUICKLY = pytest.mark.usefixtures("begun", "undrawn")
 """With the models that all have, and figures that nobody looks at."""
@@ -263,6 +265,33 @@ def test_the_same_images_from_a_study_sent_to_another_process(prepared):
     key = coalition_key(np.array([True, False, True, False]))
     images = [DiffusionGame(s, s.game).images(key, 0, keep=False) for s in (first, sent)]
     torch.testing.assert_close(*images, rtol=0, atol=0)
+
+
+def test_another_seed_has_other_weights_to_begin_with_and_other_batches(study, monkeypatch):
+    begun = []
+    original = Trainer.train
+
+    def noting(self, training, stream, *rest):
+        begun.append((stream.seed, next(training.denoiser.parameters()).sum().item()))
+        return original(self, training, stream, *rest)
+
+    monkeypatch.setattr(Trainer, "train", noting)
+    for seed in (0, 1):
+        for stage in ("encode", "train", "prune"):
+            stages.run(study("property=[fid]", f"seed={seed}"), stage)
+    streams, weights = zip(*begun, strict=True)
+    assert len(streams) == len(set(streams)) == len(set(weights)) == 4
+
+
+def test_bars_of_trainings_reach_their_last_step(study, monkeypatch):
+    bars = {}
+    monkeypatch.setattr(
+        "crediting.pipeline.train.bar", lambda *of: bars.setdefault(of[0], bar(*of))
+    )
+    for stage in ("encode", "train", "prune"):
+        stages.run(study("property=[fid]"), stage)
+    reached = {label: (shown.n, shown.total) for label, shown in bars.items()}
+    assert reached == {"train": (6, 6), "recover": (3, 3)}
 
 
 def test_a_coalition_is_trained_on_what_it_owns(prepared, trainings):

@@ -1,6 +1,7 @@
 import gc
 import json
 import os
+import signal
 import time
 import weakref
 from functools import partial
@@ -122,6 +123,28 @@ def test_steps_are_timed_for_half_a_second(seconds, steps):
     assert step_rates._enough(seconds) == steps  # six took so long
 
 
+def test_a_rate_is_that_of_all_in_the_faster_of_two_runs(monkeypatch):
+    asked, seconds = [], iter([0.1, 4.0, 2.0])
+
+    def run(steps):
+        asked.append(steps)
+        return next(seconds)
+
+    monkeypatch.setattr(step_rates, "_prepared", lambda study, spec, size: run)
+    assert tuning.steps_per_second(None, None, 4) == 4 * 30 / 2.0
+    assert asked == [6, 30, 30]
+
+
+def test_the_clock_starts_after_the_first_steps_and_what_is_called_then(monkeypatch):
+    now = [0.0]
+    monkeypatch.setattr(step_rates, "time", SimpleNamespace(perf_counter=lambda: now[0]))
+    clock = step_rates.Clock(lambda: now.append(now.pop() + 100))
+    for step in range(step_rates.RUN_IN + 7):  # before each step, and after the last
+        clock(step)
+        now[0] += 1
+    assert clock.seconds() == 7
+
+
 @pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
 def test_what_does_not_fit_into_memory_is_not_chosen(error, outputs, monkeypatch):
     def measure(study, spec, size):
@@ -211,6 +234,27 @@ def test_processes_do_not_wait_for_one_that_died(end):
         process.start()
     assert not all_end_well([sleeping, dying])
     assert not sleeping.is_alive()
+
+
+def test_processes_that_are_measured_leave_ctrl_c_to_the_command(monkeypatch):
+    blocked = []
+
+    class Member:
+        def __init__(self, **_):
+            pass
+
+        def start(self):
+            blocked.append(signal.pthread_sigmask(signal.SIG_BLOCK, ()))
+
+    queue = SimpleNamespace(get=lambda: 2.5)
+    context = SimpleNamespace(Barrier=lambda count: None, Queue=lambda: queue, Process=Member)
+    monkeypatch.setattr(step_rates, "get_context", lambda kind: context)
+    monkeypatch.setattr(step_rates, "all_end_well", lambda members: len(members) == 3)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, ())
+    assert tuning.in_processes(None, None, 3) == 7.5
+    assert blocked == [before | {signal.SIGINT}] * 3
+    assert signal.pthread_sigmask(signal.SIG_BLOCK, ()) == before
+    assert tuning.in_processes(None, None, 2) == 0  # they did not end well
 
 
 @pytest.mark.slow

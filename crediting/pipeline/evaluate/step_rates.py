@@ -10,6 +10,7 @@ from typing import Any
 
 from crediting.errors import is_out_of_memory
 from crediting.game.coalition import grand_coalition
+from crediting.multiprocess import start
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.artifact import completed
 from crediting.pipeline.encode import load_examples
@@ -111,8 +112,7 @@ def in_processes(study: Study, spec: GameSpec, processes: int) -> float:
         context.Process(target=_member, args=(study, spec, barrier, rates), daemon=True)
         for _ in range(processes)
     ]
-    for member in members:
-        member.start()
+    start(members)
     if all_end_well(members):
         return sum(rates.get() for _ in members)
     return 0.0
