@@ -73,7 +73,8 @@ def _cell(scheme: str, games: list[KnownGame], budget: int) -> str:
     found = [estimate(scheme, game, budget, seed) for seed, game in enumerate(games)]
     errors = [outcome.error for outcome in found if outcome]
     inside = np.mean([outcome.inside for outcome in found if outcome])
-    return f"{np.exp(np.log(errors).mean()):.2g}, {inside:.0%}"
+    told = "unknown" if np.isnan(inside) else f"{inside:.0%}"
+    return f"{np.exp(np.log(errors).mean()):.2g}, {told}"
 
 
 if __name__ == "__main__":
