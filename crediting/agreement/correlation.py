@@ -29,9 +29,14 @@ def spearman(first: Utilities, second: Utilities) -> float:
     Over coalitions this is the linear datamodeling score, if one vector is predicted.
     Source: Park et al., "TRAK: Attributing Model Behavior at Scale", 2023, definition 2.3.
     """
-    from scipy.stats import rankdata
+    return pearson(_ranks(first), _ranks(second))
 
-    return pearson(rankdata(first), rankdata(second))
+
+def _ranks(values: Utilities) -> Utilities:
+    """Return the rank of each value (m,), from 1; ties share their mean, and NaN has none."""
+    _, place, tied = np.unique(values, return_inverse=True, return_counts=True)
+    ranks = tied.cumsum() - (tied - 1) / 2
+    return np.where(np.isnan(values), np.nan, ranks[place])
 
 
 def mean_absolute_error(first: Utilities, second: Utilities) -> float:
