@@ -20,7 +20,6 @@ from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.linalg import eigh
 
 from crediting.estimators.pairs.differences import Pairs
 from crediting.estimators.pairs.growth import CONSTANT, Growth, Remainder
@@ -109,10 +108,10 @@ def decomposed(pairs: Pairs, model: Expected, remainder: Remainder) -> Decompose
     if model.root is not None:
         factor = model.root / deviations[:, None]
         sizes = by_size.T @ factor
-        values, axes = eigh(factor.T @ factor - sizes.T @ sizes)
+        values, axes = np.linalg.eigh(factor.T @ factor - sizes.T @ sizes)
     else:
         half = _without(by_size, model.kernel / np.outer(deviations, deviations))
-        values, axes = eigh(_without(by_size, half.T))
+        values, axes = np.linalg.eigh(_without(by_size, half.T))
     seen = values > RANK_TOLERANCE * values[-1]
     values, axes = values[seen], axes[:, seen]
     if factor is not None:
