@@ -101,6 +101,14 @@ def undurable(monkeypatch):
 
 
 @pytest.fixture
+def answered_once(monkeypatch):
+    """What studies ask alike is worked out once."""
+    from answered_once import answer_once
+
+    answer_once(monkeypatch.setattr)
+
+
+@pytest.fixture
 def undrawn(monkeypatch):
     """Figures are made, but not drawn, which takes seconds; tests of reporting draw them all."""
     from matplotlib.figure import Figure

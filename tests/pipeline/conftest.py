@@ -12,7 +12,7 @@ STAGES = ("encode", "train", "prune", "extract")
 
 
 @pytest.fixture(autouse=True)
-def _no_waiting_for_the_disk(undurable):
+def _no_waiting(undurable, answered_once):
     pass
 
 
