@@ -18,7 +18,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from crediting import config
 
-VALUE = re.compile(r"(?!hydra\b)\w+(\.\w+)+=|(name|seed|stage|dry_run|replicates|endpoints)=")
+VALUE = re.compile(r"\+?(?!hydra\b)\w+(\.\w+)+=|(name|seed|stage|dry_run|replicates|endpoints)=")
 """How a word begins that changes a value of what was chosen, and chooses nothing."""
 
 

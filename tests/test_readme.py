@@ -178,7 +178,7 @@ FEW_OF_THE_PROOF = (
     *("property=[inception_score]", "compare.alphas=[0.5]", "plan.coalitions=22"),
     *("method.dense_shapley.design.budget=4", "method.retrain_shapley.design.budget=4"),
     *("method.gradient_ascent.design.budget=4", "method.influence_unlearning.design.budget=4"),
-    "method.longer.design.budget=4",
+    *("method.longer.design.budget=4", "compare.trainings=1", "compare.steps=[1]"),
 )
 FEW_OF_CIFAR = (
     *("dataset.classes=[lamp,leopard,otter,pear]", "calibrate.finetuning_steps=[]"),

@@ -6,7 +6,7 @@ A commit of a ledger waits for it four times, some ten milliseconds in all.
 import os
 from collections.abc import Callable
 
-from crediting.ledger import ledger
+from crediting.ledger import ledger, tables
 
 _connect = ledger.connect
 
@@ -20,4 +20,5 @@ def _connect_undurably(path):
 def spare_the_disk(setattr: Callable[[object, str, object], None]) -> None:
     """Replace what waits, by `setattr` or what undoes it in the end."""
     setattr(ledger, "connect", _connect_undurably)
+    setattr(tables, "_TABLES", f"PRAGMA synchronous = OFF;{tables._TABLES}")
     setattr(os, "fsync", lambda descriptor: None)

@@ -28,6 +28,7 @@ _PROVENANCE = """
   seed INTEGER NOT NULL, seconds REAL NOT NULL, device TEXT NOT NULL,
   versions TEXT NOT NULL, recorded_at TEXT NOT NULL"""
 _TABLES = f"""
+BEGIN;
 CREATE TABLE meta (schema_version INTEGER NOT NULL, game TEXT NOT NULL);
 CREATE TABLE evaluations ({_IDENTITY}, value REAL NOT NULL, {_PROVENANCE}, PRIMARY KEY ({KEY}));
 CREATE TABLE disagreements (
@@ -105,6 +106,7 @@ def _create(path: Path, game: str) -> None:
             connection.executescript(_TABLES)
             connection.execute("INSERT INTO meta VALUES (?, ?)", (LEDGER_VERSION, game))
             connection.execute(f"PRAGMA user_version = {secrets.randbits(31)}")
+            connection.execute("COMMIT")
         replace_durably(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)

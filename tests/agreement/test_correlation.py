@@ -36,6 +36,13 @@ def test_fewer_than_two_entries_are_undefined(correlation):
     assert np.isnan(correlation(FIRST[:0], SECOND[:0]))
 
 
+@pytest.mark.parametrize("correlation", [pearson, spearman])
+def test_what_is_unknown_has_no_correlation(correlation):
+    unknown = np.where(np.arange(40) == 7, np.nan, SECOND)
+    assert np.isnan(correlation(FIRST, unknown))
+    assert np.isnan(correlation(unknown, FIRST))
+
+
 def test_mean_absolute_error():
     assert mean_absolute_error(np.array([1.0, 2.0, 4.0]), np.array([2.0, 0.0, 4.0])) == 1.0
 

@@ -374,6 +374,12 @@ def test_a_new_ledger_is_in_its_folder_for_good(tmp_path, monkeypatch):
     assert (tmp_path.stat().st_ino, True) in flushed
 
 
+def test_a_new_ledger_waits_for_the_disk_once(tmp_path):
+    """Bytes 24 to 28 of its file count the transactions (SQLite file format, section 1.3.7)."""
+    Ledger.open(tmp_path, GAME, {}).close()
+    assert (tmp_path / "ledger.sqlite").read_bytes()[24:28] == b"\0\0\0\1"
+
+
 @pytest.mark.parametrize(
     ("code", "advice"),
     [

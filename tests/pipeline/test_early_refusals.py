@@ -261,9 +261,9 @@ def test_a_pretrained_model_without_an_untrained_twin_does_not_recover(
 @pytest.mark.parametrize("key", ["design.budget", "stop.budget"])
 def test_coalitions_that_an_estimator_cannot_do_without_are_drawn_or_nothing_is(study, name, key):
     words = (f"estimator={name}", "design=paired_uniform", "design.budget=14")
-    assert study(*words, f"{key}=8").name  # of 4 contributors
+    assert study(*words, f"{key}=12").name  # of 4 contributors
     with pytest.raises(LedgerError, match=rf"estimator={name} needs .*, [12] of them are missing"):
-        study(*words, f"{key}=5")
+        study(*words, f"{key}=10")
 
 
 @pytest.mark.parametrize("name", ["leave_one_out", "add_one_in", "shapley_kernel", "permutation"])
