@@ -1,4 +1,4 @@
-"""The credit table in a terminal, or in whatever its output is piped to."""
+"""Credit tables in a terminal, or in whatever its output is piped to."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -37,12 +37,29 @@ _UNICODE = _Glyphs("─", "█", "▒", "│")
 _ASCII = _Glyphs("-", "#", "=", "|")
 
 
-def print_table(table: CreditTable, console: Console | None = None) -> None:
-    """Print the table with its caption; what has no room is left to the files."""
+def print_credits(tables: Sequence[CreditTable], console: Console | None = None) -> None:
+    """Print tables with their captions, and last what all of them say, once.
+
+    What has no room is left to the files.
+    """
     console = console or Console()
     glyphs = _ASCII if console.options.ascii_only else _UNICODE
+    drawn = [_drawn(table, console.width, glyphs) for table in tables]
+    shared = [line for line in drawn[0][1] if all(line in lines for _, lines in drawn)]
+    for grid, lines in drawn:
+        console.print()
+        console.print(grid)
+        console.print()
+        _print_lines([line for line in lines if line not in shared], console)
+    if len(drawn) > 1:
+        console.print()
+    _print_lines(shared, console)
+
+
+def _drawn(table: CreditTable, width: int, glyphs: _Glyphs) -> tuple[Table, list[str]]:
+    """Return what fits of a table into so many characters, and the lines below it."""
     cells = _cells(table)
-    shown, room = _fitting(cells, console.width)
+    shown, room = _fitting(cells, width)
     lines = [*table.caption]
     if _BARS in shown:
         cells[_BARS] = _bars(table.rows, min(room, _WIDEST_BAR), glyphs)
@@ -50,8 +67,10 @@ def print_table(table: CreditTable, console: Console | None = None) -> None:
             f"Bars: {glyphs.zero} zero, {glyphs.bar} credit, "
             f"{glyphs.bar_in_interval}{glyphs.interval} interval inside and outside the bar."
         )
-    console.print(_grid({name: cells[name] for name in _ORDER if name in shown}))
-    console.print()
+    return _grid({name: cells[name] for name in _ORDER if name in shown}), lines
+
+
+def _print_lines(lines: Sequence[str], console: Console) -> None:
     for line in lines:
         console.print(Text(one_line(line)))
 

@@ -21,7 +21,7 @@ from crediting.reporting.heat_map import interaction_chart
 from crediting.reporting.interactions import interactions_csv, interactions_markdown
 from crediting.reporting.payout import Fund, payout_grid
 from crediting.reporting.table import CreditTable, credit_table
-from crediting.reporting.terminal import print_table
+from crediting.reporting.terminal import print_credits
 
 MOST_RANKED = 200
 """Beyond so many contributors no file holds the probability of every rank of each."""
@@ -139,9 +139,7 @@ def check_payout(payout: Mapping[str, float], properties: Sequence[str]) -> None
 
 def print_tables(tables: Mapping[str, CreditTable], payout: Grid | None) -> None:
     """Print the tables of all properties, and who gets what."""
-    for table in tables.values():
-        print()
-        print_table(table)
+    print_credits(list(tables.values()))
     if payout:
         print()
         print_grid(payout)
