@@ -12,7 +12,7 @@ import torch
 from crediting.executors import Processes, RayCluster
 from crediting.game.coalition import CoalitionMatrix, coalition_keys
 from crediting.interfaces import Task
-from crediting.ledger import Ledger, short
+from crediting.ledger import short
 from crediting.pipeline.address import Addressed, GameSpec
 from crediting.pipeline.evaluate.diffusion_game import images_path
 from crediting.pipeline.evaluate.schedule import Schedule
@@ -66,7 +66,7 @@ def dry_run(study: Study) -> None:
         ConfigError: training would be refused, because what follows it cannot work, or what is
             left could not be compiled here.
     """
-    if not study.store.is_complete(study.trained.stage, study.trained.fingerprint):
+    if not study.has_stored(study.trained):
         check_what_follows(study, study.model.untrained(0))
     print(
         f"Study {study.name}: {len(study.partition)} contributors, properties "
@@ -99,7 +99,7 @@ def dry_run(study: Study) -> None:
 
 def _left_out(study: Study, seconds: float) -> str:
     """Say of which extractors no forecast knows yet how long they look at an image."""
-    unknown = [name for name in gauged(study) if not _is_extracted(study, name)]
+    unknown = [name for name in gauged(study) if not study.has_stored(study.extracted[name])]
     if not unknown or not seconds:
         return ""
     return (
@@ -108,16 +108,11 @@ def _left_out(study: Study, seconds: float) -> str:
     )
 
 
-def _is_extracted(study: Study, name: str) -> bool:
-    address = study.extracted[name]
-    return study.store.is_complete(address.stage, address.fingerprint)
-
-
 def _tell_artifacts(study: Study, pace: Callable[[], Pace]) -> float:
     """Print what is there before evaluation and what is not; return the seconds of training."""
     total = 0.0
     for label, address, recipe in _artifacts(study):
-        if study.store.is_complete(address.stage, address.fingerprint):
+        if study.has_stored(address):
             print(_line(label, address, "in the store"))
         elif recipe is None:
             print(_line(label, address, "to do"))
@@ -179,7 +174,7 @@ def _work(study: Study, spec: GameSpec, coalitions: CoalitionMatrix) -> Work:
     keys = coalition_keys(coalitions)
     missing = [Task(key, number, ()) for key in keys for number in study.replicates]
     wanted, durations = len(missing), list[tuple[str, float]]()
-    ledger = Ledger.peek(study.stored_in(spec.address), spec.address.fingerprint)
+    ledger = study.ledger(spec)
     if ledger is not None:
         with ledger:
             missing = ledger.missing(keys, len(study.replicates), study.property_fingerprints)
@@ -239,7 +234,7 @@ def _seconds_per_image(study: Study, latents: torch.Tensor) -> float:
     images = study.model.decode(latents)
     seconds = _timed(lambda: study.model.decode(latents))
     for name in gauged(study):
-        if _is_extracted(study, name):
+        if study.has_stored(study.extracted[name]):
             gauge = Gauge(study, name, latents.device)
             gauge.features(images)
             seconds += _timed(partial(gauge.features, images))

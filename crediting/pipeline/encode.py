@@ -79,9 +79,9 @@ def _alike(images: torch.Tensor) -> list[list[int]]:
 
 def _tell_shared_images(study: Study) -> None:
     """Say if one image is the training image of several contributors, who then share its credit."""
-    artifact = study.store.read(study.examples.stage, study.examples.fingerprint)
+    alike = study.manifest(study.examples)["facts"].get("alike", [])
     owner, names = study.partition.owner, study.partition.names
-    shared = [g for g in artifact["facts"].get("alike", []) if len(set(owner[g].tolist())) > 1]
+    shared = [g for g in alike if len(set(owner[g].tolist())) > 1]
     if shared:
         paths = study.dataset.columns().get("path", range(study.partition.n_examples))
         first = ", ".join(f"{paths[number]} ({names[owner[number]]})" for number in shared[0])

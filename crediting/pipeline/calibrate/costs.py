@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 
 from crediting.game.coalition import coalition_key
-from crediting.ledger import Ledger
 from crediting.pipeline.calibrate.settings import Setting, proper_coalitions
 
 
@@ -36,10 +35,8 @@ def measured_seconds(setting: Setting) -> float:
 
     The empty and the grand coalition do not count: they train on nothing, or on everything.
     """
-    study, spec = setting.study, setting.study.game
-    if setting.part is not None:
-        return math.nan
-    ledger = Ledger.peek(study.stored_in(spec.address), spec.address.fingerprint)
+    study = setting.study
+    ledger = None if setting.part else study.ledger(study.game)
     if ledger is None:
         return math.nan
     with ledger:

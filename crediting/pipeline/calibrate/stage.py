@@ -78,8 +78,7 @@ def _judged(own: Setting, setting: Setting) -> Judgements | None:
 
 def _measure_half(half: ImagePart) -> None:
     """Measure a half of the images of proper coalitions; where it cannot be measured is no harm."""
-    whole = half.whole
-    lenient = replace(whole, config={**whole.config, "allow_missing": True})
+    lenient = half.whole.configured(allow_missing=True)
     replace(half, whole=lenient).evaluate_coalitions(lenient.game, proper_coalitions(lenient))
 
 

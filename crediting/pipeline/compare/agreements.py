@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from crediting.agreement import Fidelity, fidelity
 from crediting.game.coalition import CoalitionMatrix, distinct, is_proper
-from crediting.ledger import Ledger
 from crediting.pipeline.compare.baselines import read_proxy
 from crediting.pipeline.compare.contest import Contest
 from crediting.pipeline.compare.needs import agreement_coalitions, utilities
@@ -110,7 +109,7 @@ def paces(contest: Contest) -> Iterator[Pace]:
     games = contest.reached()
     ways = [(key, study, games.get(key)) for key, study in contest.distinct_games.items()]
     for key, study, asked in [("retraining", contest.truth, None), *ways]:
-        ledger = Ledger.peek(study.stored_in(study.game.address), study.game.address.fingerprint)
+        ledger = study.ledger(study.game)
         if ledger is not None:
             with ledger:
                 seconds = ledger.mean_seconds()

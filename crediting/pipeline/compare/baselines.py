@@ -130,7 +130,7 @@ def read_scores(study: Study, name: str) -> Scores | None:
 
 
 def _stored(study: Study, address: Addressed, file: str) -> Scores | None:
-    if not study.store.is_complete(address.stage, address.fingerprint):
+    if not study.has_stored(address):
         return None
     stored = json.loads((completed(study, address, "compare") / file).read_text())
     return {key: np.array(values) for key, values in stored.items()}
@@ -138,9 +138,7 @@ def _stored(study: Study, address: Addressed, file: str) -> Scores | None:
 
 def hours_of(study: Study, name: str) -> float:
     """Return the hours that the scores of a baseline took, what it shares with others included."""
-    address = address_of(study, name)
-    manifest = study.store.read(address.stage, address.fingerprint)
-    return sum(costs_of(manifest).values()) / 3600
+    return sum(costs_of(study.manifest(address_of(study, name))).values()) / 3600
 
 
 def _score(name: str, baseline: Baseline, material: StudyMaterial, folder: Path) -> dict[str, Any]:
@@ -164,8 +162,7 @@ def _score(name: str, baseline: Baseline, material: StudyMaterial, folder: Path)
 
 def is_scored(study: Study, name: str) -> bool:
     """Return whether the store holds the scores of a baseline."""
-    address = address_of(study, name)
-    return study.store.is_complete(address.stage, address.fingerprint)
+    return study.has_stored(address_of(study, name))
 
 
 def address_of(study: Study, name: str) -> Addressed:

@@ -125,7 +125,7 @@ def _sizes(contest: Contest) -> Iterator[list[str | None]]:
     """Yield the parameters of the model that fine-tuning starts from, ours in millions too."""
     start, ours = contest.own.game.start, dict[str, str]()
     with suppress(ArtifactError):  # nothing was pruned yet
-        facts = contest.own.store.read(start.stage, start.fingerprint)["facts"]
+        facts = contest.own.manifest(start)["facts"]
         before, after = facts["parameters_before"], facts["parameters_after"]
         ours = {"full": f"{before / 1e6:.3g} million", "pruned": f"{after / 1e6:.3g} million"}
         ours["removed"] = f"{1 - after / before:.1%}"

@@ -8,8 +8,9 @@ from crediting.game.coalition import CoalitionMatrix, coalition_keys, first_appe
 from crediting.game.game import EvaluatedSample
 from crediting.game.noise import noise_of_means
 from crediting.ledger import Ledger
+from crediting.pipeline.address import GameSpec
 from crediting.pipeline.estimate.finding import Finding, credits_of
-from crediting.pipeline.study import GameSpec, Study
+from crediting.pipeline.study import Study
 from crediting.progress import say
 
 
@@ -88,7 +89,7 @@ def read_replicates(
     study: Study, spec: GameSpec, coalitions: CoalitionMatrix, name: str
 ) -> NDArray[np.float64]:
     """Return the utilities of every replicate, (m, replicates); NaN where one is missing."""
-    ledger = Ledger.peek(study.stored_in(spec.address), spec.address.fingerprint)
+    ledger = study.ledger(spec)
     if ledger is None:
         raise _not_evaluated(study, spec, name, "the coalitions are")
     with ledger:

@@ -16,7 +16,7 @@ from torch import nn
 from crediting.errors import ANY_FAILURE, ArtifactError, ConfigError, DeviceLostError
 from crediting.game.coalition import coalition_from_key
 from crediting.interfaces import Job, Outcome, Task
-from crediting.ledger import Ledger, fingerprint, short
+from crediting.ledger import fingerprint, short
 from crediting.models.checkpoint import load_weights, save_weights
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.artifact import completed
@@ -189,11 +189,11 @@ class GameFactory:
         And the ledger that they are for: who deletes it means to evaluate anew.
         """
         measured = fingerprint("measured", self.study.property_fingerprints)
-        address = self.spec.address
-        ledger = Ledger.peek(self.study.stored_in(address), address.fingerprint)
+        ledger = self.study.ledger(self.spec)
         assert ledger is not None  # it is made before anything is evaluated
         with ledger:
-            return f"game-{short(address.fingerprint)}-{short(measured)}-{ledger.birth:08x}"
+            game = short(self.spec.address.fingerprint)
+            return f"game-{game}-{short(measured)}-{ledger.birth:08x}"
 
     def __call__(self) -> DiffusionGame:
         """Return the evaluator."""

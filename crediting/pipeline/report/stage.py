@@ -140,10 +140,7 @@ def _manifest(study: Study, findings: Mapping[str, Finding]) -> dict[str, Any]:
         "prune": study.game.start,
         **{f"extract {name}": address for name, address in study.extracted.items()},
     }
-    stored = {
-        label: study.store.read(address.stage, address.fingerprint)
-        for label, address in artifacts.items()
-    }
+    stored = {label: study.manifest(address) for label, address in artifacts.items()}
     game = study.game.address
     with Ledger(study.stored_in(game) / "ledger.sqlite", game.fingerprint) as ledger:
         seconds_per_coalition = ledger.mean_seconds() or 0.0
