@@ -11,16 +11,16 @@ from crediting.pipeline.compare.agreements import Agreement
 from crediting.pipeline.compare.contest import OWN, Contest, but_for_steps
 from crediting.pipeline.compare.contestants import estimated
 from crediting.pipeline.compare.counterfactuals import KEPT, RANDOM, REMOVED, Counterfactual
-from crediting.pipeline.compare.judged import BudgetPoint, Judged, credits_of, parts_of
+from crediting.pipeline.compare.judged import BudgetPoint, Judged, clean_credits, parts_of
 from crediting.pipeline.compare.published import (
     published_budget,
     published_estimates,
     published_facts,
 )
-from crediting.pipeline.compare.tables import estimate
+from crediting.pipeline.compare.tables import with_interval
 from crediting.reporting.bars import score_bars
 from crediting.reporting.curves import Series, convergence_chart, curve_chart
-from crediting.reporting.grid import Estimate
+from crediting.reporting.grid import Column, Estimate
 from crediting.reporting.scatter import Panel, scatter_chart
 
 UNKNOWN = Estimate(math.nan, math.nan, math.nan)
@@ -37,7 +37,7 @@ def scores(contest: Contest, name: str, judged: Sequence[Judged], path: Path) ->
         return False
     groups = {
         f"alpha={alpha:g}": {
-            one.contestant.name: estimate(one.scores.get(alpha)) or UNKNOWN for one in known
+            one.contestant.name: with_interval(one.scores.get(alpha)) or UNKNOWN for one in known
         }
         for alpha in sorted(contest.tests)
         if any(alpha in one.scores for one in known)
@@ -52,17 +52,15 @@ def budget(
 ) -> bool:
     """Draw the main score of every method against the hours of work that it took."""
     series = [
-        _curve(key, [(point.hours, estimate(point.score)) for point in points])
+        _curve(key, [(point.hours, with_interval(point.score)) for point in points])
         for key, points in curves.items()
     ]
     series += [
         _curve(f"{key}, published", points, published=True)
         for key, points in published_budget(contest, name).items()
     ]
-    if series:
-        title = f"Datamodel score for {name}, alpha={contest.main_alpha:g}"
-        curve_chart(path, title, "hours of work", "LDS [%]", series)
-    return bool(series)
+    title = f"Datamodel score for {name}, alpha={contest.main_alpha:g}"
+    return _drawn(path, title, "hours of work", "LDS [%]", series)
 
 
 def errors(
@@ -74,12 +72,9 @@ def errors(
         known = [(point.hours, _alone(point.error)) for point in points if point.error is not None]
         if len(known) > 1:
             series.append(_curve(key, known))
-    if series:
-        title = f"Credits for {name} against those of {contest.reference}"
-        unit = contest.own.properties[name].unit
-        label = "mean absolute difference" + (f" [{unit}]" if unit else "")
-        curve_chart(path, title, "hours of work", label, series)
-    return bool(series)
+    title = f"Credits for {name} against those of {contest.reference}"
+    label = Column("mean absolute difference", contest.own.properties[name].unit).heading
+    return _drawn(path, title, "hours of work", label, series)
 
 
 def changes(
@@ -97,15 +92,13 @@ def changes(
     labels += [RANDOM] * len(random)  # which is the same from either end
     curves: dict[str, dict[float, Estimate]] = {}
     for label, one in zip(labels, [*found, *random], strict=True):
-        if (change := estimate(one.change)) is not None:
+        if (change := with_interval(one.change)) is not None:
             removed = 1 - one.left / len(contest.own.partition)
             curves.setdefault(label, {})[100 * removed] = change
     series = [_curve(label, sorted(points.items())) for label, points in curves.items()]
     series += _published_changes(contest, name)
-    if series:
-        title = f"{name} without the contributors credited most, or least"
-        curve_chart(path, title, "contributors removed [%]", f"change of {name} [%]", series)
-    return bool(series)
+    title = f"{name} without the contributors credited most, or least"
+    return _drawn(path, title, "contributors removed [%]", f"change of {name} [%]", series)
 
 
 def utilities(contest: Contest, name: str, found: Sequence[Agreement], path: Path) -> bool:
@@ -133,7 +126,7 @@ def steps(
         if one.alpha == contest.main_alpha and one.steps is not None:
             kind = but_for_steps(contest.distinct_games[one.name].game)
             kinds.setdefault(kind, []).append(one)
-    credits = credits_of(contest, judged)
+    credits = clean_credits(contest, judged)
     exact = credits.get(contest.reference) if contest.reference != OWN else None
     series = []
     for members in kinds.values():
@@ -147,10 +140,8 @@ def steps(
         ]
         series.append(_curve(f"credits, as {members[0].name}", points))
     series = [one for one in series if len(one.x) > 1]
-    if series:
-        title = f"Agreement with retraining for {name}, alpha={contest.main_alpha:g}"
-        curve_chart(path, title, "steps of fine-tuning", "Spearman", series)
-    return bool(series)
+    title = f"Agreement with retraining for {name}, alpha={contest.main_alpha:g}"
+    return _drawn(path, title, "steps of fine-tuning", "Spearman", series)
 
 
 def convergence(contest: Contest, name: str, path: Path) -> bool:
@@ -163,7 +154,7 @@ def convergence(contest: Contest, name: str, path: Path) -> bool:
     convergence_chart(
         path,
         f"Credit for {name}",
-        f"credit [{study.properties[name].unit}]" if study.properties[name].unit else "credit",
+        Column("credit", study.properties[name].unit).heading,
         [budget for budget, _ in known],
         study.partition.names,
         np.stack([one.credits for _, one in known]),
@@ -171,6 +162,12 @@ def convergence(contest: Contest, name: str, path: Path) -> bool:
         np.stack([one.ci_high for _, one in known]),
     )
     return True
+
+
+def _drawn(path: Path, title: str, x_label: str, y_label: str, series: Sequence[Series]) -> bool:
+    if series:
+        curve_chart(path, title, x_label, y_label, series)
+    return bool(series)
 
 
 def _curve(

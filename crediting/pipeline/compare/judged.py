@@ -117,7 +117,7 @@ def judge(contest: Contest, everybody: Sequence[Contestant], name: str) -> list[
     return judged
 
 
-def credits_of(contest: Contest, judged: Sequence[Judged]) -> dict[str, NDArray[np.float64]]:
+def clean_credits(contest: Contest, judged: Sequence[Judged]) -> dict[str, NDArray[np.float64]]:
     """Return everybody's credits (n,), by name, without the test coalitions of the main size."""
     main = contest.main_alpha
     return {one.contestant.name: one.fits[main].credits for one in judged if main in one.fits}
