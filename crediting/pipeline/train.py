@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from crediting.errors import ConfigError, EvaluationError, is_out_of_memory, located
+from crediting.errors import ConfigError, EvaluationError, is_out_of_memory, naming
 from crediting.models.unet import NO_PRUNED_TWIN
 from crediting.pipeline.artifact import produce_once
 from crediting.pipeline.encode import load_examples
@@ -108,11 +108,9 @@ def _check_recipes(study: Study, trainer: Trainer) -> None:
             ("finetuning.recipe", spec.finetuning.recipe),
         ]
     for key, recipe in recipes:
-        try:
-            if recipe is not None:
+        if recipe is not None:
+            with naming(key, ConfigError):
                 trainer.check(recipe)
-        except ConfigError as error:
-            raise ConfigError(located(key, str(error))) from error
 
 
 def open_trainer(study: Study) -> Trainer:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crediting.errors import ConfigError, located
+from crediting.errors import ConfigError, naming
 from crediting.files import atomic_write_text
 from crediting.game.coalition import CoalitionMatrix, coalition_key
 from crediting.interfaces import Baseline
@@ -42,23 +42,19 @@ def score_baselines(study: Study, material: StudyMaterial) -> None:
         return
     prune_for(study, study.dense)
     for name, baseline in missing.items():
-        try:
+        with naming(f"baseline.{name}", ConfigError):
             score = partial(_score, name, baseline, material)
             produce_once(study, address_of(study, name), name, score)
-        except ConfigError as error:
-            raise ConfigError(located(f"baseline.{name}", str(error))) from error
 
 
 def check_baselines(study: Study) -> None:
     """Raise ConfigError now if a baseline cannot work, or reads what no chosen extractor gives."""
     for name, baseline in study.baselines.items():
-        try:
+        with naming(f"baseline.{name}", ConfigError):
             if hasattr(baseline, "extractor"):
                 extractor_for(study, baseline.extractor)
             if hasattr(baseline, "check") and not is_scored(study, name):
                 baseline.check(study)
-        except ConfigError as error:
-            raise ConfigError(located(f"baseline.{name}", str(error))) from error
 
 
 def try_out_baselines(study: Study) -> None:
@@ -76,10 +72,8 @@ def try_out_baselines(study: Study) -> None:
             device = open_machine(study.runtime).device
             try_out(study, images, f"baseline.{name}.images", device)
         if hasattr(baseline, "try_out"):
-            try:
+            with naming(f"baseline.{name}", ConfigError):
                 baseline.try_out(StudyMaterial(study))
-            except ConfigError as error:
-                raise ConfigError(located(f"baseline.{name}", str(error))) from error
 
 
 def evaluate_proxies(study: Study, material: StudyMaterial, coalitions: CoalitionMatrix) -> None:

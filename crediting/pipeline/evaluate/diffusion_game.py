@@ -13,7 +13,12 @@ import torch
 from accelerate import Accelerator
 from torch import nn
 
-from crediting.errors import ANY_FAILURE, ArtifactError, ConfigError, DeviceLostError
+from crediting.errors import (
+    ANY_FAILURE,
+    NO_FAULT_OF_A_COALITION,
+    ArtifactError,
+    DeviceLostError,
+)
 from crediting.game.coalition import coalition_from_key
 from crediting.interfaces import Job, Outcome, Task
 from crediting.ledger import fingerprint, short
@@ -121,7 +126,7 @@ class DiffusionGame:
             elif made.denoiser is not None:
                 keep = self.study.runtime["keep_images"]
                 images = self._generate(made.denoiser, coalition, replicate, keep)
-        except (OSError, ArtifactError, ConfigError):
+        except NO_FAULT_OF_A_COALITION:
             raise
         except ANY_FAILURE:
             failure = traceback.format_exc()

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from crediting.errors import ANY_FAILURE, ArtifactError, ConfigError
+from crediting.errors import ANY_FAILURE, NO_FAULT_OF_A_COALITION
 from crediting.files import atomic_write_text
 from crediting.game.attribution import Attribution
 from crediting.game.coalition import Coalition, coalition_key, grand_coalition
@@ -114,7 +114,7 @@ def _generate_missing(study: Study, coalitions: list[Coalition]) -> set[str]:
     for key in missing:
         try:
             game.images(key, replicate=0, keep=True)
-        except (OSError, ArtifactError, ConfigError):
+        except NO_FAULT_OF_A_COALITION:
             raise
         except ANY_FAILURE as error:
             failed.add(key)
