@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from accelerate import Accelerator
 from torch import nn
 
 from crediting.errors import (
@@ -25,12 +24,13 @@ from crediting.ledger import fingerprint, short
 from crediting.models.checkpoint import load_weights, save_weights
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.artifact import completed
-from crediting.pipeline.encode import load_examples, load_prompts
+from crediting.pipeline.encode import load_prompts
 from crediting.pipeline.evaluate.coalition_models import CoalitionModels, Made
 from crediting.pipeline.extract.gauges import Gauges
-from crediting.pipeline.machine import make_trainer, open_machine
+from crediting.pipeline.machine import open_machine
 from crediting.pipeline.memory import Watch
 from crediting.pipeline.study import Study
+from crediting.pipeline.train import open_trainer
 from crediting.randomness import derive_seed
 from crediting.training.cuda_graphs import ReplayedDenoiser
 
@@ -53,10 +53,8 @@ class DiffusionGame:
     def __init__(self, study: Study, spec: GameSpec) -> None:
         self.study = study
         self._spec = spec
-        self._accelerator: Accelerator = open_machine(study.runtime)
-        self._device = self._accelerator.device
-        examples = load_examples(study, self._device)
-        self.trainer = make_trainer(examples, study.model, self._accelerator, study.runtime)
+        self._device = open_machine(study.runtime).device
+        self.trainer = open_trainer(study)
         self._prompts = load_prompts(study, self._device)
         start = completed(study, spec.start, "prune")
         self.models = CoalitionModels(study, spec, start, self.trainer)
@@ -156,7 +154,7 @@ class DiffusionGame:
         self, denoiser: nn.Module, coalition: str, replicate: int, keep: bool
     ) -> torch.Tensor:
         seed = self._generation_seed(replicate)
-        with self._accelerator.autocast():
+        with self.trainer.autocast():
             images = self.study.generation.generate(
                 self._called(denoiser), self.study.model, seed, self._prompts
             )
