@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
-from crediting.errors import ConfigError
+from crediting.errors import ConfigError, did_you_mean
 from crediting.executors import Processes, RayCluster, Slurm
 from crediting.game.recorded import REPLICATE
 from crediting.interfaces import DiffusionModel, Extractor, Generation, Property
@@ -69,6 +69,20 @@ def reader_of(name: str, measured: Property, extractors: Mapping[str, Extractor]
         f"property.{name}.extractor: {measured.extractor} is not among the chosen extractors "
         f"({chosen}); add it with extractor=[{chosen},{measured.extractor}]"
     )
+
+
+def check_payout(payout: Mapping[str, float], properties: Sequence[str]) -> None:
+    """Check the amounts to share, by property, in report.payout.
+
+    Raises:
+        ConfigError: money is for no property of these.
+    """
+    for name in payout:
+        if name not in properties:
+            raise ConfigError(
+                f"report.payout: expected amounts of money by property, got one for {name!r}; "
+                f"{did_you_mean(name, properties)}"
+            )
 
 
 def check_stopping(study: Study) -> None:

@@ -36,12 +36,12 @@ from crediting.pipeline.machine import capacity, gpus, training_processes
 from crediting.pipeline.prompts import prompts_of
 from crediting.pipeline.refusals import (
     check_names,
+    check_payout,
     check_prompts,
     check_stack,
     check_stopping,
     reader_of,
 )
-from crediting.pipeline.report.tables import check_payout
 
 
 @dataclass(frozen=True)

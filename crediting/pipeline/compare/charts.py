@@ -1,7 +1,7 @@
 """The figures of a comparison; each returns whether there was anything to draw."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,7 +19,7 @@ from crediting.pipeline.compare.published import (
 )
 from crediting.pipeline.compare.tables import with_interval
 from crediting.reporting.bars import score_bars
-from crediting.reporting.curves import Series, convergence_chart, curve_chart
+from crediting.reporting.curves import Series, convergence_chart, curve, curve_chart
 from crediting.reporting.grid import Column, Estimate
 from crediting.reporting.scatter import Panel, scatter_chart
 
@@ -52,11 +52,11 @@ def budget(
 ) -> bool:
     """Draw the main score of every method against the hours of work that it took."""
     series = [
-        _curve(key, [(point.hours, with_interval(point.score)) for point in points])
+        curve(key, [(point.hours, with_interval(point.score)) for point in points])
         for key, points in curves.items()
     ]
     series += [
-        _curve(f"{key}, published", points, published=True)
+        curve(f"{key}, published", points, published=True)
         for key, points in published_budget(contest, name).items()
     ]
     title = f"Datamodel score for {name}, alpha={contest.main_alpha:g}"
@@ -71,7 +71,7 @@ def errors(
     for key, points in curves.items():
         known = [(point.hours, _alone(point.error)) for point in points if point.error is not None]
         if len(known) > 1:
-            series.append(_curve(key, known))
+            series.append(curve(key, known))
     title = f"Credits for {name} against those of {contest.reference}"
     label = Column("mean absolute difference", contest.own.properties[name].unit).heading
     return _drawn(path, title, "hours of work", label, series)
@@ -95,7 +95,7 @@ def changes(
         if (change := with_interval(one.change)) is not None:
             removed = 1 - one.left / len(contest.own.partition)
             curves.setdefault(label, {})[100 * removed] = change
-    series = [_curve(label, sorted(points.items())) for label, points in curves.items()]
+    series = [curve(label, sorted(points.items())) for label, points in curves.items()]
     series += _published_changes(contest, name)
     title = f"{name} without the contributors credited most, or least"
     return _drawn(path, title, "contributors removed [%]", f"change of {name} [%]", series)
@@ -132,13 +132,13 @@ def steps(
     for members in kinds.values():
         ordered = sorted(members, key=lambda one: one.steps or 0)
         utilities = [(float(one.steps or 0), Estimate(*one.fidelity[:3])) for one in ordered]
-        series.append(_curve(f"utilities, as {members[0].name}", utilities))
+        series.append(curve(f"utilities, as {members[0].name}", utilities))
         points = [
             (float(one.steps or 0), _alone(spearman(credits[one.name], exact)))
             for one in ordered
             if exact is not None and one.name in credits
         ]
-        series.append(_curve(f"credits, as {members[0].name}", points))
+        series.append(curve(f"credits, as {members[0].name}", points))
     series = [one for one in series if len(one.x) > 1]
     title = f"Agreement with retraining for {name}, alpha={contest.main_alpha:g}"
     return _drawn(path, title, "steps of fine-tuning", "Spearman", series)
@@ -170,15 +170,6 @@ def _drawn(path: Path, title: str, x_label: str, y_label: str, series: Sequence[
     return bool(series)
 
 
-def _curve(
-    label: str, points: Iterable[tuple[float, Estimate | None]], published: bool = False
-) -> Series:
-    """Return a curve through estimates, with their intervals."""
-    known = [(x, *found) for x, found in points if found is not None]
-    x, y, low, high = ([point[place] for point in known] for place in range(4))
-    return Series(label, x, y, low, high, published)
-
-
 def _alone(value: float) -> Estimate:
     return UNKNOWN._replace(value=value)
 
@@ -193,5 +184,5 @@ def _published_changes(contest: Contest, name: str) -> list[Series]:
                 for share, value in by_share.items()
             }
             label = f"{key}, {end} removed, published"
-            series.append(_curve(label, sorted(removed.items()), published=True))
+            series.append(curve(label, sorted(removed.items()), published=True))
     return series
