@@ -12,9 +12,10 @@ from crediting.pipeline.calibrate.proposal import Found, Tried, combined_choices
 from crediting.pipeline.calibrate.settings import Alter, Setting, Settings, proper_coalitions
 from crediting.pipeline.calibrate.variance import components, halves
 from crediting.pipeline.calibrate.written import write_calibration
-from crediting.pipeline.dry_run import measure_pace, tell_evaluations
+from crediting.pipeline.dry_run import tell_evaluations
 from crediting.pipeline.encode import encode
 from crediting.pipeline.extract.stage import extract
+from crediting.pipeline.pace import measure_pace
 from crediting.pipeline.prune import prune
 from crediting.pipeline.study import Study
 from crediting.pipeline.train import train
