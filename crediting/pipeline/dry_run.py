@@ -154,7 +154,7 @@ def _work(study: Study, spec: GameSpec, coalitions: CoalitionMatrix) -> Work:
     keys = coalition_keys(coalitions)
     missing = [Task(key, number, ()) for key in keys for number in study.replicates]
     wanted, durations = len(missing), list[tuple[str, float]]()
-    ledger = study.ledger(spec)
+    ledger = study.peek(spec)
     if ledger is not None:
         with ledger:
             missing = ledger.missing(keys, len(study.replicates), study.property_fingerprints)

@@ -214,9 +214,13 @@ class Study:
         """
         return self.store.read(address.stage, address.fingerprint)
 
-    def ledger(self, spec: GameSpec) -> Ledger | None:
+    def peek(self, spec: GameSpec) -> Ledger | None:
         """Return the ledger of a game, or None where nothing was evaluated yet."""
         return Ledger.peek(self.stored_in(spec.address), spec.address.fingerprint)
+
+    def ledger(self, spec: GameSpec) -> Ledger:
+        """Return the ledger of a game; raises LedgerError where nothing was evaluated yet."""
+        return Ledger(self.stored_in(spec.address) / "ledger.sqlite", spec.address.fingerprint)
 
     @property
     def games(self) -> list[GameSpec]:

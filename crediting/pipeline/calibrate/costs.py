@@ -36,7 +36,7 @@ def measured_seconds(setting: Setting) -> float:
     The empty and the grand coalition do not count: they train on nothing, or on everything.
     """
     study = setting.study
-    ledger = None if setting.part else study.ledger(study.game)
+    ledger = None if setting.part else study.peek(study.game)
     if ledger is None:
         return math.nan
     with ledger:

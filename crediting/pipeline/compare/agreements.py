@@ -109,7 +109,7 @@ def paces(contest: Contest) -> Iterator[Pace]:
     games = contest.reached()
     ways = [(key, study, games.get(key)) for key, study in contest.distinct_games.items()]
     for key, study, asked in [("retraining", contest.truth, None), *ways]:
-        ledger = study.ledger(study.game)
+        ledger = study.peek(study.game)
         if ledger is not None:
             with ledger:
                 seconds = ledger.mean_seconds()

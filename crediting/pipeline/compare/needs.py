@@ -108,7 +108,7 @@ def _missing(need: Need) -> tuple[set[tuple[str, str, int]], float | None]:
     keys = coalition_keys(need.coalitions)
     times = len(need.study.replicates)
     game = need.spec.address.fingerprint
-    ledger = need.study.ledger(need.spec)
+    ledger = need.study.peek(need.spec)
     if ledger is None:
         return {(game, key, replicate) for key in keys for replicate in range(times)}, None
     with ledger:

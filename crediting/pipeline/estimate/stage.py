@@ -7,7 +7,6 @@ from crediting.errors import LedgerError
 from crediting.game.coalition import CoalitionMatrix, coalition_keys, first_appearances
 from crediting.game.game import EvaluatedSample
 from crediting.game.noise import noise_of_means
-from crediting.ledger import Ledger
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.estimate.finding import Finding, credits_of
 from crediting.pipeline.study import Study
@@ -89,7 +88,7 @@ def read_replicates(
     study: Study, spec: GameSpec, coalitions: CoalitionMatrix, name: str
 ) -> NDArray[np.float64]:
     """Return the utilities of every replicate, (m, replicates); NaN where one is missing."""
-    ledger = study.ledger(spec)
+    ledger = study.peek(spec)
     if ledger is None:
         raise _not_evaluated(study, spec, name, "the coalitions are")
     with ledger:
@@ -119,8 +118,8 @@ def _judge_missing(study: Study, name: str, missing: CoalitionMatrix) -> None:
 
 def _failed(study: Study, name: str) -> set[str]:
     """Return the keys of the coalitions of which a property could not be measured."""
-    address, measured = study.game.address, study.property_fingerprints[name]
-    with Ledger(study.stored_in(address) / "ledger.sqlite", address.fingerprint) as ledger:
+    measured = study.property_fingerprints[name]
+    with study.ledger(study.game) as ledger:
         failures = ledger.failures()
     return {failure.coalition for failure in failures if failure.property_fingerprint == measured}
 

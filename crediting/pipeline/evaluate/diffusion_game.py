@@ -192,9 +192,7 @@ class GameFactory:
         And the ledger that they are for: who deletes it means to evaluate anew.
         """
         measured = fingerprint("measured", self.study.property_fingerprints)
-        ledger = self.study.ledger(self.spec)
-        assert ledger is not None  # it is made before anything is evaluated
-        with ledger:
+        with self.study.ledger(self.spec) as ledger:
             game = short(self.spec.address.fingerprint)
             return f"game-{game}-{short(measured)}-{ledger.birth:08x}"
 

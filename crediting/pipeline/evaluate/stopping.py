@@ -217,7 +217,7 @@ def hours_spent(part: Study, property_fingerprints: Mapping[str, str] | None) ->
     """
     seconds = 0.0
     for spec in part.games:
-        ledger = part.ledger(spec)
+        ledger = part.peek(spec)
         if ledger is not None:
             with ledger:
                 keys = coalition_keys(part.coalitions(spec))

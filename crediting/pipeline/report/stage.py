@@ -11,7 +11,7 @@ import numpy as np
 from crediting.errors import ANY_FAILURE, NO_FAULT_OF_A_COALITION
 from crediting.game.attribution import Attribution
 from crediting.game.coalition import Coalition, coalition_key, grand_coalition
-from crediting.ledger import Ledger, short, versions
+from crediting.ledger import short, versions
 from crediting.pipeline.estimate.finding import Finding
 from crediting.pipeline.evaluate.diffusion_game import DiffusionGame, images_path, read_images
 from crediting.pipeline.report.outlook import outlook
@@ -128,8 +128,7 @@ def _manifest(study: Study, findings: Mapping[str, Finding]) -> dict[str, Any]:
         **{f"extract {name}": address for name, address in study.extracted.items()},
     }
     stored = {label: study.manifest(address) for label, address in artifacts.items()}
-    game = study.game.address
-    with Ledger(study.stored_in(game) / "ledger.sqlite", game.fingerprint) as ledger:
+    with study.ledger(study.game) as ledger:
         seconds_per_coalition = ledger.mean_seconds() or 0.0
         disagreements = len(ledger.disagreements())
     return {
@@ -141,7 +140,7 @@ def _manifest(study: Study, findings: Mapping[str, Finding]) -> dict[str, Any]:
         ),
         "fingerprints": {
             **{label: address.fingerprint for label, address in artifacts.items()},
-            "game": game.fingerprint,
+            "game": study.game.address.fingerprint,
             "endpoints": study.endpoints.address.fingerprint,
             **{f"property {k}": v for k, v in study.property_fingerprints.items()},
         },

@@ -40,7 +40,7 @@ def trust(study: Study) -> str:
 
 def mixture(study: Study) -> str:
     """Say if the utilities of a game were computed in several ways; "" if not."""
-    ledger = study.ledger(study.game)
+    ledger = study.peek(study.game)
     if ledger is None:
         return ""
     with ledger:
