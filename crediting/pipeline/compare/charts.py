@@ -12,11 +12,7 @@ from crediting.pipeline.compare.contest import OWN, Contest, but_for_steps
 from crediting.pipeline.compare.contestants import estimated
 from crediting.pipeline.compare.counterfactuals import KEPT, RANDOM, REMOVED, Counterfactual
 from crediting.pipeline.compare.judged import BudgetPoint, Judged, clean_credits, parts_of
-from crediting.pipeline.compare.published import (
-    published_budget,
-    published_estimates,
-    published_facts,
-)
+from crediting.pipeline.compare.published import Published
 from crediting.pipeline.compare.tables import with_interval
 from crediting.reporting.bars import score_bars
 from crediting.reporting.curves import Series, convergence_chart, curve, curve_chart
@@ -42,7 +38,7 @@ def scores(contest: Contest, name: str, judged: Sequence[Judged], path: Path) ->
         for alpha in sorted(contest.tests)
         if any(alpha in one.scores for one in known)
     }
-    published = published_estimates(contest, name)
+    published = Published(contest).scores(name)
     score_bars(path, f"Datamodel score for {name}", "LDS [%]", groups, published, OWN)
     return True
 
@@ -57,7 +53,7 @@ def budget(
     ]
     series += [
         curve(f"{key}, published", points, published=True)
-        for key, points in published_budget(contest, name).items()
+        for key, points in Published(contest).budget(name).items()
     ]
     title = f"Datamodel score for {name}, alpha={contest.main_alpha:g}"
     return _drawn(path, title, "hours of work", "LDS [%]", series)
@@ -175,7 +171,7 @@ def _alone(value: float) -> Estimate:
 
 
 def _published_changes(contest: Contest, name: str) -> list[Series]:
-    facts = published_facts(contest, name)
+    facts = Published(contest).of(name)
     series = []
     for which, end in _END.items():
         for key, by_share in facts.get(which, {}).items():

@@ -16,16 +16,7 @@ from crediting.pipeline.compare.agreements import Agreement, Pace
 from crediting.pipeline.compare.contest import OWN, Contest
 from crediting.pipeline.compare.counterfactuals import Counterfactual
 from crediting.pipeline.compare.judged import BudgetPoint, Judged, Trained, clean_credits
-from crediting.pipeline.compare.published import (
-    published_agreement,
-    published_budget,
-    published_change,
-    published_estimates,
-    published_facts,
-    published_remarks,
-    published_seconds,
-    published_speedup,
-)
+from crediting.pipeline.compare.published import Published
 from crediting.pipeline.compare.remarks import score_notes, warnings
 from crediting.reporting.grid import POINTS, Cell, Column, Estimate, Grid
 
@@ -36,7 +27,7 @@ def score_grid(
     contest: Contest, name: str, judged: Sequence[Judged], tests: Mapping[float, Trained]
 ) -> Grid:
     """Return the datamodel scores of everybody for a property, the study's own first."""
-    published, main = published_estimates(contest, name), contest.main_alpha
+    published, main = Published(contest).scores(name), contest.main_alpha
     columns: Columns = [
         (Column("method", ""), [one.contestant.name for one in judged]),
         (Column("kind", ""), [one.contestant.kind for one in judged]),
@@ -65,7 +56,8 @@ def counterfactual_grid(
     judged_by_their_own: Sequence[str],
 ) -> Grid:
     """Return how a property changes as everybody's top contributors are removed or kept."""
-    published = published_facts(contest, name)
+    published = Published(contest)
+    facts = published.of(name)
     kinds = list(dict.fromkeys((one.which, one.share) for one in found))
     rows = [one for kind in kinds for one in (*found, *random) if (one.which, one.share) == kind]
     columns: Columns = [
@@ -75,8 +67,8 @@ def counterfactual_grid(
         (Column("change", "%"), [with_interval(one.change) for one in rows]),
         (Column("beyond random", POINTS), [with_interval(one.beyond_random) for one in rows]),
     ]
-    if published:
-        known = [published_change(contest, name, o.which, o.name, o.share) for o in rows]
+    if facts:
+        known = [published.change(name, one.which, one.name, one.share) for one in rows]
         columns.append((Column("published", "%"), known))
     better = "falls" if contest.own.properties[name].higher_is_better else "rises"
     notes = [
@@ -90,9 +82,9 @@ def counterfactual_grid(
             f"The trainings that judge {', '.join(judged_by_their_own)} are among those that its "
             "credits were estimated from, so luck in them favours it."
         )
-    if published.get("removed_range"):
+    if facts.get("removed_range"):
         notes.append("Published intervals are the ends of the boxes of figure 3, read off by eye.")
-    notes += published_remarks(contest, "counterfactuals") if published else []
+    notes += published.remarks("counterfactuals") if facts else []
     return Grid.of(f"Counterfactuals for {name}", columns, notes)
 
 
@@ -112,15 +104,13 @@ def agreement_grid(contest: Contest, name: str, found: Sequence[Agreement]) -> G
             [one.fidelity.mean_absolute_error for one in found],
         ),
     ]
+    published = Published(contest)
     # beside coalitions as drawn, if there are any of the method
     theirs = [
-        published_agreement(contest, name, one.name)
-        if one.alpha is None or one.name not in as_drawn
-        else {}
+        published.agreement(name, one.name) if one.alpha is None or one.name not in as_drawn else {}
         for one in found
     ]
-    published = any(theirs)
-    for key in ("pearson", "mean_absolute_error") if published else ():
+    for key in ("pearson", "mean_absolute_error") if any(theirs) else ():
         heading = Column(f"published {key.replace('_', ' ')}", "")
         columns.append((heading, [known.get(key) for known in theirs]))
     notes = [
@@ -133,7 +123,7 @@ def agreement_grid(contest: Contest, name: str, found: Sequence[Agreement]) -> G
             "As drawn: of all sizes, as the study's design draws them; size alone explains much of "
             "an agreement then."
         )
-    if published:
+    if any(theirs):
         notes.append("Published numbers are of coalitions of all sizes together, as drawn.")
     return Grid.of(f"Agreement with retraining for {name}", columns, notes)
 
@@ -145,7 +135,7 @@ def _alpha(one: Agreement) -> str:
 def runtime_grid(contest: Contest, found: Sequence[Pace]) -> Grid:
     """Return what a coalition costs by every method, and how much faster that is."""
     retraining = next((one.seconds for one in found if one.name == "retraining"), math.nan)
-    published = contest.settings["published"].get("seconds", {})
+    published = Published(contest)
     columns: Columns = [
         (Column("method", ""), [one.name for one in found]),
         (Column("a coalition", "s"), [one.seconds for one in found]),
@@ -153,16 +143,17 @@ def runtime_grid(contest: Contest, found: Sequence[Pace]) -> Grid:
         (Column("coalitions", ""), [one.coalitions or None for one in found]),
         (Column("altogether", "h"), [one.hours or None for one in found]),
     ]
-    if published:
-        seconds = [published_seconds(contest, one.name) for one in found]
-        speedups = [published_speedup(contest, one.name) for one in found]
-        columns.append((Column("published", "s"), seconds))
-        columns.append((Column("published times faster", ""), speedups))
+    if published.everything.get("seconds"):
+        speedups = [published.speedup(one.name) for one in found]
+        columns += [
+            (Column("published", "s"), [published.seconds(one.name) for one in found]),
+            (Column("published times faster", ""), speedups),
+        ]
     notes = [
         "A coalition: training, generating and measuring, mean over what the ledgers hold. "
         "Altogether: what the credits are estimated from, with v(N), v(empty) and replicates."
     ]
-    notes += published_remarks(contest, "runtime")
+    notes += published.remarks("runtime")
     return Grid.of("Cost of a coalition", columns, notes)
 
 
@@ -178,17 +169,18 @@ def budget_grid(contest: Contest, name: str, curves: Mapping[str, Sequence[Budge
         for key, points in curves.items()
         for at in points
     ]
-    published = published_budget(contest, name)
+    published = Published(contest)
+    theirs = published.budget(name)
     rows += [
         [f"{key}, published", None, hours, score, None, None]
-        for key, points in published.items()
+        for key, points in theirs.items()
         for hours, score in points
     ]
     notes = [
         f"Difference and correlation are of credits with those of {contest.reference} after all of "
         "its coalitions."
     ]
-    notes += published_remarks(contest, "budget") if published else []
+    notes += published.remarks("budget") if theirs else []
     return Grid(f"Datamodel score over the budget for {name}", columns, rows, notes)
 
 
@@ -212,7 +204,7 @@ def credits_grid(contest: Contest, name: str, judged: Sequence[Judged]) -> Grid:
     published = {
         key: agreed["pearson_of_credits"]
         for key in credits
-        if reference != OWN and (agreed := published_agreement(contest, name, key))
+        if reference != OWN and (agreed := Published(contest).agreement(name, key))
     }
     if published:
         columns.append((Column("published Pearson", ""), [published.get(key) for key in others]))
