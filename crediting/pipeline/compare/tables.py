@@ -201,13 +201,13 @@ def credits_grid(contest: Contest, name: str, judged: Sequence[Judged]) -> Grid:
             ],
         ),
     ]
-    published = {
-        key: agreed["pearson_of_credits"]
-        for key in credits
-        if reference != OWN and (agreed := Published(contest).agreement(name, key))
-    }
-    if published:
-        columns.append((Column("published Pearson", ""), [published.get(key) for key in others]))
+    published = Published(contest)
+    theirs = [
+        None if reference == OWN else published.agreement(name, key).get("pearson_of_credits")
+        for key in others
+    ]
+    if any(known is not None for known in theirs):
+        columns.append((Column("published Pearson", ""), theirs))
     return Grid.of(f"Credits for {name} against those of {reference}", columns, [])
 
 
