@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,10 @@ _FILE = "tensors.safetensors"
 
 def encode(study: Study) -> None:
     """Encode the training images, and embed the prompts if the model reads any."""
-    produce_once(study, study.examples, "encode", lambda folder: _encode(study, folder))
+    produce_once(study, study.examples, "encode", partial(_encode, study))
     _tell_shared_images(study)
     if study.model.conditional:
-        produce_once(study, study.prompts, "embed", lambda folder: _embed(study, folder))
+        produce_once(study, study.prompts, "embed", partial(_embed, study))
     forget()  # the networks that encode stay on the device otherwise
 
 

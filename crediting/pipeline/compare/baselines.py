@@ -87,14 +87,17 @@ def evaluate_proxies(study: Study, material: StudyMaterial, coalitions: Coalitio
         return
     prune_for(study, study.dense)
     for name in missing:
+        evaluate = partial(_evaluate, name, proxies[name], material, coalitions)
+        produce_once(study, _proxy_address(study, name, coalitions), f"proxy {name}", evaluate)
 
-        def produce(folder: Path, name: str = name) -> dict[str, Any]:
-            found = proxies[name].utilities(material, coalitions)
-            plain = {key: values.tolist() for key, values in found.items()}
-            atomic_write_text(folder / _UTILITIES, json.dumps(plain))
-            return {"proxy": name}
 
-        produce_once(study, _proxy_address(study, name, coalitions), f"proxy {name}", produce)
+def _evaluate(
+    name: str, proxy: Any, material: StudyMaterial, coalitions: CoalitionMatrix, folder: Path
+) -> dict[str, Any]:
+    found = proxy.utilities(material, coalitions)
+    plain = {key: values.tolist() for key, values in found.items()}
+    atomic_write_text(folder / _UTILITIES, json.dumps(plain))
+    return {"proxy": name}
 
 
 def read_proxy(study: Study, name: str, coalitions: CoalitionMatrix) -> Scores | None:
