@@ -7,7 +7,6 @@ from typing import NamedTuple
 
 from crediting.executors import Processes, RayCluster
 from crediting.game.coalition import CoalitionMatrix, coalition_keys
-from crediting.interfaces import Task
 from crediting.ledger import short
 from crediting.pipeline.address import Addressed, GameSpec
 from crediting.pipeline.evaluate.diffusion_game import images_path
@@ -152,13 +151,9 @@ def _line(label: str, address: Addressed, state: str) -> str:
 
 def _work(study: Study, spec: GameSpec, coalitions: CoalitionMatrix) -> Work:
     keys = coalition_keys(coalitions)
-    missing = [Task(key, number, ()) for key in keys for number in study.replicates]
-    wanted, durations = len(missing), list[tuple[str, float]]()
-    ledger = study.peek(spec)
-    if ledger is not None:
-        with ledger:
-            missing = ledger.missing(keys, len(study.replicates), study.property_fingerprints)
-            durations = ledger.durations()
+    with study.recorded(spec) as ledger:
+        missing = ledger.missing(keys, len(study.replicates), study.property_fingerprints)
+        durations = ledger.durations()
     to_generate = [
         task
         for task in missing
@@ -166,7 +161,7 @@ def _work(study: Study, spec: GameSpec, coalitions: CoalitionMatrix) -> Work:
     ]
     known = Schedule(to_generate, study.partition.sizes, [False] * len(to_generate), durations)
     return Work(
-        wanted - len(missing),
+        len(keys) * len(study.replicates) - len(missing),
         len(to_generate),
         len(missing) - len(to_generate),
         known.seconds_left(known_width(study, spec)),

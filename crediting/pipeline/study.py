@@ -28,7 +28,7 @@ from crediting.interfaces import (
     Generation,
     Property,
 )
-from crediting.ledger import Ledger, Store
+from crediting.ledger import EmptyLedger, Ledger, Store
 from crediting.pipeline.address import Addressed, GameSpec, locate
 from crediting.pipeline.estimate.pairing import check_pairing, drawn, kind_of
 from crediting.pipeline.given import contributors
@@ -214,13 +214,14 @@ class Study:
         """
         return self.store.read(address.stage, address.fingerprint)
 
-    def peek(self, spec: GameSpec) -> Ledger | None:
-        """Return the ledger of a game, or None where nothing was evaluated yet."""
-        return Ledger.peek(self.stored_in(spec.address), spec.address.fingerprint)
-
     def ledger(self, spec: GameSpec) -> Ledger:
         """Return the ledger of a game; raises LedgerError where nothing was evaluated yet."""
         return Ledger(self.stored_in(spec.address) / "ledger.sqlite", spec.address.fingerprint)
+
+    def recorded(self, spec: GameSpec) -> Ledger:
+        """Return the ledger of a game, an empty one where nothing was evaluated yet."""
+        game = spec.address.fingerprint
+        return Ledger.peek(self.stored_in(spec.address), game) or EmptyLedger(game)
 
     @property
     def games(self) -> list[GameSpec]:

@@ -36,10 +36,9 @@ def measured_seconds(setting: Setting) -> float:
     The empty and the grand coalition do not count: they train on nothing, or on everything.
     """
     study = setting.study
-    ledger = None if setting.part else study.peek(study.game)
-    if ledger is None:
+    if setting.part is not None:
         return math.nan
-    with ledger:
+    with study.recorded(study.game) as ledger:
         keys = {coalition_key(row) for row in proper_coalitions(study)}
         seconds = [seconds for key, seconds in ledger.durations() if key in keys]
         return math.fsum(seconds) / len(seconds) if seconds else math.nan

@@ -108,9 +108,6 @@ def _missing(need: Need) -> tuple[set[tuple[str, str, int]], float | None]:
     keys = coalition_keys(need.coalitions)
     times = len(need.study.replicates)
     game = need.spec.address.fingerprint
-    ledger = need.study.peek(need.spec)
-    if ledger is None:
-        return {(game, key, replicate) for key in keys for replicate in range(times)}, None
-    with ledger:
+    with need.study.recorded(need.spec) as ledger:
         tasks = ledger.missing(keys, times, need.study.property_fingerprints)
         return {(game, task.coalition, task.replicate) for task in tasks}, ledger.mean_seconds()

@@ -7,6 +7,7 @@ from crediting.errors import LedgerError
 from crediting.game.coalition import CoalitionMatrix, coalition_keys, first_appearances
 from crediting.game.game import EvaluatedSample
 from crediting.game.noise import noise_of_means
+from crediting.ledger import Ledger
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.estimate.finding import Finding, credits_of
 from crediting.pipeline.study import Study
@@ -88,7 +89,7 @@ def read_replicates(
     study: Study, spec: GameSpec, coalitions: CoalitionMatrix, name: str
 ) -> NDArray[np.float64]:
     """Return the utilities of every replicate, (m, replicates); NaN where one is missing."""
-    ledger = study.peek(spec)
+    ledger = Ledger.peek(study.stored_in(spec.address), spec.address.fingerprint)
     if ledger is None:
         raise _not_evaluated(study, spec, name, "the coalitions are")
     with ledger:

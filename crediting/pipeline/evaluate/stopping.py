@@ -217,11 +217,9 @@ def hours_spent(part: Study, property_fingerprints: Mapping[str, str] | None) ->
     """
     seconds = 0.0
     for spec in part.games:
-        ledger = part.peek(spec)
-        if ledger is not None:
-            with ledger:
-                keys = coalition_keys(part.coalitions(spec))
-                seconds += ledger.seconds(keys, len(part.replicates), property_fingerprints)
+        keys = coalition_keys(part.coalitions(spec))
+        with part.recorded(spec) as ledger:
+            seconds += ledger.seconds(keys, len(part.replicates), property_fingerprints)
     return seconds / 3600
 
 

@@ -37,10 +37,7 @@ def check_extractors(study: Study) -> None:
 def _measured_before(study: Study) -> bool:
     """Return whether the ledger holds all properties of everybody's model: they can be measured."""
     everybody = coalition_key(grand_coalition(len(study.partition)))
-    ledger = study.peek(study.endpoints)
-    if ledger is None:
-        return False
-    with ledger:
+    with study.recorded(study.endpoints) as ledger:
         return not ledger.missing([everybody], 1, study.property_fingerprints)
 
 

@@ -38,10 +38,7 @@ def outlook(study: Study, findings: Mapping[str, Finding], mean_seconds: float) 
 
 def _evaluated(study: Study) -> set[str]:
     """Return the keys of all coalitions in the ledger, whoever asked for them."""
-    ledger = study.peek(study.game)
-    if ledger is None:
-        return set()
-    with ledger:
+    with study.recorded(study.game) as ledger:
         return set(ledger.coalitions())
 
 

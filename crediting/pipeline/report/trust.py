@@ -40,10 +40,7 @@ def trust(study: Study) -> str:
 
 def mixture(study: Study) -> str:
     """Say if the utilities of a game were computed in several ways; "" if not."""
-    ledger = study.peek(study.game)
-    if ledger is None:
-        return ""
-    with ledger:
+    with study.recorded(study.game) as ledger:
         ways = sorted({re.sub(r":\d+", "", device) for device in ledger.devices()})
     if len(ways) < 2:
         return ""
