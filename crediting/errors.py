@@ -2,7 +2,8 @@
 
 import errno
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 
 
@@ -36,6 +37,9 @@ class DeviceLostError(EvaluationError):
 
 ANY_FAILURE = (Exception, SystemExit)
 """What anybody's code may end in: by `sys.exit` a part fails, which must not end the program."""
+
+NO_FAULT_OF_A_COALITION = (OSError, ArtifactError, ConfigError)
+"""A file cannot be read or written, or a setting cannot work: all others would fail, too."""
 
 
 _ANOTHER_FOLDER = (
@@ -107,6 +111,15 @@ def located(path: str, message: str) -> str:
     if message.startswith(f"{path.partition('.')[0]}."):
         return message
     return f"{path}.{message}" if re.match(r"\w+: ", message) else f"{path}: {message}"
+
+
+@contextmanager
+def naming(path: str, kind: type[CreditingError] = CreditingError) -> Iterator[None]:
+    """Put a part's key, which it does not know, in front of what it complains of, as `located`."""
+    try:
+        yield
+    except kind as error:
+        raise type(error)(located(path, str(error))) from error
 
 
 def refuse(headline: str, problems: Sequence[str]) -> None:

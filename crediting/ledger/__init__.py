@@ -1,5 +1,6 @@
 """What lies between evaluating and estimating: fingerprints, the store and the ledger."""
 
+from crediting.ledger.empty import EmptyLedger
 from crediting.ledger.fingerprint import SCHEMA_VERSION, canonical_json, fingerprint, short
 from crediting.ledger.ledger import Ledger
 from crediting.ledger.store import Production, Store, versions
@@ -8,6 +9,7 @@ from crediting.ledger.tables import Disagreement, Failure
 __all__ = [
     "SCHEMA_VERSION",
     "Disagreement",
+    "EmptyLedger",
     "Failure",
     "Ledger",
     "Production",

@@ -103,13 +103,24 @@ def _create(path: Path, game: str) -> None:
             explained(path),
             closing(sqlite3.connect(temporary, isolation_level=None)) as connection,
         ):
-            connection.executescript(_TABLES)
-            connection.execute("INSERT INTO meta VALUES (?, ?)", (LEDGER_VERSION, game))
+            _make_tables(connection, game)
             connection.execute(f"PRAGMA user_version = {secrets.randbits(31)}")
             connection.execute("COMMIT")
         replace_durably(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _make_tables(connection: sqlite3.Connection, game: str) -> None:
+    connection.executescript(_TABLES)
+    connection.execute("INSERT INTO meta VALUES (?, ?)", (LEDGER_VERSION, game))
+
+
+def connect_to_nothing(game: str) -> sqlite3.Connection:
+    """Return a connection to an empty ledger that is kept nowhere."""
+    connection = sqlite3.connect(":memory:", isolation_level=None)
+    _make_tables(connection, game)
+    return connection
 
 
 def _refuse_remains(path: Path) -> None:

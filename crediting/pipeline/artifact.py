@@ -35,7 +35,7 @@ def completed(study: Study, address: Addressed, stage: str) -> Path:
         ArtifactError: it is not there yet, or a file is corrupt.
     """
     folder = study.stored_in(address)
-    if not study.store.is_complete(address.stage, address.fingerprint):
+    if not study.has_stored(address):
         raise ArtifactError(f"{folder} is not there yet; run stage={stage} first, or stage=all")
-    study.store.read(address.stage, address.fingerprint)
+    study.manifest(address)  # which verifies the files
     return folder

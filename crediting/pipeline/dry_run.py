@@ -1,50 +1,29 @@
 """What a command would do, what the store has of it, and how long the rest would take."""
 
 import math
-import time
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
-from functools import cache, partial
+from collections.abc import Callable, Iterator
+from functools import cache
 from typing import NamedTuple
-
-import torch
 
 from crediting.executors import Processes, RayCluster
 from crediting.game.coalition import CoalitionMatrix, coalition_keys
-from crediting.interfaces import Task
-from crediting.ledger import Ledger, short
+from crediting.ledger import short
 from crediting.pipeline.address import Addressed, GameSpec
 from crediting.pipeline.evaluate.diffusion_game import images_path
 from crediting.pipeline.evaluate.schedule import Schedule
 from crediting.pipeline.evaluate.stage import counted
 from crediting.pipeline.evaluate.stopping import looks_at, rules_of
 from crediting.pipeline.evaluate.tuning import known_width
-from crediting.pipeline.extract.gauges import Gauge, gauged
+from crediting.pipeline.extract.gauges import gauged
 from crediting.pipeline.file_names import obstacle
-from crediting.pipeline.machine import gpus, make_trainer, open_machine, placed, wait_for_the_gpu
-from crediting.pipeline.memory import predictions_per_image, tell_memory, typical_steps
+from crediting.pipeline.machine import gpus
+from crediting.pipeline.memory import tell_memory
+from crediting.pipeline.pace import Pace, measure_pace, seconds_per_coalition
 from crediting.pipeline.study import Study
 from crediting.pipeline.train import check_what_follows
-from crediting.randomness import Stream
 from crediting.reporting.forecast import humanise_seconds
 from crediting.training import Recipe
 from crediting.training.compiling import compiler
-from crediting.training.examples import Examples
-from crediting.training.recipe import Training
-
-_CALIBRATION_STEPS = 5
-_CALIBRATION_IMAGES = 4
-
-
-class Pace(NamedTuple):
-    """Seconds per training step, per denoiser call on one batch of images, and per image made.
-
-    The last are those of decoding it and of looking at it with the extractors in the store.
-    """
-
-    training_step: float
-    sampling_step: float
-    image: float
 
 
 class Work(NamedTuple):
@@ -66,7 +45,7 @@ def dry_run(study: Study) -> None:
         ConfigError: training would be refused, because what follows it cannot work, or what is
             left could not be compiled here.
     """
-    if not study.store.is_complete(study.trained.stage, study.trained.fingerprint):
+    if not study.has_stored(study.trained):
         check_what_follows(study, study.model.untrained(0))
     print(
         f"Study {study.name}: {len(study.partition)} contributors, properties "
@@ -99,7 +78,7 @@ def dry_run(study: Study) -> None:
 
 def _left_out(study: Study, seconds: float) -> str:
     """Say of which extractors no forecast knows yet how long they look at an image."""
-    unknown = [name for name in gauged(study) if not _is_extracted(study, name)]
+    unknown = [name for name in gauged(study) if not study.has_stored(study.extracted[name])]
     if not unknown or not seconds:
         return ""
     return (
@@ -108,16 +87,11 @@ def _left_out(study: Study, seconds: float) -> str:
     )
 
 
-def _is_extracted(study: Study, name: str) -> bool:
-    address = study.extracted[name]
-    return study.store.is_complete(address.stage, address.fingerprint)
-
-
 def _tell_artifacts(study: Study, pace: Callable[[], Pace]) -> float:
     """Print what is there before evaluation and what is not; return the seconds of training."""
     total = 0.0
     for label, address, recipe in _artifacts(study):
-        if study.store.is_complete(address.stage, address.fingerprint):
+        if study.has_stored(address):
             print(_line(label, address, "in the store"))
         elif recipe is None:
             print(_line(label, address, "to do"))
@@ -139,7 +113,7 @@ def tell_evaluations(study: Study, pace: Callable[[], Pace]) -> float:
             seconds, proviso = work.seconds, ""
             if math.isnan(seconds):
                 rounds = -(-work.to_generate // known_width(study, spec))
-                seconds = rounds * _seconds_per_coalition(study, spec, pace())
+                seconds = rounds * seconds_per_coalition(study, spec, pace())
                 if spec is study.game and spec.finetuning.recipe is None:
                     proviso = " without fine-tuning, whose time is known once some are evaluated"
                 proviso += _if_they_share_gpus(study, spec)
@@ -177,13 +151,9 @@ def _line(label: str, address: Addressed, state: str) -> str:
 
 def _work(study: Study, spec: GameSpec, coalitions: CoalitionMatrix) -> Work:
     keys = coalition_keys(coalitions)
-    missing = [Task(key, number, ()) for key in keys for number in study.replicates]
-    wanted, durations = len(missing), list[tuple[str, float]]()
-    ledger = Ledger.peek(study.stored_in(spec.address), spec.address.fingerprint)
-    if ledger is not None:
-        with ledger:
-            missing = ledger.missing(keys, len(study.replicates), study.property_fingerprints)
-            durations = ledger.durations()
+    with study.recorded(spec) as ledger:
+        missing = ledger.missing(keys, len(study.replicates), study.property_fingerprints)
+        durations = ledger.durations()
     to_generate = [
         task
         for task in missing
@@ -191,75 +161,8 @@ def _work(study: Study, spec: GameSpec, coalitions: CoalitionMatrix) -> Work:
     ]
     known = Schedule(to_generate, study.partition.sizes, [False] * len(to_generate), durations)
     return Work(
-        wanted - len(missing),
+        len(keys) * len(study.replicates) - len(missing),
         len(to_generate),
         len(missing) - len(to_generate),
         known.seconds_left(known_width(study, spec)),
     )
-
-
-def _seconds_per_coalition(study: Study, spec: GameSpec, pace: Pace) -> float:
-    """Estimate one evaluation from the dense model's pace: pruning makes it faster than that."""
-    recipe, varying = spec.finetuning.recipe, getattr(spec.finetuning, "steps_vary", False)
-    at_once = study.generation.at_once(open_machine(study.runtime).device.type)
-    batches = -(-study.generation.images // at_once)
-    steps = recipe.steps if recipe else 0
-    if varying:
-        steps = typical_steps(study, spec.finetuning)
-    drawing = batches * study.generation.steps * pace.sampling_step
-    return steps * pace.training_step + drawing + study.generation.images * pace.image
-
-
-def measure_pace(study: Study) -> Pace:
-    """Time a few steps of an untrained dense model on noise of the right shape, and its images."""
-    accelerator = open_machine(study.runtime)
-    denoiser = placed(study.model.untrained(0), accelerator.device, study.runtime)
-    inputs = study.model.example_inputs(denoiser)
-    recipe = replace(study.model.training, horizontal_flip=False, warmup=0.0)
-    examples = _noise(inputs, recipe.batch_size)
-    ids = torch.arange(len(examples), device=accelerator.device)
-    trainer = make_trainer(examples, study.model, accelerator, study.runtime)
-    one_step = Training(denoiser, replace(recipe, steps=1), ids)
-    some_steps = Training(denoiser, replace(recipe, steps=_CALIBRATION_STEPS), ids)
-    trainer.train(one_step, Stream("calibration"))
-    training = _timed(lambda: trainer.train(some_steps, Stream("calibration")))
-    batch = _noise(inputs, study.generation.at_once(accelerator.device.type))
-    first = torch.arange(len(batch), device=accelerator.device)
-    timesteps = torch.zeros_like(first)
-    with torch.inference_mode(), accelerator.autocast():
-        denoiser(batch.latents, timesteps, **batch.conditions(first))
-        sampling = _timed(lambda: denoiser(batch.latents, timesteps, **batch.conditions(first)))
-    image = _seconds_per_image(study, batch.latents[:_CALIBRATION_IMAGES])
-    sampling *= predictions_per_image(study)
-    return Pace(training / _CALIBRATION_STEPS, sampling, image)
-
-
-@torch.inference_mode()
-def _seconds_per_image(study: Study, latents: torch.Tensor) -> float:
-    images = study.model.decode(latents)
-    seconds = _timed(lambda: study.model.decode(latents))
-    for name in gauged(study):
-        if _is_extracted(study, name):
-            gauge = Gauge(study, name, latents.device)
-            gauge.features(images)
-            seconds += _timed(partial(gauge.features, images))
-    return seconds / len(latents)
-
-
-def _noise(inputs: Mapping[str, torch.Tensor], count: int) -> Examples:
-    """Return so many examples of noise, shaped as the denoiser's inputs are."""
-    point = inputs["sample"]
-    ids = torch.arange(count, device=point.device)
-    latents = Stream("calibration").normal(ids, tuple(point.shape[1:]))
-    captions = inputs.get("encoder_hidden_states")
-    return Examples(
-        latents, captions=captions, caption_of=None if captions is None else torch.zeros_like(ids)
-    )
-
-
-def _timed(work: Callable[[], object]) -> float:
-    wait_for_the_gpu()
-    started = time.perf_counter()
-    work()
-    wait_for_the_gpu()
-    return time.perf_counter() - started

@@ -2,6 +2,7 @@
 
 import hashlib
 from collections import defaultdict
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -24,10 +25,10 @@ _FILE = "tensors.safetensors"
 
 def encode(study: Study) -> None:
     """Encode the training images, and embed the prompts if the model reads any."""
-    produce_once(study, study.examples, "encode", lambda folder: _encode(study, folder))
+    produce_once(study, study.examples, "encode", partial(_encode, study))
     _tell_shared_images(study)
     if study.model.conditional:
-        produce_once(study, study.prompts, "embed", lambda folder: _embed(study, folder))
+        produce_once(study, study.prompts, "embed", partial(_embed, study))
     forget()  # the networks that encode stay on the device otherwise
 
 
@@ -79,9 +80,9 @@ def _alike(images: torch.Tensor) -> list[list[int]]:
 
 def _tell_shared_images(study: Study) -> None:
     """Say if one image is the training image of several contributors, who then share its credit."""
-    artifact = study.store.read(study.examples.stage, study.examples.fingerprint)
+    alike = study.manifest(study.examples)["facts"].get("alike", [])
     owner, names = study.partition.owner, study.partition.names
-    shared = [g for g in artifact["facts"].get("alike", []) if len(set(owner[g].tolist())) > 1]
+    shared = [g for g in alike if len(set(owner[g].tolist())) > 1]
     if shared:
         paths = study.dataset.columns().get("path", range(study.partition.n_examples))
         first = ", ".join(f"{paths[number]} ({names[owner[number]]})" for number in shared[0])

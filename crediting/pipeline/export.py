@@ -7,7 +7,6 @@ from crediting.errors import DataError, LedgerError
 from crediting.files import atomic_write_text
 from crediting.game.coalition import CoalitionMatrix, coalition_from_key, is_proper
 from crediting.game.recorded import REPLICATE
-from crediting.ledger import Ledger
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.estimate.stage import read_replicates
 from crediting.pipeline.study import Study
@@ -82,8 +81,7 @@ def _utilities(study: Study, spec: GameSpec, coalitions: CoalitionMatrix) -> NDA
 
 def _recorded(study: Study) -> CoalitionMatrix:
     """Return all coalitions but the ends in the ledger of the game, (m, n), by size and key."""
-    path = study.stored_in(study.game.address) / "ledger.sqlite"
-    with Ledger(path, study.game.address.fingerprint) as ledger:
+    with study.ledger(study.game) as ledger:
         keys = ledger.coalitions()
     rows = np.array([coalition_from_key(key) for key in keys], dtype=bool)
     rows = rows.reshape(-1, len(study.partition))

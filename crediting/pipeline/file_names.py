@@ -1,14 +1,17 @@
-"""The folder of a study, and names that its files may be called after: shapley_<property>.csv."""
+"""The files of a study: their folder, what they may be called after, and tables among them."""
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from crediting.errors import ConfigError, as_user_error
+from crediting.files import atomic_write_text
+from crediting.reporting.grid import Grid, grid_csv, grid_latex, grid_markdown
 
 LONGEST = 200
 """Bytes; file systems allow 255, of which some are added."""
 
+_FORMATS = {"md": grid_markdown, "tex": grid_latex, "csv": grid_csv}
 _ENDINGS = (".csv", ".md", ".tex", ".png")
 
 
@@ -38,6 +41,18 @@ def make_folder(folder: Path) -> None:
             f"name, paths.outputs: the folder {folder} cannot be made ({error.strerror}); "
             "choose others"
         ) from error
+
+
+def with_ending(stem: Path, ending: str) -> Path:
+    """Return a path with an ending more; names of properties may hold dots."""
+    return stem.with_name(f"{stem.name}.{ending}")
+
+
+def write_grid(grid: Grid, stem: Path, endings: Sequence[str]) -> str:
+    """Write a table in formats, each by the ending of its file, and return it as Markdown."""
+    for ending in endings:
+        atomic_write_text(with_ending(stem, ending), _FORMATS[ending](grid))
+    return grid_markdown(grid)
 
 
 def remove_earlier(folder: Path, of_all: Collection[str], of_a_property: Collection[str]) -> None:

@@ -1,5 +1,6 @@
 """Stage prune: the smaller model that all coalitions start from."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -31,42 +32,48 @@ def prune(study: Study) -> None:
 
 def prune_for(study: Study, spec: GameSpec) -> None:
     """Make what a game starts from: raw weights pruned, as in the paper, and a fresh average."""
+    produce_once(study, spec.start, "prune", partial(_prune, study, spec))
 
-    def produce(folder: Path) -> dict[str, Any]:
-        start_watching()
-        source = completed(study, study.trained, "train")
-        trainer = open_trainer(study)
-        at_once = study.model.training.batch_size  # so many have fitted
-        loss = FixedTimestepLoss(trainer.loss, Stream("prune", study.seed), at_once)
-        dense = study.model.load(source, RAW).to(trainer.device)
-        denoiser, report = spec.pruning.prune(dense, study.model, loss)
-        if spec is study.endpoints:  # v(empty) takes an untrained twin: refused now if none exists
-            study.model.reinitialise(denoiser, 0)
-        del dense  # its memory is the recovery's
-        recovery = spec.pruning.recovery
-        pruned = not _same_weights(denoiser, study.model.load(source, RAW))
-        if recovery is not None:
-            averaged = train_on_everything(study, trainer, denoiser, recovery, "recover", folder)
-        elif not pruned:
-            averaged = study.model.load(source, AVERAGED).state_dict()
-        else:
-            averaged = {}  # nothing to average yet: the pruned weights as they are
-        save_model(study, folder, denoiser, averaged)
-        say(
-            f"prune: {report.parameters_before:,} -> {report.parameters_after:,} parameters "
-            f"({report.realised_ratio:.1%} removed), {report.macs_before:,} -> "
-            f"{report.macs_after:,} multiply-adds per image and step"
-        )
-        facts = {**report._asdict(), "realised_ratio": report.realised_ratio}
-        if pruned:
-            del denoiser, averaged
-            facts["likeness"] = alike = likeness(study, source, folder)
-            unknown = "unknown: one of them gives NaN, or a side has less than 6 pixels"
-            found = unknown if alike is None else f"{alike:.2f}"
-            say(f"prune: SSIM to images of the full model from the same noise: {found}")
-        return facts | say_peak("prune")
 
-    produce_once(study, spec.start, "prune", produce)
+def _prune(study: Study, spec: GameSpec, folder: Path) -> dict[str, Any]:
+    start_watching()
+    source = completed(study, study.trained, "train")
+    trainer = open_trainer(study)
+    at_once = study.model.training.batch_size  # so many have fitted
+    loss = FixedTimestepLoss(trainer.loss, Stream("prune", study.seed), at_once)
+    dense = study.model.load(source, RAW).to(trainer.device)
+    denoiser, report = spec.pruning.prune(dense, study.model, loss)
+    if spec is study.endpoints:  # v(empty) takes an untrained twin: refused now if none exists
+        study.model.reinitialise(denoiser, 0)
+    del dense  # its memory is the recovery's
+    recovery = spec.pruning.recovery
+    pruned = not _same_weights(denoiser, study.model.load(source, RAW))
+    if recovery is not None:
+        averaged = train_on_everything(study, trainer, denoiser, recovery, "recover", folder)
+    elif not pruned:
+        averaged = study.model.load(source, AVERAGED).state_dict()
+    else:
+        averaged = {}  # nothing to average yet: the pruned weights as they are
+    save_model(study, folder, denoiser, averaged)
+    say(
+        f"prune: {report.parameters_before:,} -> {report.parameters_after:,} parameters "
+        f"({report.realised_ratio:.1%} removed), {report.macs_before:,} -> "
+        f"{report.macs_after:,} multiply-adds per image and step"
+    )
+    facts = {**report._asdict(), "realised_ratio": report.realised_ratio}
+    if pruned:
+        del denoiser, averaged
+        facts["likeness"] = _told_likeness(study, source, folder)
+    return facts | say_peak("prune")
+
+
+def _told_likeness(study: Study, full: Path, pruned: Path) -> float | None:
+    """Return the likeness of a pruned model to the full one, and say it."""
+    alike = likeness(study, full, pruned)
+    unknown = "unknown: one of them gives NaN, or a side has less than 6 pixels"
+    found = unknown if alike is None else f"{alike:.2f}"
+    say(f"prune: SSIM to images of the full model from the same noise: {found}")
+    return alike
 
 
 def _same_weights(one: nn.Module, other: nn.Module) -> bool:

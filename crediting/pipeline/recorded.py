@@ -24,17 +24,16 @@ from crediting.pipeline.estimate.against_exact import Comparison
 from crediting.pipeline.estimate.finding import Finding, credits_of, estimates_shapley_values
 from crediting.pipeline.estimate.pairing import RECORDED, advise, check_pairing, drawn, kind_of
 from crediting.pipeline.file_names import can_name_files, make_folder
+from crediting.pipeline.refusals import check_payout
 from crediting.pipeline.report.tables import (
-    PAGE,
     Results,
-    check_payout,
     print_tables,
     property_facts,
     write_manifest,
+    write_page,
     write_results,
 )
 from crediting.progress import say
-from crediting.reporting.page import report_markdown
 
 GROUPS = ("design", "estimator")
 """The parts of a config that such a study is made of."""
@@ -175,20 +174,7 @@ def report(study: RecordedStudy, results: Results, compared: Mapping[str, Compar
         atomic_write_text(path, comparison.to_csv(study.game.names))
     manifest = _manifest(study, results, compared)
     write_manifest(manifest, study.folder)
-    page = report_markdown(
-        study.config["name"],
-        list(written.tables.values()),
-        written.payout,
-        written.interactions,
-        written.figures,
-        forecast="",
-        fingerprints={"table": manifest["sha256"]},
-        versions=manifest["versions"],
-        seconds={},
-    )
-    atomic_write_text(study.folder / PAGE, page)
-    print_tables(written.tables, written.payout)
-    print(f"\nEverything is in {study.folder}")
+    write_page(written, study.folder, manifest, {"table": manifest["sha256"]})
 
 
 def _all_rows(game: RecordedGame) -> Sample:

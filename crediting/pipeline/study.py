@@ -1,6 +1,6 @@
 """One experiment: its parts, and where its results lie."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from functools import cached_property
 from pathlib import Path
@@ -8,8 +8,6 @@ from typing import Any
 
 import numpy as np
 
-from crediting.errors import ConfigError
-from crediting.executors import Processes, RayCluster, Slurm
 from crediting.game.axioms import declared_players
 from crediting.game.coalition import (
     CoalitionMatrix,
@@ -19,7 +17,6 @@ from crediting.game.coalition import (
 )
 from crediting.game.contributor import Partition
 from crediting.game.game import Sample
-from crediting.game.recorded import REPLICATE
 from crediting.interfaces import (
     Baseline,
     Dataset,
@@ -31,14 +28,20 @@ from crediting.interfaces import (
     Generation,
     Property,
 )
-from crediting.ledger import Store
+from crediting.ledger import EmptyLedger, Ledger, Store
 from crediting.pipeline.address import Addressed, GameSpec, locate
-from crediting.pipeline.estimate.pairing import check_number, check_pairing, drawn, kind_of
-from crediting.pipeline.file_names import LONGEST, can_name_files
+from crediting.pipeline.estimate.pairing import check_pairing, drawn, kind_of
 from crediting.pipeline.given import contributors
 from crediting.pipeline.machine import capacity, gpus, training_processes
 from crediting.pipeline.prompts import prompts_of
-from crediting.pipeline.report.tables import check_payout
+from crediting.pipeline.refusals import (
+    check_names,
+    check_payout,
+    check_prompts,
+    check_stack,
+    check_stopping,
+    reader_of,
+)
 
 
 @dataclass(frozen=True)
@@ -83,10 +86,10 @@ class Study:
         """
         runtime = config["runtime"]
         training_processes(runtime)
-        _check_names(parts["property"])
-        _check_prompts(parts["model"], parts["generation"])
+        check_names(parts["property"])
+        check_prompts(parts["model"], parts["generation"])
         readers = {
-            name: _reader(name, measured, parts["extractor"])
+            name: reader_of(name, measured, parts["extractor"])
             for name, measured in parts["property"].items()
         }
         partition = contributors(parts["partition"], parts["dataset"])
@@ -108,8 +111,8 @@ class Study:
         declared_players(partition.names, **config["axioms"])
         check_payout(config["report"]["payout"], list(parts["property"]))
         check_pairing(study.estimator, kind_of(study.design), study.sample.coalitions)
-        _check_stopping(study)
-        _check_stack(study)
+        check_stopping(study)
+        check_stack(study)
         return study
 
     @property
@@ -189,11 +192,36 @@ class Study:
 
     def repeated(self, times: int) -> "Study":
         """Return the study with so many replicates."""
-        return replace(self, config={**self.config, "replicates": times})
+        return self.configured(replicates=times)
+
+    def configured(self, **settings: Any) -> "Study":
+        """Return the study with other settings of its config, on which no address depends."""
+        return replace(self, config={**self.config, **settings})
 
     def stored_in(self, address: Addressed) -> Path:
         """Return the folder of a result in the store, whether or not it is there."""
         return self.store.folder(address.stage, address.fingerprint)
+
+    def has_stored(self, address: Addressed) -> bool:
+        """Return whether the store holds a result."""
+        return self.store.is_complete(address.stage, address.fingerprint)
+
+    def manifest(self, address: Addressed) -> dict[str, Any]:
+        """Return what the store says of a result, its files verified.
+
+        Raises:
+            ArtifactError: it is not there, or a file is corrupt.
+        """
+        return self.store.read(address.stage, address.fingerprint)
+
+    def ledger(self, spec: GameSpec) -> Ledger:
+        """Return the ledger of a game; raises LedgerError where nothing was evaluated yet."""
+        return Ledger(self.stored_in(spec.address) / "ledger.sqlite", spec.address.fingerprint)
+
+    def recorded(self, spec: GameSpec) -> Ledger:
+        """Return the ledger of a game, an empty one where nothing was evaluated yet."""
+        game = spec.address.fingerprint
+        return Ledger.peek(self.stored_in(spec.address), game) or EmptyLedger(game)
 
     @property
     def games(self) -> list[GameSpec]:
@@ -205,83 +233,6 @@ class Study:
         return {k: v for k, v in self.__dict__.items() if k != "sample"}
 
 
-def _check_names(properties: Iterable[str]) -> None:
-    for name in properties:
-        if not can_name_files(name):
-            raise ConfigError(
-                f"property.{name}: files are named after it, so the name must be one of a file, "
-                f"of at most {LONGEST} bytes; rename it where it is defined"
-            )
-        if name.lower() == REPLICATE:
-            raise ConfigError(
-                f"property.{name}: in tables of utilities the column of that name tells the "
-                "replicate; rename it where it is defined"
-            )
-
-
-def _check_prompts(model: DiffusionModel, generation: Generation) -> None:
-    if model.conditional and generation.prompts is None:
-        raise ConfigError(
-            "generation.prompts: this model draws what a prompt says, and there is none; give a "
-            "list of prompts, or generation.prompts=captions for those of the dataset"
-        )
-    if not model.conditional and generation.prompts is not None:
-        raise ConfigError(
-            f"generation.prompts: this model reads no prompts, got {generation.prompts!r}; set "
-            "generation.prompts=null and generation.guidance=null"
-        )
-
-
-def _reader(name: str, measured: Property, extractors: Mapping[str, Extractor]) -> str:
-    """Return the extractor that a property reads: the one it names, or the first that will do."""
-    able = [key for key, extractor in extractors.items() if measured.needs in extractor.gives]
-    if measured.extractor is None and able:
-        return able[0]
-    if measured.extractor in able:
-        return str(measured.extractor)
-    chosen = ", ".join(extractors)
-    if measured.extractor is None or measured.extractor in extractors:
-        lacking = f"{measured.extractor} does not give"
-        if measured.extractor is None:
-            lacking = "none of the chosen extractors gives"
-        raise ConfigError(
-            f"property.{name}: it needs {measured.needs}, which {lacking}; chosen are {chosen}: "
-            "choose others with extractor=[...]"
-        )
-    raise ConfigError(
-        f"property.{name}.extractor: {measured.extractor} is not among the chosen extractors "
-        f"({chosen}); add it with extractor=[{chosen},{measured.extractor}]"
-    )
-
-
 def has_budget(design: Design) -> bool:
     """Return whether a design can be ended early, having a budget that can be lowered."""
     return is_dataclass(design) and hasattr(design, "budget")
-
-
-def _check_stopping(study: Study) -> None:
-    budget = study.config["stop"]["budget"]
-    if budget is not None:
-        check_number(study.estimator, study.sample.coalitions[:budget], "stop.budget")
-    rules = [f"stop.{name}" for name, value in study.config["stop"].items() if value is not None]
-    if rules and not study.can_shrink:
-        raise ConfigError(
-            f"{rules[0]}: design={study.design.name} always evaluates all of its coalitions, so it "
-            f"cannot stop early; choose a design with a budget, or set {rules[0]}=null"
-        )
-
-
-def _check_stack(study: Study) -> None:
-    if study.runtime["stack"] != "auto":
-        return
-    executor = study.executor
-    if isinstance(executor, RayCluster | Slurm):
-        raise ConfigError(
-            "runtime.stack: auto is measured on this machine, and coalitions are evaluated on "
-            "others; give a number, such as runtime.stack=8"
-        )
-    if isinstance(executor, Processes) and executor.per_gpu != 1:
-        raise ConfigError(
-            f"executor.per_gpu: expected 1, got {executor.per_gpu}, as runtime.stack=auto finds "
-            "out itself how many processes share a GPU; leave it, or set runtime.stack to a number"
-        )

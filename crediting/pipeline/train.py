@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from crediting.errors import ConfigError, EvaluationError, is_out_of_memory, located
+from crediting.errors import ConfigError, EvaluationError, is_out_of_memory, naming
 from crediting.models.unet import NO_PRUNED_TWIN
 from crediting.pipeline.artifact import produce_once
 from crediting.pipeline.encode import load_examples
@@ -44,20 +44,20 @@ def train(study: Study) -> None:
         ConfigError: what comes later cannot work on such a model, or the GPU cannot hold what
             training takes.
     """
+    produce_once(study, study.trained, "train", partial(_train_model, study))
 
-    def produce(folder: Path) -> dict[str, Any]:
-        recipe, trainer = study.model.training, open_trainer(study)
-        denoiser = study.model.untrained(derive_seed("initialise", study.seed))
-        check_what_follows(study, denoiser)
-        _check_recipes(study, trainer)
-        check_memory(study, denoiser, trainer.device.type)
-        start_watching()
-        averaged = train_on_everything(study, trainer, denoiser, recipe, "train", folder)
-        save_model(study, folder, denoiser, averaged)
-        parameters = sum(p.numel() for p in trainable(denoiser).values())
-        return {"parameters": parameters, "steps": recipe.steps, **say_peak("train")}
 
-    produce_once(study, study.trained, "train", produce)
+def _train_model(study: Study, folder: Path) -> dict[str, Any]:
+    recipe, trainer = study.model.training, open_trainer(study)
+    denoiser = study.model.untrained(derive_seed("initialise", study.seed))
+    check_what_follows(study, denoiser)
+    _check_recipes(study, trainer)
+    check_memory(study, denoiser, trainer.device.type)
+    start_watching()
+    averaged = train_on_everything(study, trainer, denoiser, recipe, "train", folder)
+    save_model(study, folder, denoiser, averaged)
+    parameters = sum(p.numel() for p in trainable(denoiser).values())
+    return {"parameters": parameters, "steps": recipe.steps, **say_peak("train")}
 
 
 def check_what_follows(study: Study, denoiser: nn.Module) -> None:
@@ -108,11 +108,9 @@ def _check_recipes(study: Study, trainer: Trainer) -> None:
             ("finetuning.recipe", spec.finetuning.recipe),
         ]
     for key, recipe in recipes:
-        try:
-            if recipe is not None:
+        if recipe is not None:
+            with naming(key, ConfigError):
                 trainer.check(recipe)
-        except ConfigError as error:
-            raise ConfigError(located(key, str(error))) from error
 
 
 def open_trainer(study: Study) -> Trainer:

@@ -1,7 +1,7 @@
 """Charts of curves with bands: how scores grow, and how credits settle, with the effort."""
 
 import textwrap
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -10,6 +10,7 @@ from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, NullLocat
 from numpy.typing import NDArray
 
 from crediting.reporting.formats import one_line
+from crediting.reporting.grid import Estimate
 from crediting.reporting.style import (
     CHART_INCHES,
     FAINT,
@@ -52,6 +53,15 @@ class Series(NamedTuple):
     low: Sequence[float]
     high: Sequence[float]
     published: bool
+
+
+def curve(
+    label: str, points: Iterable[tuple[float, Estimate | None]], published: bool = False
+) -> Series:
+    """Return the curve through estimates over x, with their intervals; None is left out."""
+    known = [(x, *found) for x, found in points if found is not None]
+    x, y, low, high = ([point[place] for point in known] for place in range(4))
+    return Series(label, x, y, low, high, published)
 
 
 def curve_chart(

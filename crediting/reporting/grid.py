@@ -69,6 +69,14 @@ class Grid:
         if len(set(names)) < len(names):
             raise ValueError(f"expected columns of different names, got {names}")
 
+    @staticmethod
+    def of(
+        title: str, columns: Sequence[tuple[Column, Sequence[Cell]]], notes: Sequence[str]
+    ) -> "Grid":
+        """Return the table of columns that are each given with its cells, top down."""
+        headings, cells = zip(*columns, strict=True)
+        return Grid(title, headings, [list(row) for row in zip(*cells, strict=True)], notes)
+
     def column(self, place: int) -> list[Cell]:
         """Return the cells of a column, top down."""
         return [row[place] for row in self.rows]

@@ -116,7 +116,7 @@ TORCH_STAGES = (
     "pipeline.evaluate.tuning",
     "pipeline.evaluate.step_rates",
     "pipeline.evaluate.diffusion_game",
-    "pipeline.dry_run",
+    "pipeline.pace",
     "pipeline.compare.material",
 )
 SLOW = ("diffusers", "transformers", "peft", "scipy.stats", "torchmetrics", "cleanfid")

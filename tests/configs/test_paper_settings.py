@@ -6,7 +6,7 @@ Where ours differs on purpose, the table says why.
 import pytest
 
 from crediting import config
-from crediting.pipeline.study import _reader
+from crediting.pipeline.refusals import reader_of
 
 ADAM_EMA = {
     "weight_decay": 0.0,
@@ -228,7 +228,9 @@ def test_fid_reads_the_network_that_it_is_defined_with_and_classes_the_one_that_
 ):
     """Neither is named beside a property, so that either can be measured alone."""
     parts = config.build(resolved("+experiment=cifar_ddpm", *proof), ("property", "extractor"))
-    read = {name: _reader(name, one, parts["extractor"]) for name, one in parts["property"].items()}
+    read = {
+        name: reader_of(name, one, parts["extractor"]) for name, one in parts["property"].items()
+    }
     assert read == {"inception_score": "inception_v3", "fid": "clean_fid"}
 
 

@@ -7,7 +7,7 @@ import pytest
 from omegaconf import OmegaConf
 
 from crediting import config
-from crediting.pipeline.compare.published import published_coalitions
+from crediting.pipeline.compare.published import Published
 
 USE_CASES = ("cifar_ddpm", "celeba_ldm", "artbench_sd_lora")
 KEYS = {
@@ -115,11 +115,11 @@ def test_figure_2_is_of_as_many_coalitions_as_fit_in_its_hours(name, expected, p
         settings={"published": found}, steps_as_own=lambda method: f"no steps of {method}"
     )
     known = found["property"]
-    assert published_coalitions(contest, known, "own") == expected
+    assert Published(contest).coalitions(known, "own") == expected
     times = [budget for budget, *_ in found["budget"]["retrain_shapley"]]
-    assert published_coalitions(contest, known, "retrain_shapley") == times
-    assert published_coalitions(contest, "another", "own") == []
-    assert published_coalitions(contest, known, "size") == []
+    assert Published(contest).coalitions(known, "retrain_shapley") == times
+    assert Published(contest).coalitions("another", "own") == []
+    assert Published(contest).coalitions(known, "size") == []
 
 
 def test_the_last_point_of_figure_2_is_table_1_for_celeba(published):

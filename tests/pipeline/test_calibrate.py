@@ -376,7 +376,7 @@ def test_credits_of_somebody_elses_estimator_that_are_no_numbers_are_told(make):
 
 def test_captions_of_a_combination_are_embedded_before_it_draws_them(make, monkeypatch):
     """Fewer images may show fewer captions, which have an address of their own."""
-    monkeypatch.setattr("crediting.pipeline.study._check_prompts", lambda *_: None)
+    monkeypatch.setattr("crediting.pipeline.study.check_prompts", lambda *_: None)
     study, alter, executor = make("generation.prompts=captions")
     embedded = []
     monkeypatch.setattr(calibrate_stage, "encode", lambda one: embedded.append(one.prompts))

@@ -604,6 +604,13 @@ def test_only_steps_are_otherwise_where_published_numbers_of_steps_stand(compare
     assert drawn["steps_fid.png"] == {"utilities, as own": [1, 2, 4]}
 
 
+def test_credits_of_steps_of_which_no_correlation_is_published_stand_alone(compared):
+    words = ("method=[retrain_shapley]", "compare.steps=[1,4]", "compare.credits_of_steps=true")
+    contest, _ = compared(*words, "property=[fid]", published=PUBLISHED)
+    credits = {row["method"]: row["published Pearson"] for row in table(contest, "credits_fid")}
+    assert credits == {"own": "0.9", "steps_1": "0.6", "steps_4": ""}
+
+
 def test_a_method_is_judged_after_as_many_coalitions_as_were_published(compared):
     published = {**PUBLISHED, "seconds": {"own": 600.0, "retraining": 7200.0}}
     contest, _ = compared(published=published)

@@ -10,7 +10,7 @@ from toy_executor import ToyExecutor
 
 from crediting.errors import ConfigError
 from crediting.executors import Processes, RayCluster
-from crediting.pipeline import dry_run, stages
+from crediting.pipeline import dry_run, pace, stages
 from crediting.pipeline.extract.gauges import Gauge
 from crediting.pipeline.memory import typical_steps
 from crediting.training.trainer import Trainer
@@ -85,7 +85,7 @@ def test_what_two_games_share_is_told_once(study, told):
 @pytest.mark.parametrize("width", [1, 3])
 def test_as_many_evaluations_take_the_time_of_one_as_there_are_workers(study, monkeypatch, width):
     shared = replace(study("partition.contributors=4"), executor=ToyExecutor(width=width))
-    monkeypatch.setattr(dry_run, "_seconds_per_coalition", lambda *_: 60.0)
+    monkeypatch.setattr(dry_run, "seconds_per_coalition", lambda *_: 60.0)
     missing = len(shared.coalitions(shared.game))
     assert dry_run.tell_evaluations(shared, lambda: None) == 60 * math.ceil(missing / width)
 
@@ -105,7 +105,7 @@ def test_a_time_for_evaluators_that_share_a_gpu_says_what_it_takes_for_granted(
     study, monkeypatch, capsys, executor, taken_for_granted
 ):
     shared = replace(study("property=[fid]"), executor=executor)
-    monkeypatch.setattr(dry_run, "_seconds_per_coalition", lambda *_: 60.0)
+    monkeypatch.setattr(dry_run, "seconds_per_coalition", lambda *_: 60.0)
     monkeypatch.setattr(dry_run, "gpus", lambda runtime: getattr(executor, "_devices", ("0",)))
     dry_run.tell_evaluations(shared, lambda: None)
     said = ", if those that share a GPU do not slow each other down\n" in capsys.readouterr().out
@@ -135,10 +135,10 @@ def test_what_extractors_take_is_told_as_soon_as_they_are_there(study, told, mon
 
     clock = time.perf_counter
     monkeypatch.setattr(Gauge, "features", slow)
-    monkeypatch.setattr(dry_run.time, "perf_counter", lambda: clock() + seconds["elapsed"])
-    pace = dry_run.measure_pace(own)
-    assert 1 < pace.image < 1.5
-    coalition = dry_run._seconds_per_coalition(own, own.game, pace)
+    monkeypatch.setattr(pace.time, "perf_counter", lambda: clock() + seconds["elapsed"])
+    known = pace.measure_pace(own)
+    assert 1 < known.image < 1.5
+    coalition = pace.seconds_per_coalition(own, own.game, known)
     assert own.generation.images < coalition < 1.5 * own.generation.images
     assert "without what" not in told(own)
 
@@ -151,23 +151,23 @@ def test_a_pace_is_that_of_a_step_a_call_and_an_image(study, monkeypatch):
         now[0] += seconds
         return result
 
-    monkeypatch.setattr(dry_run.time, "perf_counter", lambda: now[0])
+    monkeypatch.setattr(pace.time, "perf_counter", lambda: now[0])
     monkeypatch.setattr(Trainer, "train", lambda self, asked, *rest: passes(asked.recipe.steps))
     monkeypatch.setattr(UNet2DModel, "forward", lambda self, *given, **named: passes(3))
     monkeypatch.setattr(
         type(own.model), "decode", lambda self, latents: passes(7 * len(latents), latents)
     )
-    assert dry_run.measure_pace(own) == (1, 3, 7)
-    monkeypatch.setattr(dry_run, "predictions_per_image", lambda study: 2)
-    assert dry_run.measure_pace(own) == (1, 6, 7)
+    assert pace.measure_pace(own) == (1, 3, 7)
+    monkeypatch.setattr(pace, "predictions_per_image", lambda study: 2)
+    assert pace.measure_pace(own) == (1, 6, 7)
 
 
 def test_hours_are_those_of_all_steps_calls_and_images(study):
     own = study("property=[fid]", "generation.batch_size=5")
-    pace = dry_run.Pace(training_step=1.0, sampling_step=10.0, image=100.0)
+    known = pace.Pace(training_step=1.0, sampling_step=10.0, image=100.0)
     # 2 steps of fine-tuning; 12 images in 3 batches of 2 steps
-    assert dry_run._seconds_per_coalition(own, own.game, pace) == 2 + 3 * 2 * 10 + 12 * 100
-    assert dry_run._tell_artifacts(own, lambda: pace) == 6 + 3  # training and recovery
+    assert pace.seconds_per_coalition(own, own.game, known) == 2 + 3 * 2 * 10 + 12 * 100
+    assert dry_run._tell_artifacts(own, lambda: known) == 6 + 3  # training and recovery
 
 
 def test_measuring_kept_images_is_not_told_as_generating(study, prepared, told):

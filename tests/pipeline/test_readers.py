@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import pytest
 
 from crediting.errors import ConfigError
-from crediting.pipeline.study import _check_prompts, _reader
+from crediting.pipeline.refusals import check_prompts, reader_of
 
 
 @dataclass
@@ -46,7 +46,7 @@ EXTRACTORS = {
     ],
 )
 def test_a_property_reads_the_one_it_names_or_the_first_that_will_do(measured, expected):
-    assert _reader("p", measured, EXTRACTORS) == expected
+    assert reader_of("p", measured, EXTRACTORS) == expected
 
 
 @pytest.mark.parametrize(
@@ -65,14 +65,14 @@ def test_a_property_reads_the_one_it_names_or_the_first_that_will_do(measured, e
 )
 def test_a_property_that_nothing_can_serve_is_refused(measured, message):
     with pytest.raises(ConfigError, match=message):
-        _reader("p", measured, EXTRACTORS)
+        reader_of("p", measured, EXTRACTORS)
 
 
 @pytest.mark.parametrize(
     ("conditional", "prompts"), [(True, ["a"]), (True, "captions"), (False, None)]
 )
 def test_prompts_for_who_reads_them(conditional, prompts):
-    _check_prompts(Model(conditional), Drawing(prompts))
+    check_prompts(Model(conditional), Drawing(prompts))
 
 
 @pytest.mark.parametrize(
@@ -84,4 +84,4 @@ def test_prompts_for_who_reads_them(conditional, prompts):
 )
 def test_prompts_that_do_not_fit_the_model_are_refused(conditional, prompts, message):
     with pytest.raises(ConfigError, match=rf"generation\.prompts: .*{message}"):
-        _check_prompts(Model(conditional), Drawing(prompts))
+        check_prompts(Model(conditional), Drawing(prompts))

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 
 from crediting.game.coalition import coalition_key
-from crediting.ledger import Ledger
 from crediting.pipeline.calibrate.settings import Setting, proper_coalitions
 
 
@@ -36,13 +35,10 @@ def measured_seconds(setting: Setting) -> float:
 
     The empty and the grand coalition do not count: they train on nothing, or on everything.
     """
-    study, spec = setting.study, setting.study.game
+    study = setting.study
     if setting.part is not None:
         return math.nan
-    ledger = Ledger.peek(study.stored_in(spec.address), spec.address.fingerprint)
-    if ledger is None:
-        return math.nan
-    with ledger:
+    with study.recorded(study.game) as ledger:
         keys = {coalition_key(row) for row in proper_coalitions(study)}
         seconds = [seconds for key, seconds in ledger.durations() if key in keys]
         return math.fsum(seconds) / len(seconds) if seconds else math.nan

@@ -79,8 +79,7 @@ class ImagePart:
         own = self.study.game if spec is self.whole.game else self.study.endpoints
         evaluator = PartFactory(self.whole, spec, self.first, self.last)
         runtime = {**self.study.runtime, "stack": 1}  # how many to train at once is no question
-        study = replace(self.study, config={**self.study.config, "runtime": runtime})
-        evaluate_coalitions(study, own, coalitions, evaluator)
+        evaluate_coalitions(self.study.configured(runtime=runtime), own, coalitions, evaluator)
 
     def _addressed(self, spec: GameSpec) -> GameSpec:
         content = {"images": [self.first, self.last]}

@@ -79,7 +79,9 @@ class Settings:
             ConfigError: the coalitions are too few for the estimator or the design cannot draw so
                 few, or a setting cannot work.
         """
-        own = Setting((), _keeping_images(_on_few(study)), None)
+        # of whose images parts are measured later
+        keeping = study.configured(runtime={**study.runtime, "keep_images": True})
+        own = Setting((), _on_few(keeping), None)
         found, left_out = choices(study.config)
         settings, tried = Settings(own, [], left_out, alter), []
         for one in map(settings.setting, ([choice] for choice in found)):
@@ -131,9 +133,3 @@ def _on_few(study: Study) -> Study:
         )
     few = study.with_budget(asked) if asked < drawn else study
     return few.repeated(study.config["calibrate"]["replicates"])
-
-
-def _keeping_images(study: Study) -> Study:
-    """Return the study that keeps its images, of which parts are measured later."""
-    runtime = {**study.runtime, "keep_images": True}
-    return replace(study, config={**study.config, "runtime": runtime})

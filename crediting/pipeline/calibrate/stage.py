@@ -12,9 +12,10 @@ from crediting.pipeline.calibrate.proposal import Found, Tried, combined_choices
 from crediting.pipeline.calibrate.settings import Alter, Setting, Settings, proper_coalitions
 from crediting.pipeline.calibrate.variance import components, halves
 from crediting.pipeline.calibrate.written import write_calibration
-from crediting.pipeline.dry_run import measure_pace, tell_evaluations
+from crediting.pipeline.dry_run import tell_evaluations
 from crediting.pipeline.encode import encode
 from crediting.pipeline.extract.stage import extract
+from crediting.pipeline.pace import measure_pace
 from crediting.pipeline.prune import prune
 from crediting.pipeline.study import Study
 from crediting.pipeline.train import train
@@ -78,8 +79,7 @@ def _judged(own: Setting, setting: Setting) -> Judgements | None:
 
 def _measure_half(half: ImagePart) -> None:
     """Measure a half of the images of proper coalitions; where it cannot be measured is no harm."""
-    whole = half.whole
-    lenient = replace(whole, config={**whole.config, "allow_missing": True})
+    lenient = half.whole.configured(allow_missing=True)
     replace(half, whole=lenient).evaluate_coalitions(lenient.game, proper_coalitions(lenient))
 
 

@@ -13,10 +13,10 @@ from crediting.pipeline.calibrate.remarks import (
     setting_notes,
     variance_notes,
 )
-from crediting.pipeline.file_names import remove_earlier
-from crediting.reporting.curves import Series, curve_chart
+from crediting.pipeline.file_names import remove_earlier, write_grid
+from crediting.reporting.curves import Series, curve, curve_chart
 from crediting.reporting.formats import escape_markdown
-from crediting.reporting.grid import Cell, Column, Estimate, Grid, grid_csv, grid_markdown
+from crediting.reporting.grid import Cell, Column, Estimate, Grid
 from crediting.reporting.grid_terminal import print_grid
 from crediting.reporting.page import image_markdown
 
@@ -33,11 +33,11 @@ def write_calibration(found: Found) -> None:
     parts = [f"# {escape_markdown(study.name)}: cheaper settings", proposal]
     for name in study.properties:
         parts.append(f"## {escape_markdown(name)}")
-        parts.append(_table(settings_grid(found, name), folder, f"settings_{name}"))
+        parts.append(_told(settings_grid(found, name), folder / f"settings_{name}"))
         path = folder / f"agreement_{name}.png"
         if draw_agreement(found, name, path):
             parts.append(image_markdown(f"Agreement against cost for {name}", path.name))
-        parts.append(_table(variance_grid(found, name), folder, f"variance_{name}"))
+        parts.append(_told(variance_grid(found, name), folder / f"variance_{name}"))
     notes = list(reading_notes(found))
     parts += ["## How to read this", "\n".join(f"- {escape_markdown(note)}" for note in notes)]
     atomic_write_text(folder / "calibrate.md", "\n\n".join(part.strip() for part in parts) + "\n")
@@ -45,13 +45,10 @@ def write_calibration(found: Found) -> None:
     print(f"\n{proposal}\nEverything is in {folder}")
 
 
-def _table(grid: Grid, folder: Path, stem: str) -> str:
-    """Print a table, write it in two formats and return it as Markdown."""
+def _told(grid: Grid, stem: Path) -> str:
+    """Print a table, write it and return it as Markdown."""
     print_grid(grid)
-    markdown = grid_markdown(grid)
-    atomic_write_text(folder / f"{stem}.md", markdown)
-    atomic_write_text(folder / f"{stem}.csv", grid_csv(grid))
-    return markdown
+    return write_grid(grid, stem, ("md", "csv"))
 
 
 def settings_grid(found: Found, name: str) -> Grid:
@@ -101,9 +98,7 @@ def _cells(judged: Judged | None) -> list[Cell]:
     if judged is None:
         return [None] * 4
     inside = "unknown" if judged.inside is None else f"{judged.inside} of {judged.of}"
-    agreed = judged.agreement
-    correlation = Estimate(agreed.spearman, agreed.low, agreed.high)
-    return [correlation, agreed.difference, inside, judged.farthest]
+    return [_interval(judged), judged.agreement.difference, inside, judged.farthest]
 
 
 def draw_agreement(found: Found, name: str, path: Path) -> bool:
@@ -118,17 +113,8 @@ def draw_agreement(found: Found, name: str, path: Path) -> bool:
     series = [_series(kind, members, name) for kind, members in kinds.items()]
     if not series:
         return False
-    again = found.repeat[name].agreement
-    series.append(
-        Series(
-            REPEAT,
-            [found.costs.own],
-            [again.spearman],
-            [again.low],
-            [again.high],
-            published=False,
-        )
-    )
+    again = _interval(found.repeat[name])
+    series.append(curve(REPEAT, [(found.costs.own, again)]))
     title = f"Agreement with the study's own setting for {name}"
     curve_chart(path, title, "seconds per coalition and replicate", "Spearman", series)
     return True
@@ -144,12 +130,10 @@ def _kind(one: Tried) -> str:
 
 def _series(kind: str, members: list[Tried], name: str) -> Series:
     ordered = sorted(members, key=lambda one: one.seconds)
-    agreed = [one.judgements[name].agreement for one in ordered if one.judgements]
-    return Series(
-        kind,
-        [one.seconds for one in ordered],
-        [one.spearman for one in agreed],
-        [one.low for one in agreed],
-        [one.high for one in agreed],
-        published=False,
-    )
+    judged = [(one.seconds, one.judgements[name]) for one in ordered if one.judgements]
+    return curve(kind, [(seconds, _interval(one)) for seconds, one in judged])
+
+
+def _interval(judged: Judged) -> Estimate:
+    """Return the rank correlation of utilities with its interval."""
+    return Estimate(*judged.agreement[:3])

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from crediting.agreement import Fidelity, fidelity
 from crediting.game.coalition import CoalitionMatrix, distinct, is_proper
-from crediting.ledger import Ledger
 from crediting.pipeline.compare.baselines import read_proxy
 from crediting.pipeline.compare.contest import Contest
 from crediting.pipeline.compare.needs import agreement_coalitions, utilities
@@ -110,14 +109,12 @@ def paces(contest: Contest) -> Iterator[Pace]:
     games = contest.reached()
     ways = [(key, study, games.get(key)) for key, study in contest.distinct_games.items()]
     for key, study, asked in [("retraining", contest.truth, None), *ways]:
-        ledger = Ledger.peek(study.stored_in(study.game.address), study.game.address.fingerprint)
-        if ledger is not None:
-            with ledger:
-                seconds = ledger.mean_seconds()
-            if seconds is not None:
-                # retraining and other steps draw no coalitions
-                drawn, hours = (len(asked.sample), hours_spent(asked, None)) if asked else (0, 0.0)
-                yield Pace(key, seconds, drawn, hours)
+        with study.recorded(study.game) as ledger:
+            seconds = ledger.mean_seconds()
+        if seconds is not None:
+            # retraining and other steps draw no coalitions
+            drawn, hours = (len(asked.sample), hours_spent(asked, None)) if asked else (0, 0.0)
+            yield Pace(key, seconds, drawn, hours)
 
 
 def _steps(contest: Contest, name: str) -> int | None:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from crediting.errors import ConfigError, located
+from crediting.errors import ConfigError, naming
 from crediting.files import atomic_write_text
 from crediting.game.coalition import CoalitionMatrix, coalition_key
 from crediting.interfaces import Baseline
@@ -42,23 +42,19 @@ def score_baselines(study: Study, material: StudyMaterial) -> None:
         return
     prune_for(study, study.dense)
     for name, baseline in missing.items():
-        try:
+        with naming(f"baseline.{name}", ConfigError):
             score = partial(_score, name, baseline, material)
             produce_once(study, address_of(study, name), name, score)
-        except ConfigError as error:
-            raise ConfigError(located(f"baseline.{name}", str(error))) from error
 
 
 def check_baselines(study: Study) -> None:
     """Raise ConfigError now if a baseline cannot work, or reads what no chosen extractor gives."""
     for name, baseline in study.baselines.items():
-        try:
+        with naming(f"baseline.{name}", ConfigError):
             if hasattr(baseline, "extractor"):
                 extractor_for(study, baseline.extractor)
             if hasattr(baseline, "check") and not is_scored(study, name):
                 baseline.check(study)
-        except ConfigError as error:
-            raise ConfigError(located(f"baseline.{name}", str(error))) from error
 
 
 def try_out_baselines(study: Study) -> None:
@@ -76,10 +72,8 @@ def try_out_baselines(study: Study) -> None:
             device = open_machine(study.runtime).device
             try_out(study, images, f"baseline.{name}.images", device)
         if hasattr(baseline, "try_out"):
-            try:
+            with naming(f"baseline.{name}", ConfigError):
                 baseline.try_out(StudyMaterial(study))
-            except ConfigError as error:
-                raise ConfigError(located(f"baseline.{name}", str(error))) from error
 
 
 def evaluate_proxies(study: Study, material: StudyMaterial, coalitions: CoalitionMatrix) -> None:
@@ -93,14 +87,17 @@ def evaluate_proxies(study: Study, material: StudyMaterial, coalitions: Coalitio
         return
     prune_for(study, study.dense)
     for name in missing:
+        evaluate = partial(_evaluate, name, proxies[name], material, coalitions)
+        produce_once(study, _proxy_address(study, name, coalitions), f"proxy {name}", evaluate)
 
-        def produce(folder: Path, name: str = name) -> dict[str, Any]:
-            found = proxies[name].utilities(material, coalitions)
-            plain = {key: values.tolist() for key, values in found.items()}
-            atomic_write_text(folder / _UTILITIES, json.dumps(plain))
-            return {"proxy": name}
 
-        produce_once(study, _proxy_address(study, name, coalitions), f"proxy {name}", produce)
+def _evaluate(
+    name: str, proxy: Any, material: StudyMaterial, coalitions: CoalitionMatrix, folder: Path
+) -> dict[str, Any]:
+    found = proxy.utilities(material, coalitions)
+    plain = {key: values.tolist() for key, values in found.items()}
+    atomic_write_text(folder / _UTILITIES, json.dumps(plain))
+    return {"proxy": name}
 
 
 def read_proxy(study: Study, name: str, coalitions: CoalitionMatrix) -> Scores | None:
@@ -130,7 +127,7 @@ def read_scores(study: Study, name: str) -> Scores | None:
 
 
 def _stored(study: Study, address: Addressed, file: str) -> Scores | None:
-    if not study.store.is_complete(address.stage, address.fingerprint):
+    if not study.has_stored(address):
         return None
     stored = json.loads((completed(study, address, "compare") / file).read_text())
     return {key: np.array(values) for key, values in stored.items()}
@@ -138,9 +135,7 @@ def _stored(study: Study, address: Addressed, file: str) -> Scores | None:
 
 def hours_of(study: Study, name: str) -> float:
     """Return the hours that the scores of a baseline took, what it shares with others included."""
-    address = address_of(study, name)
-    manifest = study.store.read(address.stage, address.fingerprint)
-    return sum(costs_of(manifest).values()) / 3600
+    return sum(costs_of(study.manifest(address_of(study, name))).values()) / 3600
 
 
 def _score(name: str, baseline: Baseline, material: StudyMaterial, folder: Path) -> dict[str, Any]:
@@ -164,8 +159,7 @@ def _score(name: str, baseline: Baseline, material: StudyMaterial, folder: Path)
 
 def is_scored(study: Study, name: str) -> bool:
     """Return whether the store holds the scores of a baseline."""
-    address = address_of(study, name)
-    return study.store.is_complete(address.stage, address.fingerprint)
+    return study.has_stored(address_of(study, name))
 
 
 def address_of(study: Study, name: str) -> Addressed:

@@ -1,7 +1,7 @@
 """The figures of a comparison; each returns whether there was anything to draw."""
 
 import math
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,16 +11,12 @@ from crediting.pipeline.compare.agreements import Agreement
 from crediting.pipeline.compare.contest import OWN, Contest, but_for_steps
 from crediting.pipeline.compare.contestants import estimated
 from crediting.pipeline.compare.counterfactuals import KEPT, RANDOM, REMOVED, Counterfactual
-from crediting.pipeline.compare.judged import BudgetPoint, Judged, credits_of, parts_of
-from crediting.pipeline.compare.published import (
-    published_budget,
-    published_estimates,
-    published_facts,
-)
-from crediting.pipeline.compare.tables import estimate
+from crediting.pipeline.compare.judged import BudgetPoint, Judged, clean_credits, parts_of
+from crediting.pipeline.compare.published import Published
+from crediting.pipeline.compare.tables import with_interval
 from crediting.reporting.bars import score_bars
-from crediting.reporting.curves import Series, convergence_chart, curve_chart
-from crediting.reporting.grid import Estimate
+from crediting.reporting.curves import Series, convergence_chart, curve, curve_chart
+from crediting.reporting.grid import Column, Estimate
 from crediting.reporting.scatter import Panel, scatter_chart
 
 UNKNOWN = Estimate(math.nan, math.nan, math.nan)
@@ -37,12 +33,12 @@ def scores(contest: Contest, name: str, judged: Sequence[Judged], path: Path) ->
         return False
     groups = {
         f"alpha={alpha:g}": {
-            one.contestant.name: estimate(one.scores.get(alpha)) or UNKNOWN for one in known
+            one.contestant.name: with_interval(one.scores.get(alpha)) or UNKNOWN for one in known
         }
         for alpha in sorted(contest.tests)
         if any(alpha in one.scores for one in known)
     }
-    published = published_estimates(contest, name)
+    published = Published(contest).scores(name)
     score_bars(path, f"Datamodel score for {name}", "LDS [%]", groups, published, OWN)
     return True
 
@@ -52,17 +48,15 @@ def budget(
 ) -> bool:
     """Draw the main score of every method against the hours of work that it took."""
     series = [
-        _curve(key, [(point.hours, estimate(point.score)) for point in points])
+        curve(key, [(point.hours, with_interval(point.score)) for point in points])
         for key, points in curves.items()
     ]
     series += [
-        _curve(f"{key}, published", points, published=True)
-        for key, points in published_budget(contest, name).items()
+        curve(f"{key}, published", points, published=True)
+        for key, points in Published(contest).budget(name).items()
     ]
-    if series:
-        title = f"Datamodel score for {name}, alpha={contest.main_alpha:g}"
-        curve_chart(path, title, "hours of work", "LDS [%]", series)
-    return bool(series)
+    title = f"Datamodel score for {name}, alpha={contest.main_alpha:g}"
+    return _drawn(path, title, "hours of work", "LDS [%]", series)
 
 
 def errors(
@@ -73,13 +67,10 @@ def errors(
     for key, points in curves.items():
         known = [(point.hours, _alone(point.error)) for point in points if point.error is not None]
         if len(known) > 1:
-            series.append(_curve(key, known))
-    if series:
-        title = f"Credits for {name} against those of {contest.reference}"
-        unit = contest.own.properties[name].unit
-        label = "mean absolute difference" + (f" [{unit}]" if unit else "")
-        curve_chart(path, title, "hours of work", label, series)
-    return bool(series)
+            series.append(curve(key, known))
+    title = f"Credits for {name} against those of {contest.reference}"
+    label = Column("mean absolute difference", contest.own.properties[name].unit).heading
+    return _drawn(path, title, "hours of work", label, series)
 
 
 def changes(
@@ -97,15 +88,13 @@ def changes(
     labels += [RANDOM] * len(random)  # which is the same from either end
     curves: dict[str, dict[float, Estimate]] = {}
     for label, one in zip(labels, [*found, *random], strict=True):
-        if (change := estimate(one.change)) is not None:
+        if (change := with_interval(one.change)) is not None:
             removed = 1 - one.left / len(contest.own.partition)
             curves.setdefault(label, {})[100 * removed] = change
-    series = [_curve(label, sorted(points.items())) for label, points in curves.items()]
+    series = [curve(label, sorted(points.items())) for label, points in curves.items()]
     series += _published_changes(contest, name)
-    if series:
-        title = f"{name} without the contributors credited most, or least"
-        curve_chart(path, title, "contributors removed [%]", f"change of {name} [%]", series)
-    return bool(series)
+    title = f"{name} without the contributors credited most, or least"
+    return _drawn(path, title, "contributors removed [%]", f"change of {name} [%]", series)
 
 
 def utilities(contest: Contest, name: str, found: Sequence[Agreement], path: Path) -> bool:
@@ -133,24 +122,22 @@ def steps(
         if one.alpha == contest.main_alpha and one.steps is not None:
             kind = but_for_steps(contest.distinct_games[one.name].game)
             kinds.setdefault(kind, []).append(one)
-    credits = credits_of(contest, judged)
+    credits = clean_credits(contest, judged)
     exact = credits.get(contest.reference) if contest.reference != OWN else None
     series = []
     for members in kinds.values():
         ordered = sorted(members, key=lambda one: one.steps or 0)
         utilities = [(float(one.steps or 0), Estimate(*one.fidelity[:3])) for one in ordered]
-        series.append(_curve(f"utilities, as {members[0].name}", utilities))
+        series.append(curve(f"utilities, as {members[0].name}", utilities))
         points = [
             (float(one.steps or 0), _alone(spearman(credits[one.name], exact)))
             for one in ordered
             if exact is not None and one.name in credits
         ]
-        series.append(_curve(f"credits, as {members[0].name}", points))
+        series.append(curve(f"credits, as {members[0].name}", points))
     series = [one for one in series if len(one.x) > 1]
-    if series:
-        title = f"Agreement with retraining for {name}, alpha={contest.main_alpha:g}"
-        curve_chart(path, title, "steps of fine-tuning", "Spearman", series)
-    return bool(series)
+    title = f"Agreement with retraining for {name}, alpha={contest.main_alpha:g}"
+    return _drawn(path, title, "steps of fine-tuning", "Spearman", series)
 
 
 def convergence(contest: Contest, name: str, path: Path) -> bool:
@@ -163,7 +150,7 @@ def convergence(contest: Contest, name: str, path: Path) -> bool:
     convergence_chart(
         path,
         f"Credit for {name}",
-        f"credit [{study.properties[name].unit}]" if study.properties[name].unit else "credit",
+        Column("credit", study.properties[name].unit).heading,
         [budget for budget, _ in known],
         study.partition.names,
         np.stack([one.credits for _, one in known]),
@@ -173,13 +160,10 @@ def convergence(contest: Contest, name: str, path: Path) -> bool:
     return True
 
 
-def _curve(
-    label: str, points: Iterable[tuple[float, Estimate | None]], published: bool = False
-) -> Series:
-    """Return a curve through estimates, with their intervals."""
-    known = [(x, *found) for x, found in points if found is not None]
-    x, y, low, high = ([point[place] for point in known] for place in range(4))
-    return Series(label, x, y, low, high, published)
+def _drawn(path: Path, title: str, x_label: str, y_label: str, series: Sequence[Series]) -> bool:
+    if series:
+        curve_chart(path, title, x_label, y_label, series)
+    return bool(series)
 
 
 def _alone(value: float) -> Estimate:
@@ -187,7 +171,7 @@ def _alone(value: float) -> Estimate:
 
 
 def _published_changes(contest: Contest, name: str) -> list[Series]:
-    facts = published_facts(contest, name)
+    facts = Published(contest).of(name)
     series = []
     for which, end in _END.items():
         for key, by_share in facts.get(which, {}).items():
@@ -196,5 +180,5 @@ def _published_changes(contest: Contest, name: str) -> list[Series]:
                 for share, value in by_share.items()
             }
             label = f"{key}, {end} removed, published"
-            series.append(_curve(label, sorted(removed.items()), published=True))
+            series.append(curve(label, sorted(removed.items()), published=True))
     return series

@@ -6,12 +6,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-import numpy as np
-
 from crediting.design import FixedSize
 from crediting.errors import ConfigError
 from crediting.finetuning import Retrain
-from crediting.game.coalition import CoalitionMatrix, grand_coalition
+from crediting.game.coalition import CoalitionMatrix
 from crediting.ledger import canonical_json
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.estimate.finding import estimates_shapley_values
@@ -146,10 +144,6 @@ class Contest:
             )
         seed = derive_seed("test coalitions", self.own.seed)
         return FixedSize(alpha=share, budget=count, seed=seed).sample(n_players).coalitions
-
-    def full(self) -> CoalitionMatrix:
-        """Return the grand coalition alone, (1, n)."""
-        return np.array([grand_coalition(len(self.own.partition))])
 
 
 def but_for_steps(spec: GameSpec) -> str:

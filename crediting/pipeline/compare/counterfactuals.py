@@ -43,7 +43,7 @@ def needs_of_counterfactuals(contest: Contest, everybody: Sequence[Contestant]) 
         for _, _, row in _chosen(contest, one, name)
     ]
     random = [row for _, _, rows in _random(contest) for row in rows]
-    coalitions = distinct(np.stack([*contest.full(), *chosen, *random]))
+    coalitions = distinct(np.stack([*contest.own.ends[1:], *chosen, *random]))
     for times in range(1, contest.trainings + 1):
         truth = contest.truth.repeated(times)
         yield Need(f"counterfactuals, training {times}", truth, truth.game, coalitions)
@@ -67,7 +67,7 @@ def counterfactuals(
     contest: Contest, everybody: Sequence[Contestant], name: str
 ) -> tuple[list[Counterfactual], list[Counterfactual]]:
     """Return the changes of a property by everybody's credits, and by chance."""
-    full = _utilities(contest, contest.full(), name)[0]
+    full = _utilities(contest, contest.own.ends[1:], name)[0]
     by_chance, random = {}, []
     for which, share, rows in _random(contest):
         values = by_chance[which, share] = _utilities(contest, rows, name)
@@ -126,7 +126,7 @@ def _random(contest: Contest) -> Iterator[tuple[str, float, CoalitionMatrix]]:
     n_players, count = len(contest.own.partition), contest.settings["random"]
     for which, share in _shares(contest):
         left = int(_CHOOSE[which](np.arange(n_players, dtype=float), share, True).sum())
-        rows = contest.of_size(left / n_players, count) if count and left else contest.full()[:0]
+        rows = contest.of_size(left / n_players, count) if count and left else contest.own.ends[:0]
         yield which, share, rows
 
 

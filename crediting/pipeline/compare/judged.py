@@ -19,7 +19,7 @@ from crediting.game.coalition import CoalitionMatrix
 from crediting.pipeline.compare.contest import OWN, Contest
 from crediting.pipeline.compare.contestants import Contestant, Fit, fit
 from crediting.pipeline.compare.needs import utilities
-from crediting.pipeline.compare.published import published_coalitions
+from crediting.pipeline.compare.published import Published
 from crediting.pipeline.evaluate.stopping import hours_spent
 from crediting.pipeline.study import Study
 from crediting.randomness import derive_seed
@@ -117,7 +117,7 @@ def judge(contest: Contest, everybody: Sequence[Contestant], name: str) -> list[
     return judged
 
 
-def credits_of(contest: Contest, judged: Sequence[Judged]) -> dict[str, NDArray[np.float64]]:
+def clean_credits(contest: Contest, judged: Sequence[Judged]) -> dict[str, NDArray[np.float64]]:
     """Return everybody's credits (n,), by name, without the test coalitions of the main size."""
     main = contest.main_alpha
     return {one.contestant.name: one.fits[main].credits for one in judged if main in one.fits}
@@ -136,10 +136,10 @@ def over_budget(
     whole = {one.contestant.name: one.fits.get(contest.main_alpha) for one in judged}
     games = contest.reached()
     reference = games[contest.reference]
-    curves = {}
+    curves, published = {}, Published(contest)
     for key, study in games.items():
         points = []
-        for part in parts_of(study, published_coalitions(contest, name, key)):
+        for part in parts_of(study, published.coalitions(name, key)):
             found = whole[key] if part is study else fit(part, name, test.coalitions)
             final = None if part is reference else whole[contest.reference]
             if found is not None and not found.leaks:

@@ -109,8 +109,7 @@ class StudyMaterial:
             return {"what": what, "seconds": seconds}
 
         produce_once(self._study, address, what, produce)
-        manifest = self._study.store.read(address.stage, address.fingerprint)
-        self.costs.use(address.fingerprint, costs_of(manifest))
+        self.costs.use(address.fingerprint, costs_of(self._study.manifest(address)))
         stored = load_weights(completed(self._study, address, "compare") / _FILE)
         return stored["value"].to(self.device)
 

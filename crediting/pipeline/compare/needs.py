@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 
 from crediting.errors import LedgerError
 from crediting.game.coalition import CoalitionMatrix, coalition_keys, distinct
-from crediting.ledger import Ledger
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.compare.contest import Contest
 from crediting.pipeline.estimate.stage import read_replicates
@@ -109,9 +108,6 @@ def _missing(need: Need) -> tuple[set[tuple[str, str, int]], float | None]:
     keys = coalition_keys(need.coalitions)
     times = len(need.study.replicates)
     game = need.spec.address.fingerprint
-    ledger = Ledger.peek(need.study.stored_in(need.spec.address), game)
-    if ledger is None:
-        return {(game, key, replicate) for key in keys for replicate in range(times)}, None
-    with ledger:
+    with need.study.recorded(need.spec) as ledger:
         tasks = ledger.missing(keys, times, need.study.property_fingerprints)
         return {(game, task.coalition, task.replicate) for task in tasks}, ledger.mean_seconds()

@@ -22,110 +22,107 @@ _AGREEMENT = {
 """What is published of fine-tuning against retraining, in words."""
 
 
-def published_facts(contest: Contest, name: str) -> Mapping[str, Any]:
-    """Return what is published of a property; nothing if it is of another one."""
-    published = contest.settings["published"]
-    return published if published.get("property") == name else {}
+class Published:
+    """What is published of the methods of a contest, nothing of it if that is of another property.
 
-
-def published_estimates(contest: Contest, name: str) -> dict[str, Estimate]:
-    """Return the published scores at the main size by method, with their intervals."""
-    by_alpha = published_facts(contest, name).get("scores", {})
-    found = {float(alpha): scores for alpha, scores in by_alpha.items()}
-    return {
-        key: Estimate(mean, mean - half_width, mean + half_width)
-        for key, (mean, half_width) in found.get(contest.main_alpha, {}).items()
-    }
-
-
-def published_remarks(contest: Contest, table: str) -> list[str]:
-    """Return what is to be said of published numbers under a table."""
-    return list(contest.settings["published"].get("remarks", {}).get(table, []))
-
-
-def published_budget(contest: Contest, name: str) -> dict[str, list[tuple[float, Estimate]]]:
-    """Return the published scores by method after hours of work, each with its interval.
-
-    They are published by how often a full model could be retrained meanwhile.
+    Args:
+        contest: whose config tells it in `compare.published`.
     """
-    facts = published_facts(contest, name)
-    hours = facts.get("seconds", {}).get("retraining", math.nan) / 3600
-    if not hours > 0:
-        return {}
-    return {
-        key: [
-            (times * hours, Estimate(mean, mean - half, mean + half))
-            for times, mean, half in points
-        ]
-        for key, points in facts.get("budget", {}).items()
-    }
 
+    def __init__(self, contest: Contest) -> None:
+        self._contest = contest
+        self.everything: Mapping[str, Any] = contest.settings["published"]
+        """Whatever property it is of."""
 
-def published_coalitions(contest: Contest, name: str, method: str) -> list[int]:
-    """Return after how many of its coalitions a method's scores are published.
+    def of(self, name: str) -> Mapping[str, Any]:
+        """Return what is published of a property; nothing if it is of another one."""
+        return self.everything if self.everything.get("property") == name else {}
 
-    These are as many as fit in the published hours, by the published seconds of each.
-    """
-    facts, seconds = published_facts(contest, name), published_seconds(contest, method)
-    if not seconds:
-        return []
-    spent = facts.get("seconds", {}).get("retraining", math.nan)
-    points = facts.get("budget", {}).get(method, [])
-    return [int(times * spent // seconds) for times, *_ in points if spent > 0]
+    def scores(self, name: str) -> dict[str, Estimate]:
+        """Return the scores at the main size by method, with their intervals."""
+        by_alpha = {float(alpha): found for alpha, found in self.of(name).get("scores", {}).items()}
+        return {
+            key: Estimate(mean, mean - half_width, mean + half_width)
+            for key, (mean, half_width) in by_alpha.get(self._contest.main_alpha, {}).items()
+        }
 
+    def remarks(self, table: str) -> list[str]:
+        """Return what is to be said of published numbers under a table."""
+        return list(self.everything.get("remarks", {}).get(table, []))
 
-def published_speedup(contest: Contest, method: str) -> float | None:
-    """Return how many times faster than retraining a method is published to be."""
-    published = contest.settings["published"]
-    stated = published.get("speedup", {}).get(method)
-    known, slow = published_seconds(contest, method), published.get("seconds", {}).get("retraining")
-    return stated or (slow / known if known and slow else None)
+    def budget(self, name: str) -> dict[str, list[tuple[float, Estimate]]]:
+        """Return the scores by method after hours of work, each with its interval.
 
+        They are published by how often a full model could be retrained meanwhile.
+        """
+        facts = self.of(name)
+        hours = facts.get("seconds", {}).get("retraining", math.nan) / 3600
+        if not hours > 0:
+            return {}
+        return {
+            key: [
+                (times * hours, Estimate(mean, mean - half, mean + half))
+                for times, mean, half in points
+            ]
+            for key, points in facts.get("budget", {}).items()
+        }
 
-def published_change(
-    contest: Contest, name: str, which: str, method: str, share: float
-) -> Estimate | None:
-    """Return the published change without, or with only, a share, and the ends of its box."""
-    facts = published_facts(contest, name)
-    value = _at(facts.get(which, {}).get(method, {}), share)
-    low, high = _at(facts.get(f"{which}_range", {}).get(method, {}), share) or (math.nan, math.nan)
-    return None if value is None else Estimate(value, low, high)
+    def coalitions(self, name: str, method: str) -> list[int]:
+        """Return after how many of its coalitions a method's scores are published.
 
+        These are as many as fit in the published hours, by the published seconds of each.
+        """
+        facts, seconds = self.of(name), self.seconds(method)
+        if not seconds:
+            return []
+        spent = facts.get("seconds", {}).get("retraining", math.nan)
+        points = facts.get("budget", {}).get(method, [])
+        return [int(times * spent // seconds) for times, *_ in points if spent > 0]
 
-def published_agreement(contest: Contest, name: str, method: str) -> Mapping[str, float]:
-    """Return what is published of fine-tuning with the steps of a method against retraining.
+    def speedup(self, method: str) -> float | None:
+        """Return how many times faster than retraining a method is published to be."""
+        stated = self.everything.get("speedup", {}).get(method)
+        known, slow = self.seconds(method), self.everything.get("seconds", {}).get("retraining")
+        return stated or (slow / known if known and slow else None)
 
-    Nothing unless the method is the study's own but for the steps.
-    """
-    known = published_facts(contest, name).get("agreement", {})
-    return known.get(str(contest.steps_as_own(method)), {})
+    def change(self, name: str, which: str, method: str, share: float) -> Estimate | None:
+        """Return the change without, or with only, a share, and the ends of its box."""
+        facts = self.of(name)
+        value = _at(facts.get(which, {}).get(method, {}), share)
+        ends = _at(facts.get(f"{which}_range", {}).get(method, {}), share)
+        return None if value is None else Estimate(value, *(ends or (math.nan, math.nan)))
 
+    def agreement(self, name: str, method: str) -> Mapping[str, float]:
+        """Return what is known of fine-tuning with the steps of a method against retraining.
 
-def published_seconds(contest: Contest, method: str) -> float | None:
-    """Return the published seconds of a coalition, of another number of steps from its minutes."""
-    published = contest.settings["published"]
-    known = published.get("seconds", {}).get(method)
-    minutes = published_agreement(contest, published.get("property", ""), method).get("minutes")
-    return known if known is not None or minutes is None else 60 * minutes
+        Nothing unless the method is the study's own but for the steps.
+        """
+        known = self.of(name).get("agreement", {})
+        return known.get(str(self._contest.steps_as_own(method)), {})
+
+    def seconds(self, method: str) -> float | None:
+        """Return the seconds of a coalition, of another number of steps from its minutes."""
+        known = self.everything.get("seconds", {}).get(method)
+        minutes = self.agreement(self.everything.get("property", ""), method).get("minutes")
+        return known if known is not None or minutes is None else 60 * minutes
 
 
 def elsewhere_grid(contest: Contest, everybody: Sequence[Contestant]) -> Grid | None:
     """Return what is published and stands beside no other table, or None if there is nothing."""
-    others = contest.settings["published"].get("others", {})
+    published = contest.settings["published"]
     rows = [*_sizes(contest), *_agreement(contest), *_top(contest, everybody)]
-    rows += [[what, None, str(value)] for what, value in others.items()]
+    rows += [[what, None, str(value)] for what, value in published.get("others", {}).items()]
     if not rows:
         return None
     columns = [Column("what", ""), Column("ours", ""), Column("published", "")]
-    source = contest.settings["published"]["source"]
-    return Grid("Published besides", columns, rows, [f"Published: {source}."])
+    return Grid("Published besides", columns, rows, [f"Published: {published['source']}."])
 
 
 def _sizes(contest: Contest) -> Iterator[list[str | None]]:
     """Yield the parameters of the model that fine-tuning starts from, ours in millions too."""
     start, ours = contest.own.game.start, dict[str, str]()
     with suppress(ArtifactError):  # nothing was pruned yet
-        facts = contest.own.store.read(start.stage, start.fingerprint)["facts"]
+        facts = contest.own.manifest(start)["facts"]
         before, after = facts["parameters_before"], facts["parameters_after"]
         ours = {"full": f"{before / 1e6:.3g} million", "pruned": f"{after / 1e6:.3g} million"}
         ours["removed"] = f"{1 - after / before:.1%}"

@@ -8,7 +8,7 @@ from crediting.pipeline.compare.agreements import Agreement
 from crediting.pipeline.compare.contest import OWN, Contest
 from crediting.pipeline.compare.contestants import Fit
 from crediting.pipeline.compare.judged import Judged, Trained
-from crediting.pipeline.compare.published import published_facts
+from crediting.pipeline.compare.published import Published
 
 
 def score_notes(
@@ -42,7 +42,7 @@ def score_notes(
         node = contest.settings["scores"].get(one.contestant.name)
         if isinstance(node, Mapping) and one.scores:
             yield f"{one.contestant.name}: {node['note']}"
-    published = published_facts(contest, name)
+    published = Published(contest).of(name)
     if published:
         yield f"Published: {published['source']}; its intervals are over seeds only."
         yield from published.get("differences", [])

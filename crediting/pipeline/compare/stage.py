@@ -89,11 +89,7 @@ def _models(contest: Contest) -> Iterator[Lack]:
         ("the full model", [own.trained]),
         ("models to fine-tune", starts),
     ):
-        missing = {
-            one.fingerprint
-            for one in addresses
-            if not own.store.is_complete(one.stage, one.fingerprint)
-        }
+        missing = {one.fingerprint for one in addresses if not own.has_stored(one)}
         if missing:
             yield Lack(what, len(missing), None, "to be made first")
 

@@ -13,10 +13,9 @@ from crediting.pipeline.compare.counterfactuals import counterfactuals, judged_b
 from crediting.pipeline.compare.judged import judge, over_budget, trained
 from crediting.pipeline.compare.needs import Lack
 from crediting.pipeline.compare.published import elsewhere_grid
-from crediting.pipeline.file_names import remove_earlier
+from crediting.pipeline.file_names import remove_earlier, write_grid
 from crediting.reporting.forecast import humanise_seconds
 from crediting.reporting.formats import escape_markdown
-from crediting.reporting.grid import Grid, grid_csv, grid_latex, grid_markdown
 from crediting.reporting.grid_terminal import print_grid
 from crediting.reporting.page import image_markdown
 
@@ -27,6 +26,7 @@ _OF_A_PROPERTY = (
     *("error", "utilities", "steps", "convergence"),
 )
 """What files are called after, the latter with an underscore and the name of the property."""
+_FORMATS = ("md", "tex", "csv")
 _PRINTED = ("lds", "counterfactual", "agreement")
 
 
@@ -53,11 +53,11 @@ def write_comparison(
     for name in contest.own.properties:
         parts += _property(contest, everybody, name, folder)
     cost = tables.runtime_grid(contest, list(paces(contest)))
-    parts.append(_table(cost, folder, "runtime"))
+    parts.append(write_grid(cost, folder / "runtime", _FORMATS))
     print_grid(cost)
     besides = elsewhere_grid(contest, everybody)
     if besides is not None:
-        parts.append(_table(besides, folder, "published"))
+        parts.append(write_grid(besides, folder / "published", _FORMATS))
     atomic_write_text(folder / "compare.md", "\n\n".join(part.strip() for part in parts) + "\n")
     print(f"\n{missing}\nEverything is in {folder}")
 
@@ -100,7 +100,7 @@ def _property(
     grids["credits"] = tables.credits_grid(contest, name, judged)
     parts = [f"## {escape_markdown(name)}"]
     for stem, grid in grids.items():
-        parts.append(_table(grid, folder, f"{stem}_{name}"))
+        parts.append(write_grid(grid, folder / f"{stem}_{name}", _FORMATS))
         if stem in _PRINTED:
             print_grid(grid)
     figures: list[tuple[str, str, Callable[..., bool], tuple[Any, ...]]] = [
@@ -117,11 +117,3 @@ def _property(
         if draw(contest, name, *shown, path):
             parts.append(image_markdown(f"{caption} for {name}", path.name))
     return parts
-
-
-def _table(grid: Grid, folder: Path, stem: str) -> str:
-    """Write a table in three formats and return it as Markdown."""
-    markdown = grid_markdown(grid)
-    for ending, text in (("md", markdown), ("tex", grid_latex(grid)), ("csv", grid_csv(grid))):
-        atomic_write_text(folder / f"{stem}.{ending}", text)
-    return markdown

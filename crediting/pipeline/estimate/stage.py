@@ -8,8 +8,9 @@ from crediting.game.coalition import CoalitionMatrix, coalition_keys, first_appe
 from crediting.game.game import EvaluatedSample
 from crediting.game.noise import noise_of_means
 from crediting.ledger import Ledger
+from crediting.pipeline.address import GameSpec
 from crediting.pipeline.estimate.finding import Finding, credits_of
-from crediting.pipeline.study import GameSpec, Study
+from crediting.pipeline.study import Study
 from crediting.progress import say
 
 
@@ -118,8 +119,8 @@ def _judge_missing(study: Study, name: str, missing: CoalitionMatrix) -> None:
 
 def _failed(study: Study, name: str) -> set[str]:
     """Return the keys of the coalitions of which a property could not be measured."""
-    address, measured = study.game.address, study.property_fingerprints[name]
-    with Ledger(study.stored_in(address) / "ledger.sqlite", address.fingerprint) as ledger:
+    measured = study.property_fingerprints[name]
+    with study.ledger(study.game) as ledger:
         failures = ledger.failures()
     return {failure.coalition for failure in failures if failure.property_fingerprint == measured}
 

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from crediting.errors import ANY_FAILURE, ArtifactError, ConfigError, is_out_of_memory
+from crediting.errors import ANY_FAILURE, NO_FAULT_OF_A_COALITION, is_out_of_memory
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.machine import placed
 from crediting.pipeline.study import Study
@@ -113,7 +113,7 @@ class CoalitionModels:
         denoiser, failure = None, ""
         try:
             denoiser = self.one(row, replicate)
-        except (OSError, ArtifactError, ConfigError):
+        except NO_FAULT_OF_A_COALITION:
             raise
         except ANY_FAILURE:
             failure = traceback.format_exc()
@@ -139,7 +139,7 @@ class CoalitionModels:
         """Return the training that is asked for, if any; what fails will fail again alone."""
         try:
             asked = self.ask(row, replicate)
-        except (OSError, ArtifactError, ConfigError):
+        except NO_FAULT_OF_A_COALITION:
             raise
         except ANY_FAILURE:
             return None
@@ -158,7 +158,7 @@ class CoalitionModels:
                 _finished(one, average)
                 for one, average in zip(alike.values(), averages, strict=True)
             ]
-        except (OSError, ArtifactError, ConfigError):
+        except NO_FAULT_OF_A_COALITION:
             raise
         except ANY_FAILURE as error:
             if is_out_of_memory(error):

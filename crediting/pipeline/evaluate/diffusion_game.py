@@ -10,22 +10,27 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from accelerate import Accelerator
 from torch import nn
 
-from crediting.errors import ANY_FAILURE, ArtifactError, ConfigError, DeviceLostError
+from crediting.errors import (
+    ANY_FAILURE,
+    NO_FAULT_OF_A_COALITION,
+    ArtifactError,
+    DeviceLostError,
+)
 from crediting.game.coalition import coalition_from_key
 from crediting.interfaces import Job, Outcome, Task
-from crediting.ledger import Ledger, fingerprint, short
+from crediting.ledger import fingerprint, short
 from crediting.models.checkpoint import load_weights, save_weights
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.artifact import completed
-from crediting.pipeline.encode import load_examples, load_prompts
+from crediting.pipeline.encode import load_prompts
 from crediting.pipeline.evaluate.coalition_models import CoalitionModels, Made
 from crediting.pipeline.extract.gauges import Gauges
-from crediting.pipeline.machine import make_trainer, open_machine
+from crediting.pipeline.machine import open_machine
 from crediting.pipeline.memory import Watch
 from crediting.pipeline.study import Study
+from crediting.pipeline.train import open_trainer
 from crediting.randomness import derive_seed
 from crediting.training.cuda_graphs import ReplayedDenoiser
 
@@ -48,10 +53,8 @@ class DiffusionGame:
     def __init__(self, study: Study, spec: GameSpec) -> None:
         self.study = study
         self._spec = spec
-        self._accelerator: Accelerator = open_machine(study.runtime)
-        self._device = self._accelerator.device
-        examples = load_examples(study, self._device)
-        self.trainer = make_trainer(examples, study.model, self._accelerator, study.runtime)
+        self._device = open_machine(study.runtime).device
+        self.trainer = open_trainer(study)
         self._prompts = load_prompts(study, self._device)
         start = completed(study, spec.start, "prune")
         self.models = CoalitionModels(study, spec, start, self.trainer)
@@ -121,7 +124,7 @@ class DiffusionGame:
             elif made.denoiser is not None:
                 keep = self.study.runtime["keep_images"]
                 images = self._generate(made.denoiser, coalition, replicate, keep)
-        except (OSError, ArtifactError, ConfigError):
+        except NO_FAULT_OF_A_COALITION:
             raise
         except ANY_FAILURE:
             failure = traceback.format_exc()
@@ -151,7 +154,7 @@ class DiffusionGame:
         self, denoiser: nn.Module, coalition: str, replicate: int, keep: bool
     ) -> torch.Tensor:
         seed = self._generation_seed(replicate)
-        with self._accelerator.autocast():
+        with self.trainer.autocast():
             images = self.study.generation.generate(
                 self._called(denoiser), self.study.model, seed, self._prompts
             )
@@ -189,11 +192,9 @@ class GameFactory:
         And the ledger that they are for: who deletes it means to evaluate anew.
         """
         measured = fingerprint("measured", self.study.property_fingerprints)
-        address = self.spec.address
-        ledger = Ledger.peek(self.study.stored_in(address), address.fingerprint)
-        assert ledger is not None  # it is made before anything is evaluated
-        with ledger:
-            return f"game-{short(address.fingerprint)}-{short(measured)}-{ledger.birth:08x}"
+        with self.study.ledger(self.spec) as ledger:
+            game = short(self.spec.address.fingerprint)
+            return f"game-{game}-{short(measured)}-{ledger.birth:08x}"
 
     def __call__(self) -> DiffusionGame:
         """Return the evaluator."""

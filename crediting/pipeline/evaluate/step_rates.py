@@ -13,10 +13,10 @@ from crediting.game.coalition import grand_coalition
 from crediting.multiprocess import start
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.artifact import completed
-from crediting.pipeline.encode import load_examples
 from crediting.pipeline.evaluate.coalition_models import CoalitionModels
-from crediting.pipeline.machine import make_trainer, open_machine, release_memory, wait_for_the_gpu
+from crediting.pipeline.machine import release_memory, wait_for_the_gpu
 from crediting.pipeline.study import Study
+from crediting.pipeline.train import open_trainer
 from crediting.randomness import Stream
 from crediting.training.cuda_graphs import WARM_UP
 from crediting.training.recipe import Training
@@ -53,11 +53,8 @@ def _prepared(study: Study, spec: GameSpec, size: int) -> Callable[..., float] |
 
     It takes their number, and what is to be called before the clock starts, as `Clock`.
     """
-    accelerator = open_machine(study.runtime)
-    examples = load_examples(study, accelerator.device)
-    trainer = make_trainer(examples, study.model, accelerator, study.runtime)
-    folder = completed(study, spec.start, "prune")
-    models = CoalitionModels(study, spec, folder, trainer)
+    trainer = open_trainer(study)
+    models = CoalitionModels(study, spec, completed(study, spec.start, "prune"), trainer)
     # everybody but the largest contributor: what unlearns trains only where somebody is missing
     row = grand_coalition(len(study.partition))
     row[..., int(study.partition.sizes.argmax())] = False

@@ -21,7 +21,6 @@ import numpy as np
 from crediting.errors import LedgerError
 from crediting.game.attribution import Attribution
 from crediting.game.coalition import coalition_keys
-from crediting.ledger import Ledger
 from crediting.pipeline.estimate.stage import read_sample
 from crediting.pipeline.study import Study
 
@@ -218,11 +217,9 @@ def hours_spent(part: Study, property_fingerprints: Mapping[str, str] | None) ->
     """
     seconds = 0.0
     for spec in part.games:
-        ledger = Ledger.peek(part.stored_in(spec.address), spec.address.fingerprint)
-        if ledger is not None:
-            with ledger:
-                keys = coalition_keys(part.coalitions(spec))
-                seconds += ledger.seconds(keys, len(part.replicates), property_fingerprints)
+        keys = coalition_keys(part.coalitions(spec))
+        with part.recorded(spec) as ledger:
+            seconds += ledger.seconds(keys, len(part.replicates), property_fingerprints)
     return seconds / 3600
 
 

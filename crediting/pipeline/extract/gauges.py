@@ -3,14 +3,13 @@
 import math
 import traceback
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import torch
 
-from crediting.errors import ANY_FAILURE, ConfigError, CreditingError, EvaluationError, located
+from crediting.errors import ANY_FAILURE, ConfigError, CreditingError, EvaluationError, naming
 from crediting.interfaces import Extractor, Features, Property
 from crediting.models.checkpoint import load_weights
 from crediting.pipeline.artifact import completed
@@ -73,7 +72,7 @@ class Gauge:
 def _bound(name: str, measured: Property, reference: Features) -> Callable[[Features], float]:
     """Return the measure of a property, which may be anybody's."""
     try:
-        with _naming(name):
+        with naming(f"property.{name}"):
             measure = measured.bind(reference)
     except CreditingError:
         raise
@@ -84,19 +83,10 @@ def _bound(name: str, measured: Property, reference: Features) -> Callable[[Feat
         ) from error
 
     def named(generated: Features) -> float:
-        with _naming(name):
+        with naming(f"property.{name}"):
             return measure(generated)
 
     return named
-
-
-@contextmanager
-def _naming(name: str) -> Iterator[None]:
-    """Put the key of a property, which does not know it, in front of what it has to say."""
-    try:
-        yield
-    except CreditingError as error:
-        raise type(error)(located(f"property.{name}", str(error))) from error
 
 
 def network_of(

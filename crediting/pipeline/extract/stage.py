@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 from crediting.game.coalition import coalition_key, grand_coalition
-from crediting.ledger import Ledger
 from crediting.models.checkpoint import save_weights
 from crediting.pipeline.artifact import produce_once
 from crediting.pipeline.extract.gauges import check_properties, features_of, network_of
@@ -31,19 +30,14 @@ def check_extractors(study: Study) -> None:
     """Raise CreditingError now if an extractor still has to be fitted, and cannot be."""
     for name, address in study.extracted.items():
         extractor = study.extractors[name]
-        fitted = study.store.is_complete(address.stage, address.fingerprint)
-        if hasattr(extractor, "check") and not fitted:
+        if hasattr(extractor, "check") and not study.has_stored(address):
             extractor.check(study.dataset)
 
 
 def _measured_before(study: Study) -> bool:
     """Return whether the ledger holds all properties of everybody's model: they can be measured."""
     everybody = coalition_key(grand_coalition(len(study.partition)))
-    address = study.endpoints.address
-    ledger = Ledger.peek(study.stored_in(address), address.fingerprint)
-    if ledger is None:
-        return False
-    with ledger:
+    with study.recorded(study.endpoints) as ledger:
         return not ledger.missing([everybody], 1, study.property_fingerprints)
 
 

@@ -8,7 +8,6 @@ import numpy as np
 
 from crediting.errors import LedgerError
 from crediting.game.coalition import coalition_keys
-from crediting.ledger import Ledger
 from crediting.pipeline.estimate.finding import Finding, estimates_shapley_values
 from crediting.pipeline.estimate.stage import read_sample
 from crediting.pipeline.evaluate.stopping import FIRST_LOOK
@@ -39,11 +38,7 @@ def outlook(study: Study, findings: Mapping[str, Finding], mean_seconds: float) 
 
 def _evaluated(study: Study) -> set[str]:
     """Return the keys of all coalitions in the ledger, whoever asked for them."""
-    address = study.game.address
-    ledger = Ledger.peek(study.stored_in(address), address.fingerprint)
-    if ledger is None:
-        return set()
-    with ledger:
+    with study.recorded(study.game) as ledger:
         return set(ledger.coalitions())
 
 

@@ -2,32 +2,30 @@
 
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from crediting.errors import ANY_FAILURE, ArtifactError, ConfigError
-from crediting.files import atomic_write_text
+from crediting.errors import ANY_FAILURE, NO_FAULT_OF_A_COALITION
 from crediting.game.attribution import Attribution
 from crediting.game.coalition import Coalition, coalition_key, grand_coalition
-from crediting.ledger import Ledger, short, versions
+from crediting.ledger import short, versions
 from crediting.pipeline.estimate.finding import Finding
 from crediting.pipeline.evaluate.diffusion_game import DiffusionGame, images_path, read_images
 from crediting.pipeline.report.outlook import outlook
 from crediting.pipeline.report.tables import (
-    PAGE,
     Results,
-    print_tables,
     property_facts,
     write_manifest,
+    write_page,
     write_results,
 )
 from crediting.pipeline.report.trust import mixture, trust
 from crediting.pipeline.study import Study
 from crediting.progress import say
 from crediting.reporting.figures import image_grid
-from crediting.reporting.page import report_markdown
 
 _ONE_COALITION = "evaluate one coalition"
 
@@ -43,20 +41,9 @@ def report(study: Study, findings: Mapping[str, Finding]) -> None:
     }
     forecast = outlook(study, findings, manifest["seconds"][_ONE_COALITION])
     forecast = f"{forecast}\n{trust(study)}\n{mixture(study)}".rstrip()
-    page = report_markdown(
-        study.name,
-        list(written.tables.values()),
-        written.payout,
-        written.interactions,
-        {**written.figures, **images},
-        forecast,
-        {stage: short(value) for stage, value in manifest["fingerprints"].items()},
-        manifest["versions"],
-        manifest["seconds"],
-    )
-    atomic_write_text(study.folder / PAGE, page)
-    print_tables(written.tables, written.payout)
-    print(f"\n{forecast}\nEverything is in {study.folder}")
+    fingerprints = {stage: short(value) for stage, value in manifest["fingerprints"].items()}
+    written = replace(written, figures={**written.figures, **images})
+    write_page(written, study.folder, manifest, fingerprints, forecast)
 
 
 def results_of(study: Study, findings: Mapping[str, Finding]) -> Results:
@@ -114,7 +101,7 @@ def _generate_missing(study: Study, coalitions: list[Coalition]) -> set[str]:
     for key in missing:
         try:
             game.images(key, replicate=0, keep=True)
-        except (OSError, ArtifactError, ConfigError):
+        except NO_FAULT_OF_A_COALITION:
             raise
         except ANY_FAILURE as error:
             failed.add(key)
@@ -140,12 +127,8 @@ def _manifest(study: Study, findings: Mapping[str, Finding]) -> dict[str, Any]:
         "prune": study.game.start,
         **{f"extract {name}": address for name, address in study.extracted.items()},
     }
-    stored = {
-        label: study.store.read(address.stage, address.fingerprint)
-        for label, address in artifacts.items()
-    }
-    game = study.game.address
-    with Ledger(study.stored_in(game) / "ledger.sqlite", game.fingerprint) as ledger:
+    stored = {label: study.manifest(address) for label, address in artifacts.items()}
+    with study.ledger(study.game) as ledger:
         seconds_per_coalition = ledger.mean_seconds() or 0.0
         disagreements = len(ledger.disagreements())
     return {
@@ -157,7 +140,7 @@ def _manifest(study: Study, findings: Mapping[str, Finding]) -> dict[str, Any]:
         ),
         "fingerprints": {
             **{label: address.fingerprint for label, address in artifacts.items()},
-            "game": game.fingerprint,
+            "game": study.game.address.fingerprint,
             "endpoints": study.endpoints.address.fingerprint,
             **{f"property {k}": v for k, v in study.property_fingerprints.items()},
         },

@@ -7,18 +7,20 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from crediting.errors import ConfigError, LedgerError, did_you_mean
+from crediting.errors import LedgerError
 from crediting.files import atomic_write_text
 from crediting.game import axioms
 from crediting.interactions.pairwise import interactions
 from crediting.pipeline.estimate.finding import Finding
+from crediting.pipeline.file_names import with_ending, write_grid
 from crediting.progress import say
 from crediting.reporting.figures import credit_chart
 from crediting.reporting.formats import escape_markdown, rank_csv, to_csv, to_latex, to_markdown
-from crediting.reporting.grid import Grid, grid_csv, grid_markdown
+from crediting.reporting.grid import Grid
 from crediting.reporting.grid_terminal import print_grid
 from crediting.reporting.heat_map import interaction_chart
 from crediting.reporting.interactions import interactions_csv, interactions_markdown
+from crediting.reporting.page import report_markdown
 from crediting.reporting.payout import Fund, payout_grid
 from crediting.reporting.table import CreditTable, credit_table
 from crediting.reporting.terminal import print_credits
@@ -26,8 +28,9 @@ from crediting.reporting.terminal import print_credits
 MOST_RANKED = 200
 """Beyond so many contributors no file holds the probability of every rank of each."""
 
-PAGE = "report.md"
+_PAGE = "report.md"
 _MANIFEST = "manifest.json"
+_PAYOUT, _PAYOUT_FORMATS = "payout", ("csv", "md")
 _CREDITS = "shapley"
 _FURTHER = ("ranks", "interactions", "images", "exact")
 _ENDINGS = ("csv", "md", "tex", "png")
@@ -118,23 +121,12 @@ def write_results(results: Results, folder: Path) -> Written:
         stem = folder / f"interactions_{name}"
         if results.config["report"]["interactions"]:
             told[name] = _write_interactions(results, name, stem)
-        if _file(stem, "png").exists():
+        if with_ending(stem, "png").exists():
             figures[f"Interactions in {name}"] = f"interactions_{name}.png"
-    return Written(tables, _write_payout(results, folder / "payout"), told, figures)
-
-
-def check_payout(payout: Mapping[str, float], properties: Sequence[str]) -> None:
-    """Check the amounts to share, by property, in report.payout.
-
-    Raises:
-        ConfigError: money is for no property of these.
-    """
-    for name in payout:
-        if name not in properties:
-            raise ConfigError(
-                f"report.payout: expected amounts of money by property, got one for {name!r}; "
-                f"{did_you_mean(name, properties)}"
-            )
+    payout = results.payout
+    if payout:
+        write_grid(payout, folder / _PAYOUT, _PAYOUT_FORMATS)
+    return Written(tables, payout, told, figures)
 
 
 def print_tables(tables: Mapping[str, CreditTable], payout: Grid | None) -> None:
@@ -143,6 +135,38 @@ def print_tables(tables: Mapping[str, CreditTable], payout: Grid | None) -> None
     if payout:
         print()
         print_grid(payout)
+
+
+def write_page(
+    written: Written,
+    folder: Path,
+    manifest: Mapping[str, Any],
+    fingerprints: Mapping[str, str],
+    forecast: str = "",
+) -> None:
+    """Write the page of a report, of which the manifest tells, and print its tables and forecast.
+
+    Args:
+        written: the parts of the page.
+        folder: of the study, where they lie.
+        manifest: of the report.
+        fingerprints: by stage.
+        forecast: what more certainty would cost.
+    """
+    page = report_markdown(
+        manifest["study"],
+        list(written.tables.values()),
+        written.payout,
+        written.interactions,
+        written.figures,
+        forecast,
+        fingerprints,
+        manifest["versions"],
+        manifest.get("seconds", {}),
+    )
+    atomic_write_text(folder / _PAGE, page)
+    print_tables(written.tables, written.payout)
+    print("\n".join(["", *([forecast] if forecast else []), f"Everything is in {folder}"]))
 
 
 def property_facts(findings: Mapping[str, Finding]) -> dict[str, dict[str, Any]]:
@@ -159,8 +183,8 @@ def write_manifest(manifest: Mapping[str, Any], folder: Path) -> None:
 def _write_table(table: CreditTable, stem: Path) -> None:
     texts = {"csv": to_csv(table), "md": to_markdown(table), "tex": to_latex(table)}
     for ending, text in texts.items():
-        atomic_write_text(_file(stem, ending), text)
-    credit_chart(table, _file(stem, "png"))
+        atomic_write_text(with_ending(stem, ending), text)
+    credit_chart(table, with_ending(stem, "png"))
 
 
 def _write_ranks(results: Results, name: str, path: Path) -> None:
@@ -181,22 +205,11 @@ def _write_interactions(results: Results, name: str, stem: Path) -> str:
         return escape_markdown(f"Left out: {error}")
     higher_is_better = finding.higher_is_better
     text = interactions_markdown(results.names, found, finding.unit, higher_is_better)
-    atomic_write_text(_file(stem, "csv"), interactions_csv(results.names, found))
-    atomic_write_text(_file(stem, "md"), text)
-    chart = _file(stem, "png")
+    atomic_write_text(with_ending(stem, "csv"), interactions_csv(results.names, found))
+    atomic_write_text(with_ending(stem, "md"), text)
+    chart = with_ending(stem, "png")
     interaction_chart(results.names, found, name, finding.unit, higher_is_better, chart)
     return text
-
-
-def _write_payout(results: Results, stem: Path) -> Grid | None:
-    payout = results.payout
-    texts = {"csv": grid_csv(payout), "md": grid_markdown(payout)} if payout else {}
-    for ending in ("csv", "md"):
-        if ending in texts:
-            atomic_write_text(_file(stem, ending), texts[ending])
-        else:
-            _file(stem, ending).unlink(missing_ok=True)
-    return payout
 
 
 def _facts(finding: Finding) -> dict[str, Any]:
@@ -212,23 +225,20 @@ def _facts(finding: Finding) -> dict[str, Any]:
     }
 
 
-def _file(stem: Path, ending: str) -> Path:
-    """Return a path with an ending more; names of properties may hold dots."""
-    return stem.with_name(f"{stem.name}.{ending}")
-
-
 def _remove_earlier(folder: Path, kept: Collection[str]) -> None:
     """Remove what an earlier report left, but for credits that are written anew.
 
     Of other properties than these it is known by the manifest, if it is still there. The page goes
     first: whatever interrupts the new report, none of other tables is beside them.
     """
-    (folder / PAGE).unlink(missing_ok=True)
+    (folder / _PAGE).unlink(missing_ok=True)
     try:
         earlier = json.loads((folder / _MANIFEST).read_text())["properties"]
     except (OSError, ValueError, KeyError):
         earlier = ()
+    for ending in _PAYOUT_FORMATS:
+        with_ending(folder / _PAYOUT, ending).unlink(missing_ok=True)
     for name in {*earlier, *kept}:
         for kind in _FURTHER if name in kept else (_CREDITS, *_FURTHER):
             for ending in _ENDINGS:
-                _file(folder / f"{kind}_{name}", ending).unlink(missing_ok=True)
+                with_ending(folder / f"{kind}_{name}", ending).unlink(missing_ok=True)

@@ -11,7 +11,6 @@ from pathlib import Path
 from crediting.agreement import Fidelity, verdict
 from crediting.files import atomic_write_text
 from crediting.finetuning import Retrain
-from crediting.ledger import Ledger
 from crediting.pipeline.study import Study
 
 
@@ -41,11 +40,7 @@ def trust(study: Study) -> str:
 
 def mixture(study: Study) -> str:
     """Say if the utilities of a game were computed in several ways; "" if not."""
-    game = study.game.address
-    ledger = Ledger.peek(study.stored_in(game), game.fingerprint)
-    if ledger is None:
-        return ""
-    with ledger:
+    with study.recorded(study.game) as ledger:
         ways = sorted({re.sub(r":\d+", "", device) for device in ledger.devices()})
     if len(ways) < 2:
         return ""
