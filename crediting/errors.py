@@ -119,6 +119,12 @@ def refuse(headline: str, problems: Sequence[str]) -> None:
     raise DataError("\n".join([headline, *lines]))
 
 
+def first_of(words: Sequence[str], most: int = 3) -> str:
+    """Return the first of several words for one line, and how many more there are."""
+    rest = len(words) - most
+    return ", ".join(words[:most]) + (f" and {rest:,} more" if rest > 0 else "")
+
+
 def did_you_mean(word: str, known: Iterable[str]) -> str:
     """Return advice on a misspelt word: the nearest known one, or all of them."""
     candidates = [str(candidate) for candidate in known]

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from crediting.datasets.problems import refuse, shown
 from crediting.datasets.reading import Frame, UnreadableError, read_image
-from crediting.errors import DataError
+from crediting.errors import DataError, first_of
 from crediting.progress import bar
 
 _BESIDE_OTHERS = 1000
@@ -179,7 +179,7 @@ def _owned_twice(listing: Listing, alike: Iterable[Sequence[int]]) -> list[str]:
     if listing.owners is None:
         return []
     return [
-        ", ".join(f"{shown(listing.training[i])} ({shown(listing.owners[i])})" for i in group)
+        first_of([f"{shown(listing.training[i])} ({shown(listing.owners[i])})" for i in group], 20)
         + ": these are the same image, and two contributors cannot own it; leave it to one"
         for group in alike
         if len({listing.owners[i] for i in group}) > 1
