@@ -22,7 +22,7 @@ from crediting.pipeline.evaluate.tuning import known_width
 from crediting.pipeline.extract.gauges import Gauge, gauged
 from crediting.pipeline.file_names import obstacle
 from crediting.pipeline.machine import gpus, make_trainer, open_machine, placed, wait_for_the_gpu
-from crediting.pipeline.memory import predictions_per_image, tell_memory, typical_steps
+from crediting.pipeline.memory import drawable, predictions_per_image, tell_memory, typical_steps
 from crediting.pipeline.study import Study
 from crediting.pipeline.train import check_what_follows
 from crediting.randomness import Stream
@@ -215,7 +215,7 @@ def measure_pace(study: Study) -> Pace:
     accelerator = open_machine(study.runtime)
     denoiser = placed(study.model.untrained(0), accelerator.device, study.runtime)
     inputs = study.model.example_inputs(denoiser)
-    recipe = replace(study.model.training, horizontal_flip=False, warmup=0.0)
+    recipe = replace(drawable(study, study.model.training), horizontal_flip=False, warmup=0.0)
     examples = _noise(inputs, recipe.batch_size)
     ids = torch.arange(len(examples), device=accelerator.device)
     trainer = make_trainer(examples, study.model, accelerator, study.runtime)
