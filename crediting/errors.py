@@ -93,8 +93,9 @@ def as_user_error(error: BaseException) -> CreditingError | None:
             "finetuning.recipe.batch_size or generation.batch_size, whichever was at work (with "
             "influence unlearning finetuning.fisher_batches), set "
             "runtime.gradient_checkpointing=true, runtime.precision=bf16 or "
-            "model.training.optimizer=adamw8bit, or free the device of other work. Nothing "
-            "recorded so far is lost: run the same command again afterwards."
+            "model.training.optimizer=adamw8bit, choose a smaller model (model.unet), or free the "
+            "device of other work. Nothing recorded so far is lost: run the same command again "
+            "afterwards."
         )
     return None
 
