@@ -8,6 +8,7 @@ from diffusers import UNet2DModel
 from crediting import config
 from crediting.baselines import MixtureProxy
 from crediting.errors import ConfigError, DataError, EvaluationError, LedgerError, as_user_error
+from crediting.models import DDPM
 from crediting.pipeline import stages
 from crediting.pipeline.train import check_what_follows
 from crediting.pruning import Magnitude
@@ -50,6 +51,14 @@ def test_a_method_that_cannot_work_on_the_model_trains_nothing(
         stages.dry_run(refused) if stage == "dry_run" else stages.run(refused, stage)
     assert trainings == []
     assert not refused.store.is_complete("model", refused.trained.fingerprint)
+
+
+def test_captions_of_a_dataset_that_has_none_are_refused_before_anything_is_made(
+    study, monkeypatch
+):
+    monkeypatch.setattr(DDPM, "conditional", True)
+    with pytest.raises(ConfigError, match=r"^generation\.prompts: .* this dataset has none"):
+        study("generation.prompts=captions")
 
 
 @pytest.mark.parametrize(("size", "told"), [("0", "0"), ("-8", "-8"), ("[8,-8]", r"\[8, -8\]")])
