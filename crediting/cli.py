@@ -19,6 +19,7 @@ def main() -> None:
     """
     config.register()
     ending.never_mind_the_reader()
+    ending.heed_termination()
     try:
         with ending.hydra_raises(), config.lazy_help():
             sys.argv[1:] = config.of_this_experiment(config.flags_first(sys.argv[1:]))

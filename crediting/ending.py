@@ -3,6 +3,7 @@
 import errno
 import io
 import os
+import signal
 import sys
 import time
 import traceback
@@ -11,6 +12,7 @@ from contextlib import contextmanager
 from functools import cache
 from multiprocessing import parent_process
 from threading import Thread
+from types import FrameType
 from typing import Any
 
 from crediting.errors import CreditingError
@@ -75,6 +77,19 @@ def _end_without(starter: int | None) -> None:
     while os.getppid() == starter:
         time.sleep(1)
     os._exit(1)  # not sys.exit: the main thread may be deep in a computation
+
+
+def heed_termination() -> None:
+    """Let SIGTERM, which schedulers and `kill` send, do what Ctrl-C does at that moment."""
+    signal.signal(signal.SIGTERM, _as_ctrl_c)
+
+
+def _as_ctrl_c(number: int, frame: FrameType | None) -> None:
+    heeded = signal.getsignal(signal.SIGINT)
+    if callable(heeded):  # as while workers are started, which puts it off
+        heeded(number, frame)
+    else:  # jobs of a shell's background ignore Ctrl-C
+        raise KeyboardInterrupt
 
 
 def never_mind_the_reader() -> None:

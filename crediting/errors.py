@@ -97,8 +97,9 @@ def as_user_error(error: BaseException) -> CreditingError | None:
             "finetuning.recipe.batch_size or generation.batch_size, whichever was at work (with "
             "influence unlearning finetuning.fisher_batches), set "
             "runtime.gradient_checkpointing=true, runtime.precision=bf16 or "
-            "model.training.optimizer=adamw8bit, or free the device of other work. Nothing "
-            "recorded so far is lost: run the same command again afterwards."
+            "model.training.optimizer=adamw8bit, choose a smaller model (model.unet), or free the "
+            "device of other work. Nothing recorded so far is lost: run the same command again "
+            "afterwards."
         )
     return None
 
@@ -130,6 +131,12 @@ def refuse(headline: str, problems: Sequence[str]) -> None:
     if len(problems) > _MOST_SPELT_OUT:
         lines.append(f"  ... and {len(problems) - _MOST_SPELT_OUT} more")
     raise DataError("\n".join([headline, *lines]))
+
+
+def first_of(words: Sequence[str], most: int = 3) -> str:
+    """Return the first of several words for one line, and how many more there are."""
+    rest = len(words) - most
+    return ", ".join(words[:most]) + (f" and {rest:,} more" if rest > 0 else "")
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

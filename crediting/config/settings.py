@@ -34,6 +34,8 @@ _MOST = {
     "calibrate.replicates": 1000,
     "runtime.threads": 1024,
     "runtime.training_processes": 1024,
+    "model.unet.layers_per_block": 1000,
+    "model.noise.num_train_timesteps": 1_000_000,
 }
 _LARGEST = 2**63 - 1  # that libraries compute with
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from crediting.datasets.problems import refuse, shown
 from crediting.datasets.reading import Frame, UnreadableError, read_image
+from crediting.errors import DataError, first_of
 from crediting.progress import bar
 
 _BESIDE_OTHERS = 1000
@@ -48,7 +49,8 @@ class ImageFiles(ABC):
     """A dataset of image files: what it lists is what it gives.
 
     All problems are reported together before any image is handed out. Files are listed and decoded
-    once per process, and the images shared by all who ask: they are not to be changed.
+    once per process, and the images shared by all who ask: they are not to be changed. Where files
+    have another digest than before, they are decoded anew.
 
     Args:
         frame: what every image is brought to.
@@ -56,6 +58,7 @@ class ImageFiles(ABC):
 
     def __init__(self, frame: Frame) -> None:
         self._frame = frame
+        self._digest: str | None = None
 
     @abstractmethod
     def _listing(self) -> Listing:
@@ -63,24 +66,8 @@ class ImageFiles(ABC):
 
     def digest(self) -> str:
         """Return the sha256 of the files' content, the columns and the form of the images."""
-        listing = self._sound()
-        labels = listing.reference_labels
-        told = {
-            "frame": astuple(self._frame),
-            "columns": {name: values.tolist() for name, values in listing.columns.items()},
-            "labels": None if labels is None else labels.tolist(),
-            "files": [len(listing.training), len(listing.reference)],
-        }
-        sha = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
-        problems = []
-        for file in (*listing.training, *listing.reference):
-            try:
-                with file.open("rb") as stream:
-                    sha.update(hashlib.file_digest(stream, "sha256").digest())
-            except OSError as error:
-                problems.append(f"{shown(file)}: cannot be read ({error.strerror})")
-        refuse(listing.root, problems)
-        return sha.hexdigest()
+        self._digest = _digest(self._sound(), self._frame)
+        return self._digest
 
     def columns(self) -> Mapping[str, NDArray]:
         """Return what is known of each training image: name -> array (n_examples,), text."""
@@ -88,11 +75,11 @@ class ImageFiles(ABC):
 
     def training_images(self) -> torch.Tensor:
         """Return the training images, uint8 (n_examples, channels, height, width)."""
-        return _decoded(self._listing(), self._frame)[0]
+        return _decoded(self._listing(), self._frame, self._digest)[0]
 
     def reference_images(self) -> torch.Tensor:
         """Return the reference images, uint8 (n_reference, channels, height, width)."""
-        return _decoded(self._listing(), self._frame)[1]
+        return _decoded(self._listing(), self._frame, self._digest)[1]
 
     def reference_labels(self) -> NDArray[np.int64] | None:
         """Return the class of each reference image, (n_reference,), or None if unknown."""
@@ -102,17 +89,39 @@ class ImageFiles(ABC):
     def _sound(self) -> Listing:
         listing = self._listing()
         if listing.problems:
-            _decoded(listing, self._frame)  # raises, with the problems of the images beside
+            _decoded(listing, self._frame, None)  # raises, with the problems of the images beside
         return listing
 
 
+def _digest(listing: Listing, frame: Frame) -> str:
+    labels = listing.reference_labels
+    told = {
+        "frame": astuple(frame),
+        "columns": {name: values.tolist() for name, values in listing.columns.items()},
+        "labels": None if labels is None else labels.tolist(),
+        "files": [len(listing.training), len(listing.reference)],
+    }
+    sha = hashlib.sha256(json.dumps(told, sort_keys=True).encode())
+    problems = []
+    for file in (*listing.training, *listing.reference):
+        try:
+            with file.open("rb") as stream:
+                sha.update(hashlib.file_digest(stream, "sha256").digest())
+        except OSError as error:
+            problems.append(f"{shown(file)}: cannot be read ({error.strerror})")
+    refuse(listing.root, problems)
+    return sha.hexdigest()
+
+
 @cache
-def _decoded(listing: Listing, frame: Frame) -> tuple[torch.Tensor, torch.Tensor]:
+def _decoded(
+    listing: Listing, frame: Frame, digest: str | None
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return training and reference images, parts of one tensor.
 
     Raises:
         DataError: naming every file that cannot be used; where the listing is wrong already, of
-            the first 1,000.
+            the first 1,000. Or the files no longer have the digest.
     """
     files = (*listing.training, *listing.reference)
     looked_into = files[:_BESIDE_OTHERS] if listing.problems else files
@@ -143,6 +152,11 @@ def _decoded(listing: Listing, frame: Frame) -> tuple[torch.Tensor, torch.Tensor
         )
     problems += _several_sizes(by_size) + _owned_twice(listing, by_content.values())
     refuse(listing.root, problems)
+    if digest not in (None, _digest(listing, frame)):
+        raise DataError(
+            f"dataset: images in {listing.root} were changed while the study ran; run the same "
+            "command again, and it takes them as they are then"
+        )
     tensor, split = torch.from_numpy(images), len(listing.training)
     return tensor[:split], tensor[split:] if listing.reference else tensor
 
@@ -165,7 +179,7 @@ def _owned_twice(listing: Listing, alike: Iterable[Sequence[int]]) -> list[str]:
     if listing.owners is None:
         return []
     return [
-        ", ".join(f"{shown(listing.training[i])} ({shown(listing.owners[i])})" for i in group)
+        first_of([f"{shown(listing.training[i])} ({shown(listing.owners[i])})" for i in group], 20)
         + ": these are the same image, and two contributors cannot own it; leave it to one"
         for group in alike
         if len({listing.owners[i] for i in group}) > 1

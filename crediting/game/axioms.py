@@ -16,7 +16,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-from crediting.errors import DataError
+from crediting.errors import DataError, first_of
 from crediting.game.attribution import Attribution
 from crediting.game.contributor import as_stored, look
 from crediting.game.enumeration import is_complete, with_ends
@@ -24,7 +24,6 @@ from crediting.game.game import EvaluatedSample
 
 _ROUNDING = 1e-9  # as a share of the largest difference in question
 _LAST_DIGITS = 64  # of a number, in units of its last binary one, that sums and means may change
-_MOST_SPELT_OUT = 3
 
 
 # ------------------------------------------------------------------------------ gaps
@@ -176,11 +175,11 @@ def _found(
     null = null_players(utilities, rounding)
     if pairs:
         gap = symmetry_gap(credits, utilities, rounding)
-        who = _listed([f"{names[i]} and {names[j]}" for i, j in pairs])
+        who = first_of([f"{names[i]} and {names[j]}" for i, j in pairs])
         yield _by_utilities("Symmetry", gap, attribution, f"{who} are interchangeable")
     if len(null):
         gap = null_player_gap(credits, utilities, rounding)
-        who = _listed([names[player] for player in null])
+        who = first_of([names[player] for player in null])
         yield _by_utilities(
             "Null player", gap, attribution, f"{who} {'adds' if len(null) == 1 else 'add'} nothing"
         )
@@ -234,10 +233,5 @@ def _player(name: str, names: Sequence[str], key: str) -> int:
     if stored in names:
         return list(names).index(stored)
     near = get_close_matches(str(name), names, n=3)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {_listed(names)}"
+    hint = f"did you mean {' or '.join(near)}?" if near else f"choose from {first_of(names)}"
     raise DataError(f"{key}: expected names of contributors, got {name!r}; {hint}")
-
-
-def _listed(words: Sequence[str]) -> str:
-    rest = len(words) - _MOST_SPELT_OUT
-    return ", ".join(words[:_MOST_SPELT_OUT]) + (f" and {rest} more" if rest > 0 else "")

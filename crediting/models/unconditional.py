@@ -226,8 +226,9 @@ def _height_and_width(size: Any) -> tuple[int, int]:
     sides = [size, size] if isinstance(size, int) else size
     if isinstance(sides, Sequence) and [type(side) for side in sides] == [int, int]:
         height, width = sides
-        return height, width
+        if height > 0 and width > 0:
+            return height, width
     raise ConfigError(
-        "model.unet.sample_size: expected a whole number, the side of what is denoised, or "
-        f"[height, width], got {size!r}."
+        "model.unet.sample_size: expected a whole number above 0, the side of what is "
+        f"denoised, or [height, width], got {size!r}."
     )

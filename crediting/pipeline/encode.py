@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-from crediting.errors import ConfigError
+from crediting.errors import ConfigError, first_of
 from crediting.generation.sampling import CAPTIONS
 from crediting.models.checkpoint import load_weights, save_weights
 from crediting.models.pretrained import forget
@@ -85,7 +85,7 @@ def _tell_shared_images(study: Study) -> None:
     shared = [g for g in alike if len(set(owner[g].tolist())) > 1]
     if shared:
         paths = study.dataset.columns().get("path", range(study.partition.n_examples))
-        first = ", ".join(f"{paths[number]} ({names[owner[number]]})" for number in shared[0])
+        first = first_of([f"{paths[number]} ({names[owner[number]]})" for number in shared[0]])
         others = f"; such images: {len(shared):,}" if len(shared) > 1 else ""
         say(f"encode: contributors who own the same image share its credit: {first}{others}")
 

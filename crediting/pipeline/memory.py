@@ -139,12 +139,14 @@ def _needs(study: Study) -> Needs:
     predicted = predictions_per_image(study) * study.generation.at_once(device)
     drawing = of_sampling(denoiser, inputs, predicted, how)
     asked = _coalition(study, study.game.finetuning, lambda: study.model.untrained(0))
-    coalition = None if asked is None else of_training(asked.denoiser, inputs, asked.recipe, how)
+    coalition = None
+    if asked is not None:
+        coalition = of_training(asked.denoiser, inputs, drawable(study, asked.recipe), how)
     return Needs(training, coalition, drawing)
 
 
 def _of_base_training(study: Study, denoiser: nn.Module, device: str) -> TrainingMemory:
-    recipe: Recipe = study.model.training
+    recipe = drawable(study, study.model.training)
     share = -(-recipe.batch_size // training_processes(study.runtime))
     inputs = study.model.example_inputs(denoiser)
     return of_training(denoiser, inputs, replace(recipe, batch_size=share), _how(study, device))
@@ -170,6 +172,11 @@ def predictions_per_image(study: Study) -> int:
     """
     guided = study.model.conditional and getattr(study.generation, "guidance", True) is not None
     return 2 if guided else 1
+
+
+def drawable(study: Study, recipe: Recipe) -> Recipe:
+    """Return a recipe whose batches are those that are drawn: at most all examples."""
+    return replace(recipe, batch_size=min(recipe.batch_size, study.partition.n_examples))
 
 
 def typical_steps(study: Study, finetuning: FineTuning) -> int:

@@ -11,7 +11,7 @@ import torch
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.extract.gauges import Gauge, gauged
 from crediting.pipeline.machine import make_trainer, open_machine, placed, wait_for_the_gpu
-from crediting.pipeline.memory import predictions_per_image, typical_steps
+from crediting.pipeline.memory import drawable, predictions_per_image, typical_steps
 from crediting.pipeline.study import Study
 from crediting.randomness import Stream
 from crediting.training.examples import Examples
@@ -37,7 +37,7 @@ def measure_pace(study: Study) -> Pace:
     accelerator = open_machine(study.runtime)
     denoiser = placed(study.model.untrained(0), accelerator.device, study.runtime)
     inputs = study.model.example_inputs(denoiser)
-    recipe = replace(study.model.training, horizontal_flip=False, warmup=0.0)
+    recipe = replace(drawable(study, study.model.training), horizontal_flip=False, warmup=0.0)
     examples = _noise(inputs, recipe.batch_size)
     ids = torch.arange(len(examples), device=accelerator.device)
     trainer = make_trainer(examples, study.model, accelerator, study.runtime)

@@ -81,7 +81,7 @@ class Study:
                 evaluating is to stop early and the design has no budget; a
                 property's name is no file name or that of another column, or nothing gives what it
                 needs; the device asked for is not there, or too few of them; the model needs
-                prompts, or cannot read any.
+                prompts, or cannot read any, or the dataset has no captions to draw.
             DataError: the partition is not one, or published weights are not on this machine.
         """
         runtime = config["runtime"]
@@ -108,6 +108,7 @@ class Study:
             baselines=parts["baseline"],
             **locate(config, parts, partition, readers),
         )
+        prompts_of(study)  # captions may be asked for where there are none
         declared_players(partition.names, **config["axioms"])
         check_payout(config["report"]["payout"], list(parts["property"]))
         check_pairing(study.estimator, kind_of(study.design), study.sample.coalitions)

@@ -179,6 +179,14 @@ def test_values_are_checked_against_hints(key, fitting, unfitting):
             "runtime.threads: expected 1024 or fewer, got 100000000000000",
         ),
         (
+            ["model.unet.layers_per_block=100000000000000"],
+            "model.unet.layers_per_block: expected 1000 or fewer, got 100000000000000",
+        ),
+        (
+            ["model.noise.num_train_timesteps=100000000000000"],
+            "model.noise.num_train_timesteps: expected 1000000 or fewer, got 100000000000000",
+        ),
+        (
             ["finetuning.recipe.batch_size=9223372036854775808"],
             "finetuning.recipe.batch_size: expected a whole number of at most 64 bits, got "
             "9223372036854775808",

@@ -182,6 +182,23 @@ def test_images_are_decoded_once_per_process(photos, monkeypatch):
     assert len(calls) == 6
 
 
+def test_what_is_decoded_is_what_was_digested(photos):
+    """Of three studies in a process the second finds an image edited, the third while it runs."""
+    first = folder(photos)
+    first.digest()
+    before = first.training_images()
+    save(photos / ORDER[0], 99)
+    second, third = folder(photos), folder(photos)
+    assert second.digest() == third.digest()
+    save(photos / ORDER[0], 98)
+    with pytest.raises(DataError, match=r"photos were changed while the study ran; run the same"):
+        third.training_images()
+    save(photos / ORDER[0], 99)
+    assert np.array_equal(as_image(second.training_images()[0]), pixels(99))
+    assert first.training_images() is before
+    assert np.array_equal(as_image(before[0]), pixels(SEEDS[ORDER[0]]))
+
+
 # ------------------------------------------------------------------------------ manifests
 
 

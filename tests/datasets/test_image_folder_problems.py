@@ -205,6 +205,15 @@ def test_the_same_image_of_two_contributors(photos):
     )
 
 
+def test_of_many_who_own_the_same_image_the_rest_is_counted(photos):
+    for number in range(24):
+        save(photos / f"one{number:02d}/1.png", 7)
+        save(photos / f"one{number:02d}/2.png", 100 + number)
+    problem = only_problem(photos)
+    assert problem.count("(one") == 20
+    assert "one19/1.png (one19) and 4 more: these are the same image" in problem
+
+
 def test_the_same_image_twice_of_one_contributor_is_no_problem(photos):
     save(photos / "ada/9.png", 0)
     assert len(folder(photos).training_images()) == 5

@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
+from crediting.ending import heed_termination
 from crediting.errors import ConfigError, DeviceLostError
 from crediting.executors import Processes
 from crediting.interfaces import Job, Outcome, Task
@@ -161,6 +162,7 @@ def _raise_import_error() -> None:
 if __name__ == "__main__":
     # a shell has its background jobs ignore interrupts, and so have all that they start
     signal.signal(signal.SIGINT, signal.default_int_handler)
+    heed_termination()
     # as that of a progress bar, it takes signals that the main thread blocks
     threading.Thread(target=time.sleep, args=(600,), daemon=True).start()
     try:

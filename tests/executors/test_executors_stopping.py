@@ -41,6 +41,11 @@ def started_by(pid: int) -> list[int]:
     return [who for child in children for who in (child, *started_by(child))]
 
 
+AS_A_TERMINAL_OR_A_SCHEDULER_DOES = pytest.mark.parametrize(
+    ("send", "signal_number"), [(os.killpg, signal.SIGINT), (os.kill, signal.SIGTERM)]
+)
+
+
 @contextmanager
 def driver(folder: Path):
     """Run a driver of two workers in a session of its own; it says when it begins."""
@@ -71,12 +76,13 @@ class TestADriverWithBusyWorkers:
             os.kill(process.pid, signal.SIGKILL)
             assert wait_until(lambda: not any(map(is_alive, helpers)), 5)
 
-    def test_interrupted_exits_promptly_and_quietly(self, tmp_path):
+    @AS_A_TERMINAL_OR_A_SCHEDULER_DOES
+    def test_interrupted_exits_promptly_and_quietly(self, tmp_path, send, signal_number):
         with driver(tmp_path) as process:
             workers = busy_workers(tmp_path)
             helpers = started_by(process.pid)
             started = time.monotonic()
-            os.killpg(process.pid, signal.SIGINT)
+            send(process.pid, signal_number)
             stdout, stderr = process.communicate(timeout=10)
             assert time.monotonic() - started < 5
             assert process.returncode == 0
@@ -84,12 +90,15 @@ class TestADriverWithBusyWorkers:
             assert stderr == ""
             assert wait_until(lambda: not any(map(is_alive, [*workers, *helpers])), 5)
 
+    @AS_A_TERMINAL_OR_A_SCHEDULER_DOES
     @pytest.mark.parametrize("seconds", [0.02, 0.05, 0.1, 0.2, 0.4])
-    def test_interrupted_while_workers_start_it_is_as_quiet(self, tmp_path, seconds):
+    def test_interrupted_while_workers_start_it_is_as_quiet(
+        self, tmp_path, seconds, send, signal_number
+    ):
         with driver(tmp_path) as process:
             time.sleep(seconds)
             helpers = started_by(process.pid)
-            os.killpg(process.pid, signal.SIGINT)
+            send(process.pid, signal_number)
             stdout, stderr = process.communicate(timeout=20)
             assert process.returncode == 0
             assert stdout.split()[-1] == "interrupted"

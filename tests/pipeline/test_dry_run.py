@@ -162,6 +162,13 @@ def test_a_pace_is_that_of_a_step_a_call_and_an_image(study, monkeypatch):
     assert pace.measure_pace(own) == (1, 6, 7)
 
 
+def test_a_batch_of_more_than_all_examples_is_timed_as_one_of_all(study, monkeypatch):
+    own, timed = study("model.training.batch_size=1000000", "property=[fid]"), set()
+    monkeypatch.setattr(Trainer, "train", lambda self, asked, *rest: timed.add(len(asked.examples)))
+    dry_run.measure_pace(own)
+    assert timed == {own.partition.n_examples}
+
+
 def test_hours_are_those_of_all_steps_calls_and_images(study):
     own = study("property=[fid]", "generation.batch_size=5")
     known = pace.Pace(training_step=1.0, sampling_step=10.0, image=100.0)

@@ -7,7 +7,8 @@ from diffusers import UNet2DModel
 
 from crediting import config
 from crediting.baselines import MixtureProxy
-from crediting.errors import ConfigError, DataError, EvaluationError, LedgerError
+from crediting.errors import ConfigError, DataError, EvaluationError, LedgerError, as_user_error
+from crediting.models import DDPM
 from crediting.pipeline import stages
 from crediting.pipeline.train import check_what_follows
 from crediting.pruning import Magnitude
@@ -50,6 +51,37 @@ def test_a_method_that_cannot_work_on_the_model_trains_nothing(
         stages.dry_run(refused) if stage == "dry_run" else stages.run(refused, stage)
     assert trainings == []
     assert not refused.store.is_complete("model", refused.trained.fingerprint)
+
+
+def test_captions_of_a_dataset_that_has_none_are_refused_before_anything_is_made(
+    study, monkeypatch
+):
+    monkeypatch.setattr(DDPM, "conditional", True)
+    with pytest.raises(ConfigError, match=r"^generation\.prompts: .* this dataset has none"):
+        study("generation.prompts=captions")
+
+
+@pytest.mark.parametrize(("size", "told"), [("0", "0"), ("-8", "-8"), ("[8,-8]", r"\[8, -8\]")])
+def test_sizes_below_one_are_told_by_their_key(study, size, told):
+    expected = rf"^model\.unet\.sample_size: expected a whole number above 0.*got {told}"
+    with pytest.raises(ConfigError, match=expected):
+        stages.dry_run(study(f"model.unet.sample_size={size}"))
+
+
+@pytest.mark.parametrize(
+    "override",
+    [
+        "sample_size=1000000000000",
+        "in_channels=1000000000000000",
+        "block_out_channels=[1000000000000000,32]",
+    ],
+)
+def test_of_a_model_that_fits_into_no_memory_it_is_said_which_settings_make_it_large(
+    study, override
+):
+    with pytest.raises(RuntimeError) as caught:
+        stages.dry_run(study(f"model.unet.{override}"))
+    assert "choose a smaller model (model.unet)" in str(as_user_error(caught.value))
 
 
 @pytest.mark.parametrize(

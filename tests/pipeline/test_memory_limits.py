@@ -166,6 +166,15 @@ def test_what_a_gpu_has_is_told(study, gpu, capsys, monkeypatch):
     assert "memory    the GPU has 24.0 GB, of which 12.0 GB are free\n" in capsys.readouterr().out
 
 
+def test_a_batch_of_more_than_all_examples_is_foretold_as_one_of_all(study):
+    sizes = ("model.training.batch_size", "finetuning.recipe.batch_size")
+    count = study().partition.n_examples
+    all_of_them, more = (
+        memory._needs(study(*(f"{key}={size}" for key in sizes))) for size in (count, 1000 * count)
+    )
+    assert more == all_of_them
+
+
 def test_several_processes_share_a_batch(study):
     alone, shared = study(), study("runtime.training_processes=2")
     denoiser = alone.model.untrained(0)

@@ -56,6 +56,17 @@ def test_it_is_said_whose_they_are_on_every_run(photos, capsys, pairs, how_many)
     assert "same image" not in capsys.readouterr().err
 
 
+def test_of_many_who_own_it_the_rest_is_counted(photos, capsys):
+    table = (photos / "photos.csv").read_text()
+    for camera in range(5):
+        shutil.copy(photos / "0.png", photos / f"copy{camera}.png")
+        table += f"\ncopy{camera}.png,ada,camera{camera}"
+    (photos / "photos.csv").write_text(table)
+    encoded(photos, "camera")
+    shared = "0.png (nikon), copy0.png (camera0), copy1.png (camera1) and 3 more\n"
+    assert f"share its credit: {shared}" in capsys.readouterr().err
+
+
 def test_images_in_any_order_of_memory_are_told_apart():
     images = torch.arange(96, dtype=torch.uint8).view(2, 4, 4, 3)[[0, 1, 0]].permute(0, 3, 1, 2)
     assert not images[0].is_contiguous()
