@@ -266,7 +266,6 @@ def test_a_terminal_that_was_closed_ends_nothing(tmp_path):
     assert (tmp_path / "done").exists()
 
 
-@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 @pytest.mark.parametrize("ctrl_c", ["default_int_handler", "SIG_IGN"])
 def test_terminated_it_ends_as_interrupted(ctrl_c, tmp_path):
     """Ctrl-C may be ignored, as by jobs of a shell's background."""
@@ -284,6 +283,7 @@ cli.main()
     assert ended.stderr == "\nInterrupted. Run the same command again to continue.\n"
 
 
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
 def test_an_output_that_the_disk_has_no_room_for_is_told():
     code = "from crediting import ending; ending.never_mind_the_reader(); print('x', flush=True)"
     with Path("/dev/full").open("w") as full:
