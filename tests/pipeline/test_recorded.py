@@ -240,7 +240,9 @@ def test_too_few_coalitions_for_interactions_are_said_and_not_fatal(run, tmp_pat
     folder = run(write(tmp_path / "few.csv", rows_of(some)), "estimator=kernel_shap")
     assert not list(folder.glob("interactions_*"))
     assert not list(folder.glob("exact_*"))
-    assert "no interactions in toy: interactions of 4 contributors" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no interactions in toy, fid: interactions of 4 contributors" in said
+    assert said.count("no interactions") == 1
     assert "Left out: interactions of 4 contributors need" in (folder / "report.md").read_text()
 
 
