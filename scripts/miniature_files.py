@@ -20,6 +20,8 @@ import transformers
 sys.path.insert(0, str(Path(__file__).resolve().parent))  # where others import this file by path
 from miniature import cifar, folders, judges, pipelines
 
+FOLDER = Path("miniature")
+"""Where +size=miniature looks for what is written."""
 INCEPTION = "models/inception_v3_google-0cc3c7bd.pth"
 PIECES: dict[str, Callable[[Path], None]] = {
     "data/cifar-100-python": cifar.write_cifar,
@@ -86,7 +88,7 @@ def _size(path: Path) -> int:
 def main() -> None:
     """Write the files and say what to do with them."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("folder", nargs="?", type=Path, default=Path("miniature"))
+    parser.add_argument("folder", nargs="?", type=Path, default=FOLDER)
     parser.add_argument("--force", action="store_true", help="write again what it wrote before")
     parser.add_argument(
         "--inception",
@@ -100,6 +102,8 @@ def main() -> None:
     print(f"Miniature data and weights are in {arguments.folder}. Try")
     for name in EXPERIMENTS:
         print(f"  credit +experiment={name} +size=miniature")
+    if arguments.folder != FOLDER:
+        print(f"where it lies at {FOLDER}, or at other paths that you name.")
 
 
 if __name__ == "__main__":

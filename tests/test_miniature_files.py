@@ -183,6 +183,7 @@ def test_the_command_says_what_to_try(folder, monkeypatch, capsys):
     said = capsys.readouterr().out
     for experiment in ("cifar_ddpm", "celeba_ldm", "artbench_sd_lora", "image_folder"):
         assert f"credit +experiment={experiment} +size=miniature\n" in said
+    assert said.endswith("where it lies at miniature, or at other paths that you name.\n")
     assert digests(folder) == before
 
 

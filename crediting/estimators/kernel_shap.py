@@ -33,6 +33,7 @@ TOO_FEW = (
     "Its uncertainty is unknown: there are so few coalitions that without one or another of them "
     "the credits would not be determined. Use more coalitions."
 )
+ALL_EXPLAINED = "The credits explain every utility, so errors cannot be estimated."
 UNDETERMINED = (
     "These coalitions do not determine the credits: what they leave open is split equally. Use "
     "more coalitions."
@@ -241,5 +242,7 @@ class KernelShap:
         influences = unit_influences(data, fit)
         if np.isnan(influences).any():
             return unknown(fit.credits, sample, self.name, TOO_FEW, noise)
+        if not (np.any(influences) or sample.noise_variance > 0):
+            return unknown(fit.credits, sample, self.name, ALL_EXPLAINED, noise)
         resampled = bootstrap_credits(fit.credits, influences, self.bootstrap, self.seed)
         return by_resampling(fit.credits, resampled, sample, self.name, self.confidence, noise)

@@ -80,7 +80,9 @@ def distinct_captions(columns: Mapping[str, NDArray]) -> tuple[list[str], torch.
 
 def _read_encoder(folder: Path) -> nn.Module:
     from transformers import CLIPTextModel
+    from transformers.utils import logging
 
+    logging.disable_progress_bar()  # a second at most, and it would stand among the stages
     return read_network(folder, {"CLIPTextModel": CLIPTextModel}, "model.pretrained")
 
 

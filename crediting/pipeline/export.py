@@ -48,6 +48,9 @@ def export(study: Study) -> None:
     text = csv_text([*names, *properties, *several], rows)
     atomic_write_text(study.folder / FILE, text)
     print(f"{len(coalitions)} coalitions and their utilities are in {study.folder / FILE}")
+    lower = [name for name, known in study.properties.items() if not known.higher_is_better]
+    if lower:
+        print(f'+experiment=recorded reads them with "game.lower_is_better=[{",".join(lower)}]"')
 
 
 def measured(study: Study) -> tuple[CoalitionMatrix, NDArray[np.float64]]:

@@ -7,6 +7,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from crediting.errors import ConfigError
+from crediting.interfaces import PruningReport
 from crediting.pipeline.address import GameSpec
 from crediting.pipeline.artifact import completed, produce_once
 from crediting.pipeline.likeness import likeness
@@ -42,7 +44,7 @@ def _prune(study: Study, spec: GameSpec, folder: Path) -> dict[str, Any]:
     at_once = study.model.training.batch_size  # so many have fitted
     loss = FixedTimestepLoss(trainer.loss, Stream("prune", study.seed), at_once)
     dense = study.model.load(source, RAW).to(trainer.device)
-    denoiser, report = spec.pruning.prune(dense, study.model, loss)
+    denoiser, report = _checked(spec.pruning.prune(dense, study.model, loss))
     if spec is study.endpoints:  # v(empty) takes an untrained twin: refused now if none exists
         study.model.reinitialise(denoiser, 0)
     del dense  # its memory is the recovery's
@@ -74,6 +76,19 @@ def _told_likeness(study: Study, full: Path, pruned: Path) -> float | None:
     found = unknown if alike is None else f"{alike:.2f}"
     say(f"prune: SSIM to images of the full model from the same noise: {found}")
     return alike
+
+
+def _checked(made: Any) -> tuple[nn.Module, PruningReport]:
+    """Return what a pruning, which may be anybody's, made of a denoiser."""
+    kinds = (nn.Module, PruningReport)
+    found = made if isinstance(made, tuple) else (made,)
+    if len(found) != len(kinds) or not all(map(isinstance, found, kinds)):
+        got = ", ".join(type(one).__name__ for one in found)
+        raise ConfigError(
+            "pruning: expected prune() to return the smaller denoiser and a "
+            f"crediting.interfaces.PruningReport, got {got}"
+        )
+    return found
 
 
 def _same_weights(one: nn.Module, other: nn.Module) -> bool:

@@ -97,10 +97,16 @@ class RecordedStudy:
         game = self.game
         who = shorten(", ".join(game.names), 200, placeholder=" ...")
         which = "all " if game.is_complete else ""
+        lower = ", ".join(self.config["game"]["lower_is_better"])
+        better = (
+            f"lower is better for {lower}"
+            if lower
+            else "higher is better for each, as game.lower_is_better names none"
+        )
         return (
             f"{game.source}: {len(game.names)} contributors ({who}), "
             f"{which}{game.n_coalitions:,} coalitions on {game.n_rows:,} rows, properties "
-            f"{', '.join(game.properties)}"
+            f"{', '.join(game.properties)}; {better}"
         )
 
 

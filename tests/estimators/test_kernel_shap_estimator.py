@@ -146,6 +146,17 @@ def test_an_additive_game_is_recovered_from_few_coalitions():
     assert attribution.std_errors.max() < 1e-9
 
 
+@pytest.mark.parametrize("design", DRAWN)
+def test_of_utilities_that_are_all_alike_no_error_is_known(design):
+    sample = play(INTERACTIONS, design(66, 0).sample(10))
+    alike = replace(sample, utilities=np.full(len(sample), 1.5), v_empty=1.5, v_full=1.5)
+    attribution = ESTIMATOR(alike)
+    np.testing.assert_array_equal(attribution.credits, np.zeros(10))
+    assert np.all(np.isnan(attribution.std_errors))
+    measured = ESTIMATOR(replace(alike, noise_variance=0.01))
+    assert np.all(measured.std_errors > 0)
+
+
 @pytest.mark.parametrize("budget", [1, 2, 5, 9, 10, 30, 200])
 def test_credits_are_efficient_for_any_budget(budget):
     sample = play(INTERACTIONS, ShapleyKernel(budget, 1).sample(10))

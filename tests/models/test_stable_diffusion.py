@@ -89,6 +89,11 @@ def test_prompts_are_embedded_as_the_pipeline_does(pipeline, prompt):
     torch.testing.assert_close(found, torch.cat([empty, expected]), rtol=0, atol=1e-6)
 
 
+def test_reading_the_text_encoder_says_nothing(own_folder, capfd):
+    sd(own_folder).embed(["a cat"], torch.device("cpu"))
+    assert capfd.readouterr().err == ""
+
+
 def test_padding_is_masked_where_the_pipeline_does_it(own_folder):
     path = own_folder / "text_encoder" / "config.json"
     plain = sd(own_folder).embed(["a cat"], torch.device("cpu"))

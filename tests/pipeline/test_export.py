@@ -57,7 +57,9 @@ def test_the_table_of_an_evaluated_study_gives_its_exact_credits(study, capsys):
     for stage in ("encode", "train", "prune", "extract", "evaluate"):
         stages.run(evaluated, stage)
     recorded = exported(evaluated)
-    assert str(evaluated.folder / "utilities.csv") in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert str(evaluated.folder / "utilities.csv") in said
+    assert said.endswith('+experiment=recorded reads them with "game.lower_is_better=[fid]"\n')
     assert recorded == read_recorded(evaluated.folder / "utilities.csv", None)
     assert recorded.names == tuple(evaluated.partition.names)
     assert recorded.is_complete

@@ -126,8 +126,14 @@ def test_an_extractor_must_say_something_of_every_image(opened, said, complaint)
         list(found.measure(IMAGES, ["one"]))
 
 
-@pytest.mark.parametrize("made", ["text", [1.0, 2.0], 1j, ValueError("no green")])
-def test_a_property_that_cannot_be_measured_is_refused_before_anything_is_trained(opened, made):
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        *((made, "cannot be measured") for made in ("text", [1.0, 2.0], 1j, ValueError("green"))),
+        *((value, f"is {value}") for value in (float("nan"), float("-inf"))),
+    ],
+)
+def test_a_property_that_says_nothing_is_refused_before_anything_is_trained(opened, made, said):
     def measure(generated):
         if isinstance(made, Exception):
             raise made
@@ -142,7 +148,7 @@ def test_a_property_that_cannot_be_measured_is_refused_before_anything_is_traine
     )
     opened({}, {}, {})
     gauges.load_reference = lambda folder, device: Features(scores=torch.zeros(3))
-    with pytest.raises(ConfigError, match=r"property\.one: cannot be measured of 2 reference"):
+    with pytest.raises(ConfigError, match=rf"property\.one: {said} of 2 reference"):
         gauges.check_properties(study, torch.device("cpu"))
 
 

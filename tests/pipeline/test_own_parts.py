@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -384,6 +385,22 @@ def test_a_pruning_may_alter_what_it_is_given(prepared, capsys, copies, zeros):
     torch.testing.assert_close(averaged, raw if zeros else trained, rtol=0, atol=0)
     assert bool(raw["conv_out.weight"].any()) is not zeros
     assert ("prune: SSIM" in capsys.readouterr().err) is zeros
+
+
+@pytest.mark.parametrize(
+    ("returned", "got"),
+    [
+        (lambda denoiser: None, "NoneType"),
+        (lambda denoiser: denoiser, "UNet2DModel"),
+        (lambda denoiser: (denoiser, (2, 1, 2, 1)), "UNet2DModel, tuple"),
+    ],
+)
+def test_a_pruning_must_return_a_denoiser_and_a_report(prepared, returned, got):
+    study = prepared("property=[fid]")
+    pruning = SimpleNamespace(recovery=None, prune=lambda denoiser, model, loss: returned(denoiser))
+    address = replace(study.game.start, fingerprint=got)
+    with pytest.raises(ConfigError, match=f"^pruning: expected prune.*PruningReport, got {got}$"):
+        prune_for(study, replace(study.game, pruning=pruning, start=address))
 
 
 def test_what_encoding_depends_on_must_be_given(study, monkeypatch):

@@ -98,8 +98,14 @@ def test_all_rows_give_the_values_of_the_game_and_every_file(run, table, capsys)
     assert endings <= {path.stem for path in folder.glob("*.png")}
     printed = capsys.readouterr()
     said = "4 contributors (ann, bob, cem, dan), all 16 coalitions on 16 rows, properties toy, fid"
-    assert said in printed.err
+    assert f"{said}; lower is better for fid\n" in printed.err
     assert "4 of 4 exact values lie in their intervals" in " ".join(printed.out.split())
+
+
+def test_that_no_property_is_named_as_lower_is_better_is_said(run, table, capsys):
+    run(table, "estimator=exact")
+    said = "properties toy, fid; higher is better for each, as game.lower_is_better names none\n"
+    assert said in capsys.readouterr().err
 
 
 def test_colours_of_interactions_mean_the_opposite_where_lower_is_better(run, table, monkeypatch):
@@ -234,7 +240,9 @@ def test_too_few_coalitions_for_interactions_are_said_and_not_fatal(run, tmp_pat
     folder = run(write(tmp_path / "few.csv", rows_of(some)), "estimator=kernel_shap")
     assert not list(folder.glob("interactions_*"))
     assert not list(folder.glob("exact_*"))
-    assert "no interactions in toy: interactions of 4 contributors" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "no interactions in toy, fid: interactions of 4 contributors" in said
+    assert said.count("no interactions") == 1
     assert "Left out: interactions of 4 contributors need" in (folder / "report.md").read_text()
 
 

@@ -58,7 +58,7 @@ class Gauge:
         fields = [None if field is None else field[chosen] for field in reference]
         for name, measure in self.measures.items():
             try:
-                float(measure(Features(*fields)))
+                value = float(measure(Features(*fields)))
             except CreditingError as error:
                 raise type(error)(f"{key}={images}: {error}") from error
             except ANY_FAILURE as error:
@@ -67,6 +67,11 @@ class Gauge:
                     f"({type(error).__name__}: {error}); nothing was trained for it yet. Mend it, "
                     "or leave it out"
                 ) from error
+            if not math.isfinite(value):
+                raise ConfigError(
+                    f"property.{name}: is {value} of {images} reference images; nothing was "
+                    "trained for it yet. Mend it or its extractor, or leave it out"
+                )
 
 
 def _bound(name: str, measured: Property, reference: Features) -> Callable[[Features], float]:

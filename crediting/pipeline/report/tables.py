@@ -112,16 +112,13 @@ def write_results(results: Results, folder: Path) -> Written:
     tables = results.tables
     folder.mkdir(parents=True, exist_ok=True)
     _remove_earlier(folder, tables)
-    told: dict[str, str] = {}
+    told = _tell_interactions(results, folder) if results.config["report"]["interactions"] else {}
     figures: dict[str, str] = {}
     for name, table in tables.items():
         _write_table(table, folder / f"{_CREDITS}_{name}")
         figures[f"Credit for {name}"] = f"shapley_{name}.png"
         _write_ranks(results, name, folder / f"ranks_{name}.csv")
-        stem = folder / f"interactions_{name}"
-        if results.config["report"]["interactions"]:
-            told[name] = _write_interactions(results, name, stem)
-        if with_ending(stem, "png").exists():
+        if with_ending(folder / f"interactions_{name}", "png").exists():
             figures[f"Interactions in {name}"] = f"interactions_{name}.png"
     payout = results.payout
     if payout:
@@ -195,14 +192,28 @@ def _write_ranks(results: Results, name: str, path: Path) -> None:
         atomic_write_text(path, rank_csv(results.names, probabilities))
 
 
+def _tell_interactions(results: Results, folder: Path) -> dict[str, str]:
+    """Write those of all properties and return them as Markdown, or why there are none.
+
+    What there is no coalition for is said once for all properties.
+    """
+    told: dict[str, str] = {}
+    without: dict[str, list[str]] = {}
+    for name in results.findings:
+        try:
+            told[name] = _write_interactions(results, name, folder / f"interactions_{name}")
+        except LedgerError as error:
+            told[name] = escape_markdown(f"Left out: {error}")
+            without.setdefault(str(error), []).append(name)
+    for reason, names in without.items():
+        say(f"report: no interactions in {', '.join(names)}: {reason}")
+    return told
+
+
 def _write_interactions(results: Results, name: str, stem: Path) -> str:
-    """Write the interactions in a property and return them as Markdown, or why there are none."""
+    """Write the interactions in a property and return them as Markdown."""
     finding = results.findings[name]
-    try:
-        found = interactions(finding.sample)
-    except LedgerError as error:
-        say(f"report: no interactions in {name}: {error}")
-        return escape_markdown(f"Left out: {error}")
+    found = interactions(finding.sample)
     higher_is_better = finding.higher_is_better
     text = interactions_markdown(results.names, found, finding.unit, higher_is_better)
     atomic_write_text(with_ending(stem, "csv"), interactions_csv(results.names, found))
