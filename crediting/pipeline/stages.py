@@ -54,9 +54,10 @@ def run(study: Study, stage: str) -> None:
     if study.config["dry_run"]:
         dry_run(study)
     elif stage == "all":
+        width = study.executor.width()
         say(
             f"study {study.name}: {len(study.partition)} contributors, properties "
-            f"{', '.join(study.properties)}, {study.executor.width()} coalitions at a time"
+            f"{', '.join(study.properties)}, {width} coalition{'s' * (width > 1)} at a time"
         )
         for step in (encode, extract, train, prune, evaluate, _report):
             step(study)

@@ -82,12 +82,22 @@ class CreditTable:
             f"{self.interval_name}.",
             f"v(N) = {found.v_full:.4g}, v(empty) = {found.v_empty:.4g}, "
             f"efficiency gap = {found.efficiency_gap:.4g}.",
+            self._harm,
             self._ranks,
             f"noise_error: {self._noise}.",
             found.explanation,
             *self.notes,
         )
         return tuple(line for line in lines if line)
+
+    @property
+    def _harm(self) -> str:
+        """Say why shares have another sign than merit; "" if they have not."""
+        merit = self.attribution.credits.sum() * (1 if self.higher_is_better else -1)
+        if merit >= 0 or any(math.isnan(row.share) for row in self.rows):
+            return ""
+        name = self.property_name
+        return f"Together they worsen {name}, so whoever improves it has a negative share."
 
     @property
     def _ranks(self) -> str:

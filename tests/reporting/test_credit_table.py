@@ -48,6 +48,17 @@ def test_caption_states_every_fact(make_table):
         assert fact in caption
 
 
+@pytest.mark.parametrize("higher_is_better", [True, False])
+def test_who_improves_what_all_worsen_is_told_why_the_share_is_negative(exactly, higher_is_better):
+    good = 1.0 if higher_is_better else -1.0
+    for others, told in ((3.0, True), (0.5, False), (1.0, False)):
+        attribution = exactly([good, -others * good], 0.0, good * (1 - others))
+        table = credit_table(attribution, "ab", None, "p", "", higher_is_better, 1)
+        assert table.rows[0].contributor == "a"
+        assert (table.rows[0].share < 0) == told
+        assert any("improves it has a negative share" in line for line in table.caption) == told
+
+
 def test_caption_names_exact_and_unknown_uncertainty(make_table, exact_table, exactly):
     assert "no sampling error" in exact_table(True).caption[1]
     assert "uncertainty unknown" in make_table(known=False).caption[1]
