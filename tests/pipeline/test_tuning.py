@@ -16,7 +16,7 @@ from miniature_study import make_study, read_ledgers
 from repeating_tape import RepeatingTape
 from torch._dynamo.utils import counters
 
-from crediting.errors import ConfigError
+from crediting.errors import ArtifactError, ConfigError
 from crediting.executors import Processes, Serial
 from crediting.executors.environment import environment_of_workers
 from crediting.game.coalition import coalition_key
@@ -350,6 +350,25 @@ def test_one_that_fails_does_not_take_its_stack_with_it(outputs, monkeypatch):
     outcomes = game(tuple(Task(coalition_key(row), 0, ("fid",)) for row in rows))
     assert [bool(outcome.failures) for outcome in outcomes] == [False, True, False]
     assert "diverged" in outcomes[1].failures[""]
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("no file"), ArtifactError("damaged"), ConfigError("key")]
+)
+@pytest.mark.parametrize(("place", "count"), [("ask", 1), ("ask", 2), ("train_stacked", 2)])
+def test_what_is_no_fault_of_a_coalition_is_raised(
+    outputs, monkeypatch, capsys, error, place, count
+):
+    def fails(*_):
+        raise error
+
+    study = make_study(outputs, "executor=serial")
+    models = DiffusionGame(study, study.game).models
+    whole = type(models) if place == "ask" else coalition_models
+    monkeypatch.setattr(whole, place, fails)
+    with pytest.raises(type(error), match=str(error)):
+        list(models.make(differing_in_steps(study)[0][:count], 0))
+    assert "trained one by one" not in capsys.readouterr().err
 
 
 def differing_in_steps(study):

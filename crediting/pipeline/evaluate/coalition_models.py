@@ -139,8 +139,6 @@ class CoalitionModels:
         """Return the training that is asked for, if any; what fails will fail again alone."""
         try:
             asked = self.ask(row, replicate)
-        except (OSError, ArtifactError, ConfigError):
-            raise
         except ANY_FAILURE:
             return None
         return asked if isinstance(asked, Training) else None
