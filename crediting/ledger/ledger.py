@@ -93,7 +93,7 @@ class Ledger:
 
         The first value of a key stays. A repeat that differs is kept among the disagreements.
         Values that are not finite are failures. A failure of "" (no images at all) is written for
-        every property of the task that has no value. Signed zeros are one value, as in SQLite.
+        every property of the task. Signed zeros are one value, as in SQLite.
         """
         common = self._common_columns(outcome)
         with self._transaction():
@@ -296,5 +296,4 @@ def _failures_by_property(outcome: Outcome) -> Iterator[tuple[str, str]]:
             yield name, traceback
         else:
             for spoilt in outcome.task.properties:
-                if spoilt not in outcome.values:
-                    yield spoilt, traceback
+                yield spoilt, traceback

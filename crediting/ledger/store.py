@@ -123,7 +123,7 @@ class Production:
         return sorted(
             path.as_posix()
             for path in paths
-            if path.as_posix() not in (_MANIFEST, _LOCK) and not _is_work_in_progress(path)
+            if path.as_posix() != _LOCK and not _is_work_in_progress(path)
         )
 
     def _remove_work_in_progress(self) -> None:

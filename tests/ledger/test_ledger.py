@@ -286,8 +286,9 @@ def test_a_ledger_of_another_game_is_refused(ledger):
         Ledger.open(folder, "other", {})
 
 
-def test_a_game_file_that_cannot_be_read_is_refused(ledger):
-    (ledger.path.parent / "game.json").write_text("{")
+@pytest.mark.parametrize("content", ["{", "{}", "[]"])
+def test_a_game_file_that_cannot_be_read_is_refused(ledger, content):
+    (ledger.path.parent / "game.json").write_text(content)
     with pytest.raises(LedgerError, match=r"game\.json belongs to the game None"):
         Ledger.open(ledger.path.parent, GAME, {})
 
@@ -374,6 +375,26 @@ def test_a_new_ledger_is_in_its_folder_for_good(tmp_path, monkeypatch):
     assert (tmp_path.stat().st_ino, True) in flushed
 
 
+def test_a_ledger_that_cannot_be_made_leaves_nothing_that_looks_like_one(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError("No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr("crediting.ledger.tables.replace_durably", full)
+        with pytest.raises(OSError, match="No space left"):
+            Ledger.open(tmp_path, GAME, {})
+    assert sorted(path.name for path in tmp_path.iterdir()) == [".ledger.lock", "game.json"]
+    Ledger.open(tmp_path, GAME, {}).close()
+
+
+def test_a_folder_may_have_any_name(tmp_path):
+    folder = tmp_path / "100%25 of a#1? b"
+    with Ledger.open(folder, GAME, {}) as ledger:
+        ledger.record(outcome("a", 0.1), SCORE)
+    with Ledger.peek(folder, GAME) as seen:
+        assert values_of(seen, "a") == [0.1]
+
+
 def test_a_new_ledger_waits_for_the_disk_once(tmp_path):
     """Bytes 24 to 28 of its file count the transactions (SQLite file format, section 1.3.7)."""
     Ledger.open(tmp_path, GAME, {}).close()
@@ -385,6 +406,7 @@ def test_a_new_ledger_waits_for_the_disk_once(tmp_path):
     [
         (sqlite3.SQLITE_IOERR_FSYNC, "mend the disk"),
         (sqlite3.SQLITE_READONLY_DIRECTORY, "make it and its folder writable"),
+        (sqlite3.SQLITE_CANTOPEN_FULLPATH, "make it and its folder writable"),
         (sqlite3.SQLITE_CORRUPT_INDEX, "It is damaged"),
         (sqlite3.SQLITE_BUSY_RECOVERY, "Another process held it"),
     ],

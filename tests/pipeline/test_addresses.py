@@ -11,6 +11,7 @@ from miniature_study import make_study
 from safetensors.torch import load_file, save_file
 
 from crediting import baselines, extractors, generation, models
+from crediting.datasets import Digits
 from crediting.pipeline import stages
 from crediting.pipeline.compare.baselines import address_of
 from crediting.pipeline.encode import load_prompts
@@ -69,6 +70,19 @@ def test_other_weights_under_the_same_name_are_other_results(faces):
     assert after.examples.fingerprint != before.examples.fingerprint
     assert after.game.address.fingerprint != before.game.address.fingerprint
     assert after.property_fingerprints == before.property_fingerprints
+
+
+def test_nothing_that_was_made_of_other_data_is_found(tmp_path, monkeypatch):
+    def found():
+        study = make_study(tmp_path, "property=[fid]", "endpoints=dense")
+        starts = [spec.start for spec in study.games]
+        own = [study.examples, study.prompts, study.trained, *study.extracted.values(), *starts]
+        games = [spec.address for spec in study.games]
+        return {one.fingerprint for one in own + games} | {*study.property_fingerprints.values()}
+
+    before = found()
+    monkeypatch.setattr(Digits, "digest", lambda self: "of other pixels")
+    assert len(before) == len(found() - before) > 8
 
 
 def addresses(study):

@@ -170,13 +170,17 @@ def test_failed_ends_cannot_be_left_out(prepared):
         stages.run(ready, "evaluate")
 
 
-def test_failures_of_replicates_that_are_not_asked_for_do_not_matter(prepared):
-    ready = prepared("property=[fid]")
+def test_failures_of_what_is_not_asked_for_do_not_matter(prepared, study):
+    ready, other = prepared("property=[fid]"), study("property=[diversity]")
     stages.run(ready, "evaluate")
-    record(ready, Task(coalition_key(grand_coalition(4)), 1, ("fid",)))
+    everybody, *_ = asked = coalition_keys(ready.coalitions(ready.game))
+    unasked = next(key for key in coalition_keys(all_coalitions(4)) if key not in asked)
+    record(ready, Task(everybody, 1, ("fid",)))
+    record(ready, Task(unasked, 0, ("fid",)))
+    record(other, Task(everybody, 0, ("diversity",)))
     stages.run(ready, "evaluate")
     with ledger_of(ready) as ledger:
-        assert len(ledger.failures()) == 1
+        assert len(ledger.failures()) == 3
 
 
 def test_a_setting_that_cannot_work_is_no_failure_of_the_coalitions(prepared, study):
@@ -305,6 +309,13 @@ def test_a_property_that_exits_when_it_is_tried_out_is_named(prepared):
         (
             '  File "a.py", line 1\n    f(\n     ^\nSyntaxError: never closed',
             "SyntaxError: never closed",
+        ),
+        (
+            'Traceback (most recent call last):\n  File "a.py", line 1, in f\nKeyError: 1\n\n'
+            "During handling of the above exception, another exception occurred:\n\n"
+            'Traceback (most recent call last):\n  File "b.py", line 2, in g\n'
+            "RuntimeError: diverged",
+            "RuntimeError: diverged",
         ),
     ],
 )

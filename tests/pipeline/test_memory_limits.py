@@ -11,8 +11,10 @@ import pytest
 import torch
 from diffusers import DDPMScheduler
 from torch import nn
+from torch._subclasses.fake_tensor import DataDependentOutputException
 from toy_executor import ToyExecutor
 
+from crediting import multiprocess
 from crediting.errors import ConfigError
 from crediting.generation import Ddim
 from crediting.models import pretrained
@@ -147,6 +149,19 @@ def test_as_many_predictions_are_reckoned_with_as_drawing_takes(prompts, guidanc
     assert memory.predictions_per_image(own) == (1 if prompts is None else 2)
 
 
+def test_what_cannot_be_foretold_is_said_and_trained_all_the_same(study, capsys, monkeypatch):
+    operation = "aten._local_scalar_dense.default"
+
+    def depends_on_numbers(*_):
+        raise DataDependentOutputException(operation)
+
+    monkeypatch.setattr(memory, "of_training", depends_on_numbers)
+    made = study()
+    memory.tell_memory(made)
+    assert capsys.readouterr().out == f"memory    cannot be estimated: {operation}\n"
+    memory.check_memory(made, made.model.untrained(0), "cuda")
+
+
 def test_adapters_take_less_memory_than_the_whole_model(study):
     wide = "model.unet.add_attention=true"
     whole, adapters = (
@@ -207,6 +222,19 @@ def test_what_evaluating_takes_on_a_gpu_is_said_again_when_it_is_a_tenth_more(mo
         watch.look()
     said = [line.split()[3] for line in capsys.readouterr().err.splitlines()]
     assert said == ["100.0", "111.0", "123.0"]
+
+
+def test_the_peak_on_a_gpu_is_that_of_the_largest_process_since_it_was_watched(monkeypatch):
+    seen = {"now": 5}
+    monkeypatch.setattr(torch.cuda, "is_initialized", lambda: True)
+    monkeypatch.setattr(torch.cuda, "max_memory_allocated", lambda: seen["now"])
+    monkeypatch.setattr(torch.cuda, "reset_peak_memory_stats", lambda: seen.update(now=2))
+    monkeypatch.setattr(multiprocess, "_elsewhere", {"resident": 0, "allocated": 0})
+    for allocated, peak in ((3, 5), (7, 7)):
+        multiprocess.tell_memory(resident=9, allocated=allocated)
+        assert memory.peak() == {"peak_memory": peak, "peak_memory_of": "tensors on the GPU"}
+    memory.start_watching()
+    assert memory.peak()["peak_memory"] == 2
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="no such file on this system")

@@ -307,17 +307,25 @@ def test_images_that_are_none_are_refused(images, got):
         given.reference(OwnDataset(reference_images=images))
 
 
+@pytest.mark.parametrize("count", [11, 13])
+def test_images_must_be_as_many_as_the_columns_tell_of(count):
+    with pytest.raises(ConfigError, match=rf"has 12 images, and columns\(\) tells of {count}$"):
+        given.training_images(OwnDataset(training_images=IMAGES), count)
+
+
 @pytest.mark.parametrize(
-    "labels", [np.arange(11), np.array(["a"] * 12), np.ones(12), np.ones((12, 1), int)]
+    "labels",
+    [np.arange(11), np.array(["a"] * 12), np.ones(12), np.ones((12, 1), int), np.ones(12, bool)],
 )
 def test_labels_that_are_none_are_refused(labels):
     with pytest.raises(ConfigError, match=r"reference_labels\(\) to return a whole number for ea"):
         given.reference(OwnDataset(reference_labels=labels))
 
 
-def test_labels_may_be_a_list_or_unknown():
-    _, listed = given.reference(OwnDataset(reference_labels=[3] * 12))
-    np.testing.assert_array_equal(listed, np.full(12, 3))
+def test_labels_may_be_a_list_or_bytes_or_unknown():
+    for labels in ([3] * 12, np.full(12, 3, np.uint8)):
+        _, found = given.reference(OwnDataset(reference_labels=labels))
+        np.testing.assert_array_equal(found, np.full(12, 3), strict=True)
     assert given.reference(OwnDataset(reference_labels=None))[1] is None
 
 

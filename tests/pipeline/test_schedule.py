@@ -186,6 +186,13 @@ def test_the_line_is_that_of_least_squares():
     np.testing.assert_allclose(pace.expected(asked), line(asked))
 
 
+def test_evaluations_of_one_size_have_one_duration():
+    pace = Pace()
+    for seconds in range(2 * FEWEST):
+        pace.learn(7.0, seconds)
+    np.testing.assert_allclose(pace.expected(np.array([1.0, 7.0])), FEWEST - 0.5)
+
+
 def test_no_time_is_negative():
     pace = Pace()
     for examples in range(10, 30):
@@ -297,6 +304,18 @@ def test_a_study_begins_with_the_longest_and_keeps_its_values(study, tmp_path):
     evaluate.evaluate(other)
     assert backward.evaluated != forward.evaluated
     assert read_ledgers(tmp_path / "other") == read_ledgers(tmp_path / "outputs")
+
+
+def test_the_bar_of_a_study_is_told_of_all_that_is_done(study, monkeypatch):
+    told, bar = [], evaluate.bar
+
+    def listening(*given, seconds_left, **options):
+        told.append(seconds_left)
+        return bar(*given, seconds_left=seconds_left, **options)
+
+    monkeypatch.setattr(evaluate, "bar", listening)
+    evaluate.evaluate(replace(study("property=[fid]"), executor=Timed(lambda key: 2.0)))
+    assert [left() for left in told] == [0.0]
 
 
 def test_a_dry_run_prices_what_is_missing_by_its_examples(study, capsys):

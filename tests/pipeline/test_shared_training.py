@@ -8,6 +8,7 @@ from safetensors.torch import load_file
 from crediting.pipeline import stages
 from crediting.pipeline.evaluate.diffusion_game import DiffusionGame
 from crediting.pipeline.train import RAW
+from crediting.randomness import derive_seed
 
 pytestmark = pytest.mark.slow
 
@@ -46,6 +47,7 @@ def test_two_processes_make_the_models_of_one(tmp_path, capfd):
 def test_what_trains_from_scratch_begins_alike_and_is_made_once(prepared, monkeypatch):
     ready = prepared("property=[fid]")
     models, made = DiffusionGame(ready, ready.game).models, []
+    ready.config["seed"] = 5
     plain = type(ready.model).reinitialise
 
     def counted(self, denoiser, seed):
@@ -54,7 +56,7 @@ def test_what_trains_from_scratch_begins_alike_and_is_made_once(prepared, monkey
 
     monkeypatch.setattr(type(ready.model), "reinitialise", counted)
     first, again, other = (numbers_of(models.untrained(replicate)) for replicate in (0, 0, 1))
-    assert len(made) == 2
+    assert made == [derive_seed("initialise", 5, replicate) for replicate in (0, 1)]
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
     models.untrained(0).conv_in.weight.data.zero_()

@@ -15,6 +15,7 @@ from crediting.game.coalition import coalition_key, grand_coalition
 from crediting.interfaces import Task
 from crediting.pipeline import stages
 from crediting.pipeline.estimate.stage import estimate, read_sample, read_utilities
+from crediting.pipeline.evaluate.coalition_models import CoalitionStart
 from crediting.pipeline.evaluate.diffusion_game import DiffusionGame
 from crediting.pipeline.evaluate.stage import evaluate_coalitions
 from crediting.progress import bar
@@ -281,6 +282,15 @@ def test_another_seed_has_other_weights_to_begin_with_and_other_batches(study, m
             stages.run(study("property=[fid]", f"seed={seed}"), stage)
     streams, weights = zip(*begun, strict=True)
     assert len(streams) == len(set(streams)) == len(set(weights)) == 4
+
+
+def test_another_seed_or_replicate_has_other_batches_in_coalitions(study):
+    starts = [
+        CoalitionStart(None, study(f"seed={seed}"), None, replicate)
+        for seed in (0, 1)
+        for replicate in (0, 1)
+    ]
+    assert len({start.stream.seed for start in starts}) == 4
 
 
 def test_bars_of_trainings_reach_their_last_step(study, monkeypatch):

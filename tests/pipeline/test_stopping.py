@@ -24,6 +24,7 @@ from crediting.pipeline.evaluate.stopping import (
     Look,
     Rules,
     Sureness,
+    _look,
     looks_at,
     schedule,
     stopped,
@@ -74,6 +75,11 @@ def test_looks_start_late_enough_grow_and_end_with_all(n_players, least, most):
 def test_a_larger_budget_looks_at_the_same_places_first():
     short, long = schedule(10, 2, 100), schedule(10, 2, 1000)
     assert long[: len(short) - 1] == short[:-1]
+
+
+def test_a_budget_beyond_the_design_is_that_of_the_design():
+    for chosen in ({}, {"hours": 1.0}, {"ci_width": 0.5}):
+        assert rules(budget=70, **chosen).looks(8, 2, 60) == rules(**chosen).looks(8, 2, 60)
 
 
 def test_hours_are_looked_at_long_before_anybody_can_be_sure():
@@ -245,9 +251,20 @@ def test_it_ends_where_it_is_known_who_the_top_are(toy):
             assert ((among >= 0.9) | (among <= 0.1)).all()
 
 
-def test_recorded_hours_end_it_whatever_the_clock_says(toy):
+def test_the_top_are_those_of_each_property_whichever_way_is_better(toy):
+    noisy = toy("report.top=2", noise=1.0)
+    evaluate(noisy)
+    found = _look(noisy).properties
+    for name, finding in estimate(noisy).items():
+        better = noisy.properties[name].higher_is_better
+        assert found[name] == sureness(finding.attribution, 2, better)
+    assert found["fid"].top_probability != found["diversity"].top_probability
+
+
+def test_recorded_hours_end_it_whatever_the_clock_says(toy, capsys):
     hours = toy("stop.hours=28", width=2)
     evaluate(hours)
+    assert "nan" not in capsys.readouterr().err  # of the first looks, which nobody is asked at
     places = looks_at(hours)
     assert places[:6] == [
         8,

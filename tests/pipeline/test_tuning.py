@@ -1,6 +1,7 @@
 import gc
 import json
 import os
+import platform
 import signal
 import time
 import weakref
@@ -15,7 +16,7 @@ from miniature_study import make_study, read_ledgers
 from repeating_tape import RepeatingTape
 from torch._dynamo.utils import counters
 
-from crediting.errors import ConfigError
+from crediting.errors import ArtifactError, ConfigError
 from crediting.executors import Processes, Serial
 from crediting.executors.environment import environment_of_workers
 from crediting.game.coalition import coalition_key
@@ -116,6 +117,15 @@ def test_speed_is_measured_anew_only_where_it_may_be_another(outputs, changed, a
     assert (tuning._setting(one, one.game) != tuning._setting(other, other.game)) is anew
 
 
+def test_speed_is_measured_anew_on_another_machine_or_with_other_releases(outputs, monkeypatch):
+    study = make_study(outputs, "runtime.device=cpu")
+    before = tuning._setting(study, study.game)
+    for place, name in ((tuning, "versions"), (tuning, "_processor"), (platform, "machine")):
+        with monkeypatch.context() as patch:
+            patch.setattr(place, name, lambda: "another")
+            assert tuning._setting(study, study.game) != before
+
+
 @pytest.mark.parametrize(
     ("seconds", "steps"), [(9.0, 6), (0.5, 6), (0.1, 30), (0.03, 100), (0.001, 300)]
 )
@@ -145,17 +155,46 @@ def test_the_clock_starts_after_the_first_steps_and_what_is_called_then(monkeypa
     assert clock.seconds() == 7
 
 
-@pytest.mark.parametrize("error", [torch.OutOfMemoryError, RuntimeError])
-def test_what_does_not_fit_into_memory_is_not_chosen(error, outputs, monkeypatch):
+@pytest.mark.parametrize(
+    ("error", "told"),
+    [
+        (torch.OutOfMemoryError("CUDA error: out of memory"), False),
+        (RuntimeError("CUDA error: out of memory"), False),
+        (RuntimeError("Batching rule not implemented"), True),
+    ],
+)
+def test_what_does_not_fit_or_cannot_be_stacked_is_not_chosen(
+    error, told, outputs, monkeypatch, capsys
+):
     def measure(study, spec, size):
         if size > 2:
-            raise error("CUDA error: out of memory")
+            raise error
         return 10.0 * size
 
     monkeypatch.setattr(tuning, "steps_per_second", measure)
     study = make_study(outputs, "runtime.stack=auto")
     assert tuned(study, study.game)[1] == 2
+    assert (f"tune: 4 at once cannot be trained here: {error}" in capsys.readouterr().err) is told
     next(outputs.glob("store/tuning-*.json")).unlink()
+
+
+@pytest.mark.parametrize("size", [1, 2])
+def test_all_steps_after_the_first_are_timed(outputs, monkeypatch, size):
+    steps, begun = [], []
+
+    class Noting(step_rates.Clock):
+        def __call__(self, step):
+            steps.append(step)
+            super().__call__(step)
+
+    monkeypatch.setattr(step_rates, "Clock", Noting)
+    study = make_study(outputs)
+    run = step_rates._prepared(study, study.game, size)
+    run(3, lambda: begun.append(steps[-1]))
+    assert begun == [step_rates.RUN_IN]
+    assert steps == list(range(step_rates.RUN_IN + 3 + 1))
+    monkeypatch.setattr(step_rates, "can_stack", lambda *_: False)
+    assert (step_rates._prepared(study, study.game, size) is None) is (size > 1)
 
 
 def test_processes_that_share_a_gpu_are_measured_beside_stacks(outputs, monkeypatch):
@@ -311,6 +350,25 @@ def test_one_that_fails_does_not_take_its_stack_with_it(outputs, monkeypatch):
     outcomes = game(tuple(Task(coalition_key(row), 0, ("fid",)) for row in rows))
     assert [bool(outcome.failures) for outcome in outcomes] == [False, True, False]
     assert "diverged" in outcomes[1].failures[""]
+
+
+@pytest.mark.parametrize(
+    "error", [OSError("no file"), ArtifactError("damaged"), ConfigError("key")]
+)
+@pytest.mark.parametrize(("place", "count"), [("ask", 1), ("ask", 2), ("train_stacked", 2)])
+def test_what_is_no_fault_of_a_coalition_is_raised(
+    outputs, monkeypatch, capsys, error, place, count
+):
+    def fails(*_):
+        raise error
+
+    study = make_study(outputs, "executor=serial")
+    models = DiffusionGame(study, study.game).models
+    whole = type(models) if place == "ask" else coalition_models
+    monkeypatch.setattr(whole, place, fails)
+    with pytest.raises(type(error), match=str(error)):
+        list(models.make(differing_in_steps(study)[0][:count], 0))
+    assert "trained one by one" not in capsys.readouterr().err
 
 
 def differing_in_steps(study):

@@ -139,8 +139,6 @@ class CoalitionModels:
         """Return the training that is asked for, if any; what fails will fail again alone."""
         try:
             asked = self.ask(row, replicate)
-        except NO_FAULT_OF_A_COALITION:
-            raise
         except ANY_FAILURE:
             return None
         return asked if isinstance(asked, Training) else None
