@@ -164,6 +164,10 @@ def test_gradients_of_a_stack_are_as_large_as_alone(ascend, monkeypatch):
         assert_as_alone(make_trainer(), attentive, how, ascend=ascend)
 
 
+def test_a_parameter_may_be_a_single_number():
+    assert_as_alone(make_trainer(), Gained)
+
+
 def test_the_denoisers_keep_their_weights():
     given = trainings(attentive())
     train_stacked(make_trainer(), given, Stream("stack"))
@@ -252,6 +256,17 @@ class TwoLayers(nn.Module):
     def forward(self, sample, timestep):
         brightness = timestep.view(-1, 1, 1, 1) / 1000
         return SimpleNamespace(sample=self.last(F.silu(self.first(sample) + brightness)))
+
+
+class Gained(TwoLayers):
+    """One of its parameters is a number without any dimension."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(1.0))
+
+    def forward(self, sample, timestep):
+        return SimpleNamespace(sample=self.gain * super().forward(sample, timestep).sample)
 
 
 class HalfBetween(TwoLayers):
