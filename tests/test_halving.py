@@ -178,7 +178,7 @@ def test_a_training_that_does_not_fit_adds_up_the_gradients_of_parts(make_traine
     assert capsys.readouterr().err == ""
     found = trainer.train(Training(narrow, RECIPE, COALITIONS[0]), Stream("x"))
     assert narrow.batches == [6, 3, 3, 3, 3, 3, 3, 3, 3]
-    assert capsys.readouterr().err.count("train: not enough memory") == 1
+    assert capsys.readouterr().err.count("train: not enough memory for a whole batch;") == 1
     for name, value in expected.items():
         torch.testing.assert_close(found[name], value, rtol=0, atol=1e-10)
     again = Narrow(3)
@@ -233,7 +233,7 @@ def test_a_step_that_failed_half_way_is_begun_anew():
     assert slope.item() == pytest.approx(0.1 * 2 * 1.5)  # twice the mean of 0, 1, 2, 3
 
 
-def test_a_stack_that_does_not_fit_is_divided_alike(make_trainer):
+def test_a_stack_that_does_not_fit_is_divided_alike(make_trainer, capsys):
     narrow = [Narrow(3) for _ in COALITIONS]
     stack = [
         Training(denoiser, RECIPE, ids) for denoiser, ids in zip(narrow, COALITIONS, strict=True)
@@ -241,6 +241,7 @@ def test_a_stack_that_does_not_fit_is_divided_alike(make_trainer):
     train_stacked(make_trainer(), stack, Stream("x"))
     assert narrow[0].batches == [6, 3, 3, 3, 3, 3, 3, 3, 3]
     assert not any(denoiser.batches for denoiser in narrow[1:])
+    assert "not enough memory for whole batches of 3 coalitions;" in capsys.readouterr().err
 
 
 def test_a_training_without_room_for_one_example_is_an_error(make_trainer):

@@ -98,7 +98,7 @@ def _as_tensor(value: Tensor | int) -> Tensor:
 
 def _as_it_was(value: Tensor) -> Tensor | int:
     """Return what `_as_tensor` made a tensor of; torch itself counts steps in float32."""
-    return int(value.item()) if value.dtype == torch.int64 and value.dim() == 0 else value
+    return int(value.item()) if value.dtype == torch.int64 else value
 
 
 class TrainingCheckpoint:

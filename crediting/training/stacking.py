@@ -171,7 +171,7 @@ def _batchable_attention(device: torch.device) -> AbstractContextManager[None]:
 def _clip(leaves: Sequence[Tensor], largest: float) -> None:
     """Scale the gradients of each denoiser so that their norm is at most `largest`."""
     gradients = [leaf.grad for leaf in leaves if leaf.grad is not None]
-    squares = [gradient.flatten(1).square().sum(1) for gradient in gradients]
+    squares = [gradient.square().reshape(len(gradient), -1).sum(1) for gradient in gradients]
     factors = (largest / (torch.stack(squares).sum(0).sqrt() + 1e-6)).clamp(max=1.0)
     for gradient in gradients:
         gradient.mul_(factors.view(-1, *[1] * (gradient.dim() - 1)))

@@ -119,6 +119,22 @@ def test_stacks_of_adapters_are_recorded_in_half_precision(device):
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-3)
 
 
+@pytest.mark.parametrize(("tape", "kind"), [(None, float), (RepeatingTape, torch.Tensor)])
+def test_recorded_steps_find_their_rate_in_memory(tape, kind, monkeypatch):
+    """A GPU would repeat a plain number at every step; on a CPU that does not show."""
+    kinds = []
+
+    def set_rate(optimizer, rate):
+        kinds.append(type(optimizer.param_groups[0]["lr"]))
+
+    monkeypatch.setattr("crediting.training.trainer.set_rate", set_rate)
+    monkeypatch.setattr("crediting.training.stacking.set_rate", set_rate)
+    several = trainings(attentive(), replace(RECIPE, steps=1))
+    alone(make_trainer(make_tape=tape), several[0])
+    train_stacked(make_trainer(make_tape=tape), several[1:], Stream("stack"))
+    assert kinds == [kind, kind]
+
+
 @pytest.mark.parametrize("precision", ["no", "bf16"])
 @pytest.mark.parametrize("tape", [None, RepeatingTape])
 def test_nothing_of_a_training_outlives_it(precision, tape):

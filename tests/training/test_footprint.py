@@ -99,7 +99,11 @@ def test_convolutions_are_counted_by_hand():
 
 
 def test_half_precision_keeps_half_of_a_convolution_and_casts_its_weights():
-    found = of_training(Convolutions(), example(3, 5, 5), RECIPE, PLAIN._replace(precision="bf16"))
+    found, other = (
+        of_training(Convolutions(), example(3, 5, 5), RECIPE, PLAIN._replace(precision=precision))
+        for precision in ("bf16", "fp16")
+    )
+    assert found == other
     kept = 2 * 16 * 25 * (3 + 8)  # the inputs of both
     cast = 2 * (8 * 3 * 9 + 3 * 8 * 9)
     full = 4 * 16 * 25 * (3 + 3) + 4  # prediction, target, loss
@@ -107,13 +111,14 @@ def test_half_precision_keeps_half_of_a_convolution_and_casts_its_weights():
     assert found.weights == of_training(Convolutions(), example(3, 5, 5), RECIPE, PLAIN).weights
 
 
-def test_normalisation_takes_full_precision_on_a_gpu_only():
+@pytest.mark.parametrize(
+    ("norm", "groups"), [(nn.GroupNorm(2, 8), 2), (nn.LayerNorm((8, 5, 5)), 1)]
+)
+def test_normalisation_takes_full_precision_on_a_gpu_only(norm, groups):
     class Normed(nn.Module):
         def __init__(self):
             super().__init__()
-            self.layers = nn.Sequential(
-                nn.Conv2d(3, 8, 3, padding=1, bias=False), nn.GroupNorm(2, 8), nn.SiLU()
-            )
+            self.layers = nn.Sequential(nn.Conv2d(3, 8, 3, padding=1, bias=False), norm, nn.SiLU())
             self.last = nn.Conv2d(8, 3, 3, padding=1, bias=False)
 
         def forward(self, sample, timestep):
@@ -126,7 +131,20 @@ def test_normalisation_takes_full_precision_on_a_gpu_only():
     )
     hidden = 16 * 25 * 8
     # what goes in and what comes out take 4 bytes each instead of 2; so do means and deviations
-    assert gpu - cpu == 2 * 2 * hidden + 2 * 2 * 16 * 2
+    assert gpu - cpu == 2 * 2 * hidden + 2 * 2 * 16 * groups
+
+
+def test_drawing_keeps_nothing_for_gradients_and_drops_nothing_out():
+    denoiser = Convolutions()
+    denoiser.layers.insert(1, nn.Dropout(0.5))
+    weights = 4 * (8 * 3 * 9 + 8 + 3 * 8 * 9 + 3)
+    full, half = (
+        of_sampling(denoiser, example(3, 5, 5), 16, PLAIN._replace(precision=precision)) - weights
+        for precision in ("fp32", "bf16")
+    )
+    assert full == 4 * 16 * 25 * (8 + 3)  # what goes into the last layer, and what comes out
+    cast = 2 * (8 * 3 * 9 + 3 * 8 * 9)
+    assert half == pytest.approx(full / 2 + cast, rel=0.01)  # biases
 
 
 @pytest.mark.parametrize(("size", "expected"), [(64, 2 * (4096 + 4 * 16)), (63, 8 * 63 * 64)])
@@ -290,7 +308,8 @@ def test_a_denoiser_without_gradient_checkpointing_is_refused():
 
 def test_bytes_are_told_in_units_of_a_thousand():
     assert told(12_340_000_000) == "12.3 GB"
-    assert told(1_500_000) == "1.5 MB"
+    assert told(100_000_000) == "0.1 GB"
+    assert told(99_900_000) == "99.9 MB"
 
 
 # ---------------------------------------------------------------------------------- checkpointing
@@ -310,15 +329,21 @@ def with_adapters():
     return denoiser
 
 
-@pytest.mark.parametrize("make", [unet, lambda: unet(dropout=0.3), with_adapters])
-def test_gradient_checkpointing_changes_nothing_but_rounding(make, monkeypatch):
-    called = []
+@pytest.fixture
+def called(monkeypatch):
+    """Return the calls whose activations are computed again, as they come."""
+    calls = []
     original = torch.utils.checkpoint.checkpoint
     monkeypatch.setattr(
         torch.utils.checkpoint,
         "checkpoint",
-        lambda *args, **kwargs: called.append(args) or original(*args, **kwargs),
+        lambda *args, **kwargs: calls.append(args) or original(*args, **kwargs),
     )
+    return calls
+
+
+@pytest.mark.parametrize("make", [unet, lambda: unet(dropout=0.3), with_adapters])
+def test_gradient_checkpointing_changes_nothing_but_rounding(make, called):
     plain = trained(make(), False)
     assert not called
     denoiser = make()
@@ -331,12 +356,13 @@ def test_gradient_checkpointing_changes_nothing_but_rounding(make, monkeypatch):
         torch.testing.assert_close(saved[name], expected, rtol=1e-4, atol=1e-6)
 
 
-def test_gradients_are_the_same_with_it():
+def test_gradients_are_the_same_with_it(called):
     denoiser, points = unet(), Stream(1).normal(torch.arange(6), SHAPE)
     found = []
     for saving in (False, True):
         trainer = Trainer(Examples(points), DDPMScheduler(), make_accelerator("cpu", "no"), saving)
         found.append(list(trainer.gradients(denoiser, torch.arange(6), 4, Stream(3))))
+        assert bool(called) is saving
     assert [batch.examples for batch in found[1]] == [4, 2]
     for plain, saved in zip(*found, strict=True):
         for name, expected in plain.by_name.items():
@@ -348,13 +374,16 @@ def test_buffers_are_weights_that_have_no_gradient_and_no_moments():
         def __init__(self):
             super().__init__()
             self.register_buffer("shift", torch.zeros(6))
+            self.register_buffer("order", torch.arange(6))
 
         def forward(self, sample, timestep):
-            return SimpleNamespace(sample=self.layers(sample) + self.shift)
+            return SimpleNamespace(sample=self.layers(sample)[:, self.order] + self.shift.view(6))
 
     plain, shifted = (of_training(m, example(6), RECIPE, PLAIN) for m in (Chain(), Shifted()))
-    assert shifted.weights == plain.weights + 4 * 6
-    for same in ("gradients", "moments", "average"):
+    assert shifted.weights == plain.weights + (4 + 8) * 6
+    sampling, more = (of_sampling(m, example(6), 16, PLAIN) for m in (Chain(), Shifted()))
+    assert more == sampling + (4 + 8) * 6
+    for same in ("gradients", "moments", "average", "activations"):
         assert getattr(shifted, same) == getattr(plain, same)
 
 

@@ -47,7 +47,9 @@ def test_a_constant_rate_does_not_change():
     assert {recipe().rate(step) for step in range(200)} == {3e-4}
 
 
-@pytest.mark.parametrize(("steps", "warm"), [(15_800, 500), (1_580, 50), (200, 6), (1, 0), (0, 0)])
+@pytest.mark.parametrize(
+    ("steps", "warm"), [(15_800, 500), (1_580, 50), (200, 6), (50, 2), (1, 0), (0, 0)]
+)
 def test_a_warm_up_fits_its_training(steps, warm):
     """It is a share of the steps: the authors' fine-tuning warms up for 500 of 200."""
     how = recipe(steps=steps, warmup=0.03165, schedule="cosine")
@@ -68,6 +70,7 @@ def test_a_warm_up_fits_its_training(steps, warm):
         ({"weight_decay": -0.1}, "weight_decay: expected 0 or more"),
         ({"batch_size": 0}, "batch_size: expected a positive number, got 0"),
         ({"learning_rate": 0.0}, "learning_rate: expected a positive number"),
+        ({"learning_rate": float("inf")}, "learning_rate: expected a finite number, got inf"),
         ({"gradient_clip": -1.0}, "gradient_clip: expected a positive number"),
         ({"ema_decay": 1.0}, r"ema_decay: expected a number in \[0, 1\)"),
     ],

@@ -21,7 +21,7 @@ from crediting.training import optimizers
 from crediting.training.compiling import as_it_is, compiler
 from crediting.training.examples import Examples
 from crediting.training.recipe import Recipe, Training
-from crediting.training.stacking import _batchable_attention, can_stack, train_stacked
+from crediting.training.stacking import _batchable_attention, _template, can_stack, train_stacked
 from crediting.training.trainer import Trainer, make_accelerator, seeded_dropout
 
 RECIPE = Recipe(
@@ -131,6 +131,7 @@ def test_what_a_stack_normalises_is_in_order_in_memory(monkeypatch):
 def test_dropout_does_not_depend_on_who_else_is_in_the_stack():
     three = trainings(attentive(dropout=0.3))
     found = train_stacked(make_trainer(), three, Stream("stack"))
+    three[2].denoiser.eval()  # in whatever mode it was left
     again = train_stacked(make_trainer(), [three[2], three[0]], Stream("stack"))
     without = train_stacked(make_trainer(), trainings(attentive())[::2], Stream("stack"))
     for name, weights in found[0].items():
@@ -149,6 +150,12 @@ def test_adapters_are_stacked_on_one_frozen_network():
     assert all("lora_" in name for name in averages[0])
 
 
+def test_what_is_frozen_is_not_in_memory_twice():
+    denoiser = conditional_with_adapters()
+    template = _template(denoiser)
+    assert all(a is b for a, b in zip(denoiser.parameters(), template.parameters(), strict=True))
+
+
 def test_ascents_can_be_stacked():
     # Adam takes whole steps along gradients near zero, whose signs rounding decides: small ones
     assert_as_alone(make_trainer(), attentive, replace(RECIPE, learning_rate=2e-3), ascend=True)
@@ -162,6 +169,10 @@ def test_gradients_of_a_stack_are_as_large_as_alone(ascend, monkeypatch):
     free = replace(recipe, gradient_clip=1e3)
     for how in (recipe, free):
         assert_as_alone(make_trainer(), attentive, how, ascend=ascend)
+
+
+def test_a_parameter_may_be_a_single_number_or_of_no_use():
+    assert_as_alone(make_trainer(), Gained)
 
 
 def test_the_denoisers_keep_their_weights():
@@ -230,6 +241,18 @@ def test_in_fp16_nothing_is_stacked_or_recorded():
     assert trainer.tape(attentive(), RECIPE) is None
 
 
+def test_finished_steps_of_a_stack_are_told():
+    told = []
+    train_stacked(make_trainer(), trainings(TwoLayers()), Stream("stack"), told.append)
+    assert told == list(range(RECIPE.steps + 1))
+
+
+def test_latents_that_nobody_mirrored_are_not_flipped_in_stacks():
+    trainer = Trainer(Examples(POINTS), DDPMScheduler(), make_accelerator("cpu", "no"))
+    with pytest.raises(ConfigError, match=r"horizontal_flip: .*model\.mirror=true"):
+        train_stacked(trainer, trainings(TwoLayers()), Stream("stack"))
+
+
 # ------------------------------------------------------------------------------ compiled
 
 
@@ -252,6 +275,18 @@ class TwoLayers(nn.Module):
     def forward(self, sample, timestep):
         brightness = timestep.view(-1, 1, 1, 1) / 1000
         return SimpleNamespace(sample=self.last(F.silu(self.first(sample) + brightness)))
+
+
+class Gained(TwoLayers):
+    """One of its parameters is a number without any dimension, and one is of no use."""
+
+    def __init__(self):
+        super().__init__()
+        self.gain = nn.Parameter(torch.tensor(1.0))
+        self.useless = nn.Parameter(torch.ones(2))
+
+    def forward(self, sample, timestep):
+        return SimpleNamespace(sample=self.gain * super().forward(sample, timestep).sample)
 
 
 class HalfBetween(TwoLayers):

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from diffusers import DDPMScheduler
 from tiny_unet import unet
@@ -21,6 +22,7 @@ from crediting.errors import ConfigError
 from crediting.randomness import Stream
 from crediting.training import Recipe
 from crediting.training.batches import antithetic_timesteps, draw_batch
+from crediting.training.compiling import as_it_is
 from crediting.training.examples import Examples
 from crediting.training.recipe import Training
 from crediting.training.trainer import Trainer, make_accelerator
@@ -69,7 +71,7 @@ def latents(n=40):
     return Stream("latents").normal(torch.arange(n), (1, 4, 4))
 
 
-@pytest.mark.parametrize("size", [1e-4, 1.0, 1e5])
+@pytest.mark.parametrize("size", [1e-6, 1e-4, 1.0, 1e5])
 def test_gradients_in_fp16_neither_vanish_nor_overflow(size):
     """Small residuals give small gradients, which fp16 would round to 0."""
     half = SimpleNamespace(
@@ -84,7 +86,7 @@ def test_gradients_in_fp16_neither_vanish_nor_overflow(size):
         (batch,) = by.gradients(denoiser, torch.arange(8), 8, Stream("gradients"))
         found[name] = torch.cat([part.flatten() for part in batch.by_name.values()]) / size
     error = (found["half"] - found["full"]).norm() / found["full"].norm()
-    assert error < 0.01
+    assert 0 < error < 0.01
 
 
 class Scaled:
@@ -198,7 +200,7 @@ def test_half_of_the_images_are_flipped_and_others_stay():
             )
             assert stays != turns
             flipped.append(turns)
-    assert 0.3 < sum(flipped) / len(flipped) < 0.7
+    assert 0.4 < sum(flipped) / len(flipped) < 0.6
 
 
 def test_whether_an_image_is_flipped_tells_nothing_of_its_timestep():
@@ -370,6 +372,15 @@ def test_gradients_are_clipped():
     assert norms == [pytest.approx(0.01, rel=1e-3)] * RECIPE.steps
 
 
+def test_gradients_are_unscaled_before_they_are_clipped(monkeypatch):
+    """In fp16 they are those of a multiple of the loss, which only a GPU shows."""
+    done = []
+    monkeypatch.setattr(Accelerator, "unscale_gradients", lambda self: done.append("unscaled"))
+    monkeypatch.setattr(nn.utils, "clip_grad_norm_", lambda *_, **__: done.append("clipped"))
+    train(small())
+    assert done == ["unscaled", "clipped"] * RECIPE.steps
+
+
 def test_the_loss_falls():
     denoiser = small()
     data = torch.ones(4, 1, 4, 4)
@@ -535,8 +546,12 @@ def test_every_training_of_a_denoiser_is_cast():
     assert kinds == [torch.bfloat16] * 2
 
 
-@pytest.mark.parametrize("scaled", [False, True])
-def test_trained_models_are_let_go(scaled, monkeypatch):
+@pytest.mark.usefixtures("other_precision")
+@pytest.mark.parametrize(
+    "compiled", [as_it_is, lambda denoiser: denoiser], ids=["plain", "compiled"]
+)
+@pytest.mark.parametrize(("precision", "scaled"), [("no", False), ("no", True), ("bf16", False)])
+def test_trained_models_are_let_go(precision, scaled, compiled, monkeypatch):
     def scaling(device, precision):
         accelerator = make_accelerator(device, precision)
         accelerator.scaler = torch.amp.GradScaler("cpu")  # as fp16 has it on a GPU
@@ -544,7 +559,8 @@ def test_trained_models_are_let_go(scaled, monkeypatch):
 
     if scaled:
         monkeypatch.setattr("crediting.training.trainer.make_accelerator", scaling)
-    by = trainer()
+    by = trainer(precision=precision)
+    by.compiled = compiled
     remembered = []
     gc.collect()
     gc.disable()  # a GPU's memory must not wait for whom Python collects some day
