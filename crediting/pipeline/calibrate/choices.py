@@ -27,10 +27,6 @@ class Choice:
     instead: Mapping[str, Any] | None
     amount: int
 
-    def apply(self, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Return the settings of the group with this choice in them."""
-        return {**(self.instead or settings), **self.values}
-
 
 def altered_groups(
     config: Mapping[str, Any], chosen: Sequence[Choice]
@@ -38,7 +34,8 @@ def altered_groups(
     """Return the groups of a config that choices change, with all of them applied."""
     groups: dict[str, dict[str, Any]] = {}
     for choice in sorted(chosen, key=lambda one: one.instead is None):
-        groups[choice.group] = choice.apply(groups.get(choice.group, config[choice.group]))
+        settings = choice.instead or groups.get(choice.group, config[choice.group])
+        groups[choice.group] = {**settings, **choice.values}
     return groups
 
 

@@ -28,18 +28,14 @@ def outlook(study: Study, findings: Mapping[str, Finding], mean_seconds: float) 
     }
     least = min((finding.sample for finding in findings.values()), key=len)
     known = set(coalition_keys(np.concatenate([study.ends, least.coalitions])))
-    left = 2 ** len(study.partition) - len(known | _evaluated(study))
+    with study.recorded(study.game) as ledger:
+        known |= set(ledger.coalitions())  # whoever asked for them
+    left = 2 ** len(study.partition) - len(known)
     width = known_width(study, study.game)
     spent = Spent(len(least), left, len(study.replicates), mean_seconds, width)
     failed = len(study.sample) - len(least)
     notes = [f"{failed:,} of {len(study.sample):,} coalitions failed, and count as not evaluated."]
     return " ".join([forecast(precisions, spent), *(notes if failed else [])])
-
-
-def _evaluated(study: Study) -> set[str]:
-    """Return the keys of all coalitions in the ledger, whoever asked for them."""
-    with study.recorded(study.game) as ledger:
-        return set(ledger.coalitions())
 
 
 def _half(study: Study) -> Study | None:
