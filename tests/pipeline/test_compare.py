@@ -694,6 +694,16 @@ def test_scores_are_whose_name_looks_the_same_however_its_accent_is_stored(tmp_p
     assert found["fid"].tolist() == [2.0, 1.0]
 
 
+def test_credits_that_rank_no_coalition_are_told_to_have_no_score(compared, make, tmp_path):
+    path = scores_file(tmp_path, make()[0].partition.names, values=[1.0] * len(WEIGHTS))
+    contest, _ = compared(f"+compare.scores.theirs={path}")
+    rows = {row["method"]: row for row in table(contest, "lds_fid")}
+    assert (rows["theirs"]["LDS alpha=0.5"], rows["own"]["LDS alpha=0.5"] != "") == ("", True)
+    text = (contest.own.folder / "compare/lds_fid.md").read_text().replace("\\", "")
+    told = [line for line in text.splitlines() if "No score for alpha=0.5" in line]
+    assert [line.endswith(": theirs.") for line in told] == [True]
+
+
 def test_scores_for_one_property_are_not_waited_for_by_others(make, tmp_path):
     path = scores_file(tmp_path, make()[0].partition.names)
     study, variants, _ = make(f"+compare.scores.theirs={path}", "compare.removals=[own,theirs]")

@@ -38,6 +38,7 @@ def score_notes(
             yield f"{one.contestant.name} gives no credits: {reason}"
     for alpha in tests:
         yield from _fit_notes(alpha, {one.contestant.name: one.fits.get(alpha) for one in judged})
+        yield from _undefined(alpha, judged)
     for one in judged:
         node = contest.settings["scores"].get(one.contestant.name)
         if isinstance(node, Mapping) and one.scores:
@@ -62,6 +63,16 @@ def _fit_notes(alpha: float, fits: Mapping[str, Fit | None]) -> Iterator[str]:
         yield (
             f"Fitted to test coalitions of alpha={alpha:g} too, as they need every one: "
             f"{', '.join(leaking)}."
+        )
+
+
+def _undefined(alpha: float, judged: Sequence[Judged]) -> Iterator[str]:
+    """Say whose credits rank no coalitions of one size."""
+    names = [one.contestant.name for one in judged if alpha in one.fits and alpha not in one.scores]
+    if names:
+        yield (
+            f"No score for alpha={alpha:g}, where what is predicted or what was measured is the "
+            f"same for all coalitions, or there is one alone: {', '.join(names)}."
         )
 
 
