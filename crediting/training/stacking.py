@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.func import functional_call, vmap
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.nn.modules.batchnorm import _NormBase
 
 from crediting.randomness import Stream
 from crediting.training.batches import draw_batches, membership
@@ -30,10 +31,17 @@ def can_stack(trainer: Trainer, trainings: Sequence[Training]) -> bool:
     """Return whether trainings differ in their examples and weights alone, and can be one.
 
     Their batches must be equally large. Eight-bit optimizers share scales among neighbouring
-    numbers, which stacked would be those of another model.
+    numbers, which stacked would be those of another model; running means of batches, which a
+    network keeps while it trains, would be those of all.
     """
+    first = trainings[0]
     alike = len({kind_of(training) for training in trainings}) == 1
-    return trainer.can_stack and alike and trainings[0].recipe.optimizer != "adamw8bit"
+    stackable = alike and first.recipe.optimizer != "adamw8bit"
+    return trainer.can_stack and stackable and not _keeps_means(first.denoiser)
+
+
+def _keeps_means(denoiser: nn.Module) -> bool:
+    return any(isinstance(m, _NormBase) and m.track_running_stats for m in denoiser.modules())
 
 
 def kind_of(training: Training) -> Hashable:

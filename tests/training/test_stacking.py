@@ -233,6 +233,15 @@ def test_eight_bit_optimizers_and_activation_checkpoints_are_not_stacked():
     assert not can_stack(saving, trainings(attentive()))
 
 
+def test_networks_that_keep_means_of_batches_are_not_stacked():
+    with_means, without = (
+        torch.nn.Sequential(torch.nn.Conv2d(1, 1, 3), torch.nn.BatchNorm2d(1, **settings))
+        for settings in ({}, {"track_running_stats": False})
+    )
+    assert not can_stack(make_trainer(), trainings(with_means))
+    assert can_stack(make_trainer(), trainings(without))
+
+
 def test_in_fp16_nothing_is_stacked_or_recorded():
     """Its loss is scaled for each training by itself, and by numbers that the CPU looks at."""
     half = SimpleNamespace(mixed_precision="fp16")
