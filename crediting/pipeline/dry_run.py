@@ -54,7 +54,7 @@ def dry_run(study: Study) -> None:
     pace = cache(lambda: measure_pace(study))
     looks = looks_at(study)
     longest, at_most = study.with_budget(looks[-1]), "at most " if len(looks) > 1 else ""
-    seconds = _tell_artifacts(study, pace) + tell_evaluations(longest, pace)
+    seconds = tell_artifacts(study, pace) + tell_evaluations(longest, pace)
     if seconds > 0:
         compiler(study.runtime["compile"])
         tell_memory(study)
@@ -87,7 +87,7 @@ def _left_out(study: Study, seconds: float) -> str:
     )
 
 
-def _tell_artifacts(study: Study, pace: Callable[[], Pace]) -> float:
+def tell_artifacts(study: Study, pace: Callable[[], Pace]) -> float:
     """Print what is there before evaluation and what is not; return the seconds of training."""
     total = 0.0
     for label, address, recipe in _artifacts(study):

@@ -376,7 +376,8 @@ def test_credits_of_somebody_elses_estimator_that_are_no_numbers_are_told(make):
 
 def test_captions_of_a_combination_are_embedded_before_it_draws_them(make, monkeypatch):
     """Fewer images may show fewer captions, which have an address of their own."""
-    monkeypatch.setattr("crediting.pipeline.study.check_prompts", lambda *_: None)
+    for name in ("check_prompts", "prompts_of"):  # no model of digits reads any
+        monkeypatch.setattr(f"crediting.pipeline.study.{name}", lambda *_: None)
     study, alter, executor = make("generation.prompts=captions")
     embedded = []
     monkeypatch.setattr(calibrate_stage, "encode", lambda one: embedded.append(one.prompts))
@@ -446,12 +447,15 @@ def test_a_dry_run_tells_and_evaluates_nothing(make, capsys, tmp_path):
     told = capsys.readouterr().out
     assert told.count("22 distinct coalitions x 2 replicates, 0 in the ledger, 44 missing") == 3
     assert "setting   generation.images=8\n          measured on the first" in told
+    made = ("encode", "extract", "train", "prune")
+    assert [line.split()[0] for line in told.splitlines() if " to do" in line] == [*made]
     assert executor.evaluated == []
     assert not (tmp_path / "outputs").exists()
 
 
-def test_a_dry_run_looks_for_the_compiler_of_what_is_left(make, no_compiler):
+def test_a_dry_run_looks_for_the_compiler_of_what_is_left(make, no_compiler, monkeypatch):
     calibrate(*make()[:2])
+    monkeypatch.setattr("crediting.pipeline.study.Study.has_stored", lambda *_: True)  # models
     calibrate(*make("dry_run=true", "runtime.compile=default")[:2])
     with pytest.raises(ConfigError, match=r"^runtime\.compile: expected a C\+\+ compiler"):
         calibrate(*make("dry_run=true", "runtime.compile=default", "calibrate.replicates=3")[:2])

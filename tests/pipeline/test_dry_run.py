@@ -174,7 +174,7 @@ def test_hours_are_those_of_all_steps_calls_and_images(study):
     known = pace.Pace(training_step=1.0, sampling_step=10.0, image=100.0)
     # 2 steps of fine-tuning; 12 images in 3 batches of 2 steps
     assert pace.seconds_per_coalition(own, own.game, known) == 2 + 3 * 2 * 10 + 12 * 100
-    assert dry_run._tell_artifacts(own, lambda: known) == 6 + 3  # training and recovery
+    assert dry_run.tell_artifacts(own, lambda: known) == 6 + 3  # training and recovery
 
 
 def test_measuring_kept_images_is_not_told_as_generating(study, prepared, told):

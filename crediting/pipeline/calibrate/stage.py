@@ -12,7 +12,7 @@ from crediting.pipeline.calibrate.proposal import Found, Tried, combined_choices
 from crediting.pipeline.calibrate.settings import Alter, Setting, Settings, proper_coalitions
 from crediting.pipeline.calibrate.variance import components, halves
 from crediting.pipeline.calibrate.written import write_calibration
-from crediting.pipeline.dry_run import tell_evaluations
+from crediting.pipeline.dry_run import tell_artifacts, tell_evaluations
 from crediting.pipeline.encode import encode
 from crediting.pipeline.extract.stage import extract
 from crediting.pipeline.pace import measure_pace
@@ -89,9 +89,9 @@ def _priced(settings: Settings, judged: Sequence[tuple[Setting, Judgements | Non
 
 
 def _tell(settings: Settings) -> None:
-    """Print what every setting would evaluate, and how long all of it would take."""
+    """Print what would be made, and what every setting would evaluate, and how long it takes."""
     pace = cache(lambda: measure_pace(settings.own.study))
-    seconds = 0.0
+    seconds = tell_artifacts(settings.own.study, pace)
     for setting in [settings.own, *settings.tried]:
         print(f"setting   {setting.name}")
         if setting.part:
@@ -103,6 +103,6 @@ def _tell(settings: Settings) -> None:
     for said in settings.left_out:
         print(said)
     print(
-        f"Altogether {humanise_seconds(seconds)} of evaluating on this machine, plus one "
-        "combination of the settings that agree. Nothing was run."
+        f"Altogether {humanise_seconds(seconds)} of training and evaluating on this machine, plus "
+        "one combination of the settings that agree. Nothing was run."
     )
